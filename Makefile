@@ -1,0 +1,19 @@
+# make compare: the main job, from nothing to a table of priors.   make test: the whole test suite.
+PYTHON ?= python3
+VENV ?= .venv
+INSTALLED := $(VENV)/.installed
+
+.PHONY: compare test
+
+compare: $(INSTALLED)
+	$(VENV)/bin/pyro-lvm compare
+
+test: $(INSTALLED)
+	$(VENV)/bin/python -m pytest
+
+# torch first, at the tested version: an open requirement would fetch the newest build with all of CUDA.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@

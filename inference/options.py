@@ -1,0 +1,134 @@
+"""Options of data, models, fits and scores, as typed records that the scripts fill from the command line and from YAML."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Shape = tuple[int, ...]
+PriorName = Literal["standard", "mixture", "vamp", "maf", "spline"]
+EncoderName = Literal["normal", "full-rank", "iaf", "inverse-spline"]
+LikelihoodName = Literal[
+    "bernoulli", "gaussian", "student-t", "discretized-logistic", "categorical", "poisson", "negative-binomial"
+]
+NetworkName = Literal["mlp", "gated", "conv"]
+Split = Literal["train", "valid", "test"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The data.
+
+    Args:
+        source: digits, mnist, mnist-static, fashion-mnist, omniglot-rebuilt, frey-faces, or a .npy, .npz, .csv or .parquet file.
+        binarize: What becomes of gray levels; null keeps them.
+        dequantize: Spread gray levels over [0, 1] by uniform noise, for a likelihood of real data.
+        shape: Shape of one datum, such as [1,28,28] for the conv network; by default as the set comes.
+        valid_fraction: Share of rows held out for validation, where the set has no split.
+        test_fraction: Share of rows held out for testing, where the set has no split.
+        seed: Seed of the split and of noise that is drawn once.
+    """
+
+    source: str = "digits"
+    binarize: Literal["default", "half", "static", "dynamic"] | None = "default"
+    dequantize: bool = False
+    shape: Shape | None = None
+    valid_fraction: float | None = None
+    test_fraction: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The model: prior, likelihood, encoder and their networks.
+
+    Args:
+        prior: p(z).
+        encoder: q(z|x).
+        likelihood: p(x|z).
+        network: Kind of the encoder's and the decoder's network.
+        latent_dim: Number of latent features.
+        hidden: Widths of the encoder's hidden layers, or channels for conv; the decoder has them in reverse.
+        num_components: Components of the mixture prior, or pseudo-inputs of the vamp prior.
+        flow_transforms: Steps of a flow, as prior or in the encoder.
+        flow_hidden: Widths of the hidden layers of each step of a flow.
+        flow_context: Features of x that condition a flow in the encoder.
+        logistic_components: Logistics in the mixture of each pixel, for discretized-logistic.
+        feature_noise: Learn a noise scale (gaussian, student-t) or dispersion (negative-binomial) for each feature, not one for all.
+        seed: Seed of the initial weights and of the choice of pseudo-inputs.
+    """
+
+    prior: PriorName = "standard"
+    encoder: EncoderName = "normal"
+    likelihood: LikelihoodName = "bernoulli"
+    network: NetworkName = "mlp"
+    latent_dim: int = 16
+    hidden: Shape = (256,)
+    num_components: int = 50
+    flow_transforms: int = 3
+    flow_hidden: Shape = (128, 128)
+    flow_context: int = 32
+    logistic_components: int = 1
+    feature_noise: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Stochastic variational inference.
+
+    Args:
+        objective: The bound that is maximized.
+        num_particles: Draws of z for each datum in a step.
+        epochs: Passes through the training data.
+        batch_size: Data in a batch.
+        learning_rate: Of Adam.
+        schedule: Course of the learning rate over the epochs.
+        warmup_epochs: Epochs over which the weight of the KL rises to 1.
+        free_bits: Nats of the KL that cost nothing.
+        patience: Stop after so many epochs without a better validation loss; null never stops early.
+        clip_norm: Largest norm of the gradient of a step.
+        alternating: Update guide and generative parameters in turn.
+        seed: Seed of shuffling and draws.
+    """
+
+    objective: Literal["elbo", "iwae"] = "elbo"
+    num_particles: int = 1
+    epochs: int = 300
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: int = 0
+    free_bits: float = 0.0
+    patience: int | None = None
+    clip_norm: float | None = None
+    alternating: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Importance-sampled log-likelihood.
+
+    Args:
+        split: The data that are scored.
+        num_particles: Draws of z for each datum, K.
+        seed: Seed of the draws.
+    """
+
+    split: Split = "test"
+    num_particles: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a fitted model was made from.
+
+    Args:
+        data: The data.
+        model: The model.
+        fit: The fit.
+    """
+
+    data: DataOptions = field(default_factory=DataOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    fit: FitOptions = field(default_factory=FitOptions)

@@ -1,0 +1,301 @@
+"""Models and fits by name: the registries that turn the words of the options into objects."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+import math
+from pathlib import Path
+
+from pyro.infer import ELBO, Trace_ELBO
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from inference.data import Data, load_data
+from inference.importance import evaluate
+from inference.evaluation import Evaluation
+from inference.objectives import IWAE
+from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Shape
+from inference.svi import FitResult, MakeScheduler, fit
+from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
+from pyro_lvm.flows import iaf, inverse_spline, maf, spline
+from pyro_lvm.likelihoods import (
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    DiscretizedLogisticLikelihood,
+    GaussianLikelihood,
+    NegativeBinomialLikelihood,
+    PoissonLikelihood,
+    StudentTLikelihood,
+)
+from pyro_lvm.models import VAE
+from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
+from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
+
+MakeNetwork = Callable[..., nn.Module]
+LARGEST_INPUT = 10.0
+
+
+def load(options: DataOptions) -> Data:
+    """The data that the options name; see :func:`inference.data.load_data`."""
+    return load_data(**asdict(options))
+
+
+def build_vae(options: ModelOptions, train: Tensor) -> VAE:
+    """A VAE by name, its output biases, noise scales and pseudo-inputs started from the data.
+
+    Args:
+        options: Names and sizes of the parts.
+        train: Training data as the model sees them, ``[N, *X]``: binarized or dequantized if they are to be.
+
+    Returns:
+        The VAE, not yet fitted.
+
+    Raises:
+        ValueError: If a size is wrong, a part does not fit the data's shape, or the likelihood cannot have made the data.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        encoder = ENCODERS[options.encoder](options, partial(_encoder_network, options, train))
+        likelihood = LIKELIHOODS[options.likelihood](options, partial(_decoder_network, options), train)
+        vae = VAE(PRIORS[options.prior](options, encoder, train), likelihood, encoder)
+    _check_likelihood(options, likelihood, train)
+    return vae
+
+
+def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
+    """The training data after one draw of their transform's noise, ``[N, *X]``."""
+    if data.transform is None:
+        return data.train
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return data.transform(data.train)
+
+
+def fit_vae(
+    vae: VAE, data: Data, options: FitOptions, *, checkpoint: Path | None = None, device: str | None = None, progress: bool = True
+) -> FitResult:
+    """Fits a VAE as the options say; see :func:`inference.svi.fit`."""
+    named = ("objective", "num_particles", "schedule")
+    return fit(
+        vae,
+        data.train,
+        valid=data.valid,
+        elbo=OBJECTIVES[options.objective](options.num_particles),
+        scheduler=SCHEDULES[options.schedule](options.epochs),
+        transform=data.transform,
+        checkpoint=checkpoint,
+        device=device,
+        progress=progress,
+        **{name: value for name, value in asdict(options).items() if name not in named},
+    )
+
+
+def evaluate_vae(vae: VAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
+    """Scores a split of the data; see :func:`inference.importance.evaluate`."""
+    held_out = getattr(data, options.split).to(device)
+    return evaluate(vae.to(device), held_out, num_particles=options.num_particles, seed=options.seed, progress=progress)
+
+
+def _vamp(options: ModelOptions, encoder: nn.Module, train: Tensor) -> VampPrior:
+    if not 1 <= options.num_components <= len(train):
+        raise ValueError(
+            f"num_components must be between 1 and the number of training data, {len(train)}, as each pseudo-input starts as one; "
+            f"got {options.num_components}."
+        )
+    rows = torch.randperm(len(train))[: options.num_components]
+    bounds = (0.0, float(train.max())) if train.min() >= 0 else None
+    return VampPrior(encoder, train[rows], bounds=bounds)
+
+
+def _flow_prior(flow: Callable, options: ModelOptions, encoder: nn.Module, train: Tensor) -> FlowPrior:
+    return FlowPrior(flow(options.latent_dim, transforms=options.flow_transforms, hidden=options.flow_hidden))
+
+
+def _normal(options: ModelOptions, network: MakeNetwork) -> NormalEncoder:
+    return NormalEncoder(network(2 * options.latent_dim))
+
+
+def _full_rank(options: ModelOptions, network: MakeNetwork) -> FullRankNormalEncoder:
+    D = options.latent_dim
+    return FullRankNormalEncoder(network(D + D * (D + 1) // 2), D)
+
+
+def _flow_encoder(flow: Callable, options: ModelOptions, network: MakeNetwork) -> FlowEncoder:
+    D, H = options.latent_dim, options.flow_context
+    steps = flow(D, H, transforms=options.flow_transforms, hidden=options.flow_hidden)
+    return FlowEncoder(network(2 * D + H), steps)
+
+
+def _bernoulli(options: ModelOptions, network: MakeNetwork, train: Tensor) -> BernoulliLikelihood:
+    # The rule of succession: finite logits for pixels that are always off.
+    mean = (train.sum(0) + 1) / (len(train) + 2)
+    return BernoulliLikelihood(_biased(network(train.shape[1:]), mean.logit()))
+
+
+def _gaussian(options: ModelOptions, network: MakeNetwork, train: Tensor) -> GaussianLikelihood:
+    network = _biased(network(train.shape[1:]), train.mean(0))
+    return GaussianLikelihood(network, scale=_noise(options, train), learn_scale=True)
+
+
+def _student_t(options: ModelOptions, network: MakeNetwork, train: Tensor) -> StudentTLikelihood:
+    network = _biased(network(train.shape[1:]), train.median(0).values)
+    return StudentTLikelihood(network, scale=_noise(options, train), learn_scale=True, learn_df=True)
+
+
+def _discretized_logistic(options: ModelOptions, network: MakeNetwork, train: Tensor) -> DiscretizedLogisticLikelihood:
+    C, y = options.logistic_components, train / 127.5 - 1
+    loc = y.mean(0)  # [*X]
+    log_scale = torch.full_like(loc, float(y.std() * math.sqrt(3) / math.pi)).log()
+    params = torch.stack([torch.zeros_like(loc), loc, log_scale], -1).repeat_interleave(C, -1)  # [*X, 3C]
+    return DiscretizedLogisticLikelihood(_biased(network(params.shape), params), num_components=C)
+
+
+def _categorical(options: ModelOptions, network: MakeNetwork, train: Tensor) -> CategoricalLikelihood:
+    return CategoricalLikelihood(network((*train.shape[1:], _num_categories(train))))
+
+
+def _poisson(options: ModelOptions, network: MakeNetwork, train: Tensor) -> PoissonLikelihood:
+    return PoissonLikelihood(_biased(network(train.shape[1:]), _log_mean(train)))
+
+
+def _negative_binomial(options: ModelOptions, network: MakeNetwork, train: Tensor) -> NegativeBinomialLikelihood:
+    dispersion = torch.ones(train.shape[1:] if options.feature_noise else ())
+    network = _biased(network(train.shape[1:]), _log_mean(train))
+    return NegativeBinomialLikelihood(network, dispersion=dispersion, learn_dispersion=True)
+
+
+def _biased(network: nn.Module, bias: Tensor) -> nn.Module:
+    set_output_bias_(network, bias)
+    return network
+
+
+def _noise(options: ModelOptions, train: Tensor) -> Tensor:
+    noise = train.std(0) if options.feature_noise else train.std()
+    if not (noise > 0).all():
+        raise ValueError(
+            f"feature_noise needs data that vary in every feature; got {int((noise == 0).sum())} constant ones. "
+            "Leave it out, or drop those features."
+        )
+    return noise
+
+
+def _log_mean(train: Tensor) -> Tensor:
+    # One more count in the whole column keeps the logarithm of a feature that is always 0 finite.
+    return ((train.sum(0) + 1) / len(train)).log()
+
+
+def _num_categories(train: Tensor) -> int:
+    return int(train.max()) + 1
+
+
+def _encoder_network(options: ModelOptions, train: Tensor, out_features: int) -> nn.Module:
+    shape = _checked_shape(options, train.shape[1:])
+    make = NETWORKS[options.network][0]
+    if options.likelihood == "categorical":
+        V = _num_categories(train)
+        return nn.Sequential(OneHot(V, len(shape)), make((V * shape[0], *shape[1:]), options.hidden, out_features))
+    network = make(shape, options.hidden, out_features)
+    is_unit = train.min() >= 0 and train.max() <= 1
+    return network if is_unit else nn.Sequential(Standardize(train), network)
+
+
+def _decoder_network(options: ModelOptions, out_shape: Shape) -> nn.Module:
+    return NETWORKS[options.network][1](options.latent_dim, options.hidden[::-1], out_shape)
+
+
+def _checked_shape(options: ModelOptions, shape: Shape) -> Shape:
+    if options.network == "conv" and len(shape) != 3:
+        raise ValueError(
+            f"the conv network needs data of shape [channels, height, width]; got {tuple(shape)}. Give data.shape, such as [1,28,28]."
+        )
+    return shape
+
+
+def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tensor) -> None:
+    with torch.no_grad():
+        support = likelihood(train.new_zeros(1, options.latent_dim)).support
+    if not support.check(train).all():
+        raise ValueError(
+            f"likelihood {options.likelihood!r} cannot have made the data, whose values go from {train.min():g} to {train.max():g}: its "
+            f"support is {support}. Choose another model.likelihood, or change data.binarize or data.dequantize."
+        )
+
+
+class Standardize(nn.Module):
+    r"""Center and scale each feature by its training data, held within 10 standard deviations.
+
+    .. math:: y_i = (x_i - m_i) / s_i
+
+    Args:
+        train: Training data ``[N, *X]``; a constant feature is only centered.
+
+    Returns:
+        On call with ``[*lead, *X]``: a tensor of the same shape.
+    """
+
+    def __init__(self, train: Tensor) -> None:
+        super().__init__()
+        scale = train.std(0)
+        self.register_buffer("loc", train.mean(0))
+        self.register_buffer("scale", torch.where(scale > 0, scale, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x - self.loc) / self.scale).clamp(-LARGEST_INPUT, LARGEST_INPUT)
+
+
+class OneHot(nn.Module):
+    """Codes ``[*lead, *X]`` as indicators, the codes' dimension merged into the first of X: ``[*lead, V * X[0], *X[1:]]``.
+
+    Args:
+        num_categories: Number of different codes, V.
+        num_dims: Number of dimensions of X.
+    """
+
+    def __init__(self, num_categories: int, num_dims: int) -> None:
+        super().__init__()
+        self.num_categories, self.num_dims = num_categories, num_dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        indicators = nn.functional.one_hot(x.long(), self.num_categories).to(x.dtype)  # [*lead, *X, V]
+        first = -self.num_dims
+        return indicators.movedim(-1, first - 1).flatten(first - 1, first)  # [*lead, V * X[0], *X[1:]]
+
+
+PRIORS: dict[str, Callable[[ModelOptions, nn.Module, Tensor], nn.Module]] = {
+    "standard": lambda options, encoder, train: StandardNormal(options.latent_dim),
+    "mixture": lambda options, encoder, train: GaussianMixturePrior(options.latent_dim, options.num_components),
+    "vamp": _vamp,
+    "maf": partial(_flow_prior, maf),
+    "spline": partial(_flow_prior, spline),
+}
+ENCODERS: dict[str, Callable[[ModelOptions, MakeNetwork], nn.Module]] = {
+    "normal": _normal,
+    "full-rank": _full_rank,
+    "iaf": partial(_flow_encoder, iaf),
+    "inverse-spline": partial(_flow_encoder, inverse_spline),
+}
+LIKELIHOODS: dict[str, Callable[[ModelOptions, MakeNetwork, Tensor], nn.Module]] = {
+    "bernoulli": _bernoulli,
+    "gaussian": _gaussian,
+    "student-t": _student_t,
+    "discretized-logistic": _discretized_logistic,
+    "categorical": _categorical,
+    "poisson": _poisson,
+    "negative-binomial": _negative_binomial,
+}
+NETWORKS: dict[str, tuple[MakeNetwork, MakeNetwork]] = {
+    "mlp": (MLP, MLP),
+    "gated": (GatedMLP, GatedMLP),
+    "conv": (ConvEncoder, ConvDecoder),
+}
+OBJECTIVES: dict[str, Callable[[int], ELBO]] = {
+    "elbo": lambda num_particles: Trace_ELBO(
+        num_particles=num_particles, vectorize_particles=num_particles > 1, max_plate_nesting=1
+    ),
+    "iwae": IWAE,
+}
+SCHEDULES: dict[str, Callable[[int], MakeScheduler | None]] = {
+    "constant": lambda epochs: None,
+    "cosine": lambda epochs: lambda optimizer: CosineAnnealingLR(optimizer, epochs),
+}

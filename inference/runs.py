@@ -1,0 +1,195 @@
+"""Run folders: what a fitted model was made from, its weights and its scores, written whole or not at all."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import count
+import os
+from pathlib import Path
+import shutil
+
+from jsonargparse import ArgumentParser
+import pandas as pd
+import torch
+import yaml
+
+from inference.checkpoint import load_checkpoint
+from inference.data import Data
+from inference.evaluation import Evaluation
+from inference.importance import data_id
+from inference.options import EvaluateOptions, Recipe
+from inference.recipes import build_vae, evaluate_vae, fit_vae, load, seen_by_model
+from inference.svi import FitResult
+from pyro_lvm.models import VAE
+
+CONFIG, SUMMARY, CHECKPOINT, HISTORY = "config.yaml", "summary.yaml", "checkpoint.safetensors", "history.csv"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model and what it is made from.
+
+    Attributes:
+        recipe: All options.
+        data: Its data.
+        vae: The model; once it is fitted, with the weights of the best epoch.
+    """
+
+    recipe: Recipe
+    data: Data
+    vae: VAE
+
+
+def build_run(recipe: Recipe, data: Data) -> Run:
+    """Builds the model for data already loaded; writes nothing.
+
+    Raises:
+        ValueError: If the recipe is wrong.
+    """
+    return Run(recipe, data, build_vae(recipe.model, seen_by_model(data, seed=recipe.model.seed)))
+
+
+def fit_run(run: Run, folder: Path, *, device: str | None = None, progress: bool = True) -> FitResult:
+    """Fits a run's model and fills its folder: options, the best weights so far, and in the end history and summary."""
+    _write_yaml(folder / CONFIG, asdict(run.recipe))
+    result = fit_vae(run.vae, run.data, run.recipe.fit, checkpoint=folder / CHECKPOINT, device=device, progress=progress)
+    result.history.to_csv(folder / HISTORY, index=False)
+    _write_yaml(folder / SUMMARY, _summary(run, result))
+    return result
+
+
+def load_runs(folders: Iterable[Path]) -> dict[Path, Run]:
+    """Fitted models as :func:`fit_run` left them; runs of the same data share one copy.
+
+    Raises:
+        FileNotFoundError: If a folder holds no finished run.
+        ValueError: If the data of a run have changed since, or a file is damaged.
+    """
+    recipes = {folder: read_recipe(folder) for folder in folders}
+    data = {options: load(options) for options in {recipe.data for recipe in recipes.values()}}
+    return {folder: _fitted(folder, recipe, data[recipe.data]) for folder, recipe in recipes.items()}
+
+
+def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
+    trained_on, found = yaml.safe_load((folder / SUMMARY).read_text())["data_id"], data_id(data.train)
+    if found != trained_on:
+        raise ValueError(
+            f"the data of {folder} must be those it was trained on, {trained_on}; {recipe.data.source} now gives {found}. "
+            "Restore the file, or train again."
+        )
+    run = build_run(recipe, data)
+    load_checkpoint(run.vae, folder / CHECKPOINT)
+    return run
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """What a run was made from.
+
+    Raises:
+        FileNotFoundError: If the folder holds no finished run.
+    """
+    for name in (CONFIG, CHECKPOINT, HISTORY, SUMMARY):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} must hold a finished run; it has no {name}. Make one with pyro-lvm train --out {folder}.")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe)
+    values = parser.instantiate(parser.parse_path(folder / CONFIG))
+    return Recipe(values.data, values.model, values.fit)
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """The history of a run's fit, one row for each epoch."""
+    return pd.read_csv(folder / HISTORY)
+
+
+def evaluate_run(
+    run: Run, folder: Path, options: EvaluateOptions, *, device: str | None = None, progress: bool = False
+) -> Evaluation:
+    """Scores a run's model on its own data, and keeps the score in its folder as netCDF and CSV."""
+    score = evaluate_vae(run.vae, run.data, options, device=device, progress=progress)
+    path = evaluation_path(folder, options)
+    score.to_csv(path.with_suffix(".csv"))
+    score.to_netcdf(path)
+    return score
+
+
+def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
+    """Where the netCDF file of an evaluation lies."""
+    return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}.nc"
+
+
+def check_replaceable(folder: Path, *, overwrite: bool, marker: str) -> None:
+    """Refuses a folder that must not be replaced.
+
+    Args:
+        folder: Where a new folder is to go.
+        overwrite: Whether an earlier one may be replaced.
+        marker: A file that an earlier one must hold to be replaced.
+
+    Raises:
+        ValueError: If there is an earlier one that is in the way.
+    """
+    if folder.exists() and not overwrite:
+        raise ValueError(f"{folder} exists already. Choose another --out, or replace it with --overwrite.")
+    if folder.exists() and not (folder / marker).is_file():
+        raise ValueError(f"{folder} must hold {marker} to be overwritten, and does not. Choose another --out.")
+
+
+@contextmanager
+def replacing_folder(folder: Path, *, overwrite: bool, marker: str) -> Iterator[Path]:
+    """A new folder ``folder.partial`` that takes the place of ``folder`` once it is complete.
+
+    It stays as it is if the work is interrupted, and goes if that happens before there is a checkpoint in it.
+
+    Raises:
+        ValueError: As :func:`check_replaceable`.
+    """
+    check_replaceable(folder, overwrite=overwrite, marker=marker)
+    partial = _new_folder(folder)
+    try:
+        yield partial
+    except BaseException:
+        if not any(partial.rglob(CHECKPOINT)):
+            shutil.rmtree(partial)
+        raise
+    check_replaceable(folder, overwrite=overwrite, marker=marker)
+    _swap(partial, folder)
+
+
+def _new_folder(folder: Path) -> Path:
+    """The first of ``folder.partial``, ``folder.partial2``, ... that does not exist, made."""
+    for number in count(1):
+        partial = folder.with_name(f"{folder.name}.partial{number if number > 1 else ''}")
+        try:
+            partial.mkdir(parents=True)
+            return partial
+        except FileExistsError:
+            continue
+
+
+def _swap(new: Path, folder: Path) -> None:
+    if not folder.exists():
+        os.replace(new, folder)
+        return
+    old = folder.with_name(f"{new.name}.old")
+    os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old)
+
+
+def _summary(run: Run, result: FitResult) -> dict[str, object]:
+    best = result.history.set_index("epoch").loc[result.best_epoch]
+    return {
+        "data": run.data.description,
+        "data_id": data_id(run.data.train),
+        "num_parameters": sum(p.numel() for p in run.vae.parameters()),
+        "best_epoch": result.best_epoch,
+        "best_valid_loss": float(best["valid_loss"]),
+        "stopped_early": result.stopped_early,
+        "seconds": round(float(result.history["seconds"].sum()), 1),
+        "torch": str(torch.__version__),
+    }
+
+
+def _write_yaml(path: Path, values: dict[str, object]) -> None:
+    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100))

@@ -1,0 +1,78 @@
+"""``pyro-lvm COMMAND``: dispatches to the scripts; and what all scripts share: options in, errors out."""
+
+from argparse import ArgumentError
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from importlib import import_module
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+COMMANDS = {
+    "train": "fit a model and keep it as a run folder",
+    "evaluate": "score runs by importance-sampled log-likelihood",
+    "compare": "compare priors on one data set, or finished runs",
+    "sample": "draw samples, reconstructions and codes from a run",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console command."""
+    command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if command in COMMANDS:
+        report_errors(import_module(f"inference.scripts.{command}").main, rest)
+    elif command in ("-h", "--help"):
+        print(_usage())
+    else:
+        print(f"error: the command must be one of {', '.join(COMMANDS)}; got {command!r}.", file=sys.stderr)
+        sys.exit(2)
+
+
+def report_errors(script: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
+    """Runs a script; what a user can mend is said in one line, with exit status 2."""
+    try:
+        script(argv)
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError, ArgumentError) as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def make_parser(script: str, usage: str) -> "ArgumentParser":
+    """A parser that knows ``--config FILE``; unknown names and wrong types raise an ArgumentError."""
+    from jsonargparse import ArgumentParser
+
+    purpose = f"{COMMANDS[script].capitalize()}."
+    parser = ArgumentParser(usage=f"pyro-lvm {script} {usage}", description=purpose, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file of options; what follows it on the command line wins.")
+    return parser
+
+
+@contextmanager
+def progress_lines() -> Iterator[None]:
+    """Progress bars redraw their line in a terminal; elsewhere, such as in a log file, each state is a line of its own."""
+    if sys.stderr.isatty():
+        yield
+        return
+    with redirect_stderr(_Lines(sys.stderr)):
+        yield
+
+
+class _Lines:
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write(text.replace("\r", "\n"))
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def _usage() -> str:
+    lines = [f"  {command:<9} {purpose}" for command, purpose in COMMANDS.items()]
+    return "\n".join(["usage: pyro-lvm COMMAND [options]", "", *lines, "", "pyro-lvm COMMAND --help lists the options of a command."])

@@ -1,0 +1,311 @@
+"""``fit``: stochastic variational inference for any pair."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+import time
+
+import pandas as pd
+import pyro
+from pyro import poutine
+from pyro.infer import ELBO, Trace_ELBO
+from pyro.poutine.messenger import Messenger
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from inference.batches import Batch, IterableBatches, TensorBatches, Transform, as_batches
+from inference.checkpoint import restore, save_checkpoint, snapshot
+from inference.objectives import FreeBits, KLWeight
+from inference.parameters import guide_parameters, trainable_parameters
+from pyro_lvm.pair import check_pair, check_support, density_sites, eval_mode, modules_of, param_scope, programs
+
+MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
+MakeScheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit leaves.
+
+    Attributes:
+        pair: The pair that was fitted, in place, with the weights of ``best_epoch``.
+        history: One row for each epoch: ``epoch``, ``kl_weight``, ``train_loss``, ``valid_loss`` (both in nats a datum; the validation
+            loss is the plain objective, at full KL weight and without free bits), ``learning_rate``, ``seconds``.
+        best_epoch: The epoch with the least validation loss; the last one if there are no validation data.
+        stopped_early: Whether patience ran out before the last epoch.
+        seed: The seed of the fit.
+    """
+
+    pair: object
+    history: pd.DataFrame
+    best_epoch: int
+    stopped_early: bool
+    seed: int
+
+
+def fit(
+    pair: object,
+    data: object,
+    *,
+    valid: object | None = None,
+    elbo: ELBO | None = None,
+    epochs: int = 100,
+    batch_size: int | None = None,
+    learning_rate: float = 1e-3,
+    optimizer: MakeOptimizer | None = None,
+    scheduler: MakeScheduler | None = None,
+    warmup_epochs: int = 0,
+    free_bits: float = 0.0,
+    patience: int | None = None,
+    clip_norm: float | None = None,
+    alternating: bool = False,
+    transform: Transform | None = None,
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> FitResult:
+    r"""Fits a pair by stochastic variational inference, in place.
+
+    .. math:: \max_{\theta, \phi} \; \sum_n \mathbb{E}_{q_\phi(z \mid x_n)}\big[\log p_\theta(x_n, z) - \log q_\phi(z \mid x_n)\big]
+
+    The pair ends with the weights of its best validation epoch, also when training is interrupted.
+
+    Args:
+        pair: Any object with Pyro programs ``.model`` and ``.guide``; its parameters may be modules' or ``pyro.param``'s.
+        data: A tensor ``[N, *X]``, a tuple of tensors, a torch Dataset, or an iterable of batches.
+        valid: Validation data of the same form; they choose the weights that are kept, and feed ``patience``.
+        elbo: Any ``pyro.infer.ELBO``; by default ``Trace_ELBO()``.
+        epochs: Passes through the data.
+        batch_size: Data in a batch; by default 100, or N if that is less.
+        learning_rate: Of the default optimizer, Adam.
+        optimizer: Makes another torch optimizer from a list of parameters.
+        scheduler: Makes a torch learning-rate scheduler from an optimizer; stepped after each epoch.
+        warmup_epochs: The weight of the KL rises linearly from ``1 / warmup_epochs`` in the first epoch to 1.
+        free_bits: Nats of each latent site's KL that cost nothing.
+        patience: Stop after so many epochs without a better validation loss, counted from the end of the warm-up.
+        clip_norm: Largest norm of the gradient of a step, in nats a datum.
+        alternating: Update guide and generative parameters in turn, the others fixed; shared ones count as the guide's.
+        transform: Applied to the observations of every training batch, for instance ``torch.bernoulli``.
+        checkpoint: File that holds the best weights so far, from the first epoch on.
+        seed: Seed of shuffling and draws; the caller's random state is left as it was.
+        device: Where data and modules go; by default where the modules are.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A :class:`FitResult`.
+
+    Raises:
+        ValueError: If an option or the data are bad, or the pair breaks its contract; nothing is trained then.
+        FloatingPointError: If the loss ceases to be finite; names epoch, batch and site.
+    """
+    _check_options(epochs, learning_rate, warmup_epochs, patience, clip_norm, valid)
+    device = _place(pair, device)
+    with torch.random.fork_rng(), param_scope(pair):
+        torch.manual_seed(seed)
+        train = as_batches(data, batch_size=batch_size, device=device, transform=transform)
+        held_out = None if valid is None else as_batches(valid, batch_size=None, device=device, shuffle=False)
+        loop = _Loop(pair, elbo or Trace_ELBO(), train, held_out, free_bits, clip_norm, seed)
+        with eval_mode(pair):
+            loop.prepare(optimizer or _adam(learning_rate), scheduler, alternating)
+        return loop.run(epochs, warmup_epochs, patience, checkpoint, progress)
+
+
+@dataclass
+class _Loop:
+    """The state of one fit."""
+
+    pair: object
+    elbo: ELBO
+    train: TensorBatches | IterableBatches
+    valid: TensorBatches | IterableBatches | None
+    free_bits: float
+    clip_norm: float | None
+    seed: int
+    kl: KLWeight = field(default_factory=KLWeight)
+    rows: list[dict] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    best_epoch: int = 0
+
+    def prepare(self, make_optimizer: MakeOptimizer, make_scheduler: MakeScheduler | None, alternating: bool) -> None:
+        """Checks the pair on a first batch, and makes one optimizer for all parameters or one for each group."""
+        batch = next(iter(self.train), None)
+        if batch is None:
+            raise ValueError("data must give at least one batch; got none.")
+        structure = check_pair(self.pair, *batch)
+        self.declared_size = structure.full_size if structure.full_size > len(batch[0]) else None
+        self._check_global_latents(structure.global_sites, len(batch[0]))
+        self.model, self.guide = programs(self.pair)
+        parameters = trainable_parameters(self.pair, batch)
+        groups = [parameters]
+        if alternating:
+            shared = guide_parameters(self.guide, parameters, batch)
+            groups = [shared, [p for p in parameters if all(p is not q for q in shared)]]
+        self.optimizers = [make_optimizer(group) for group in groups if group]
+        self.schedulers = [make_scheduler(optimizer) for optimizer in self.optimizers] if make_scheduler else []
+
+    def run(
+        self, epochs: int, warmup_epochs: int, patience: int | None, checkpoint: str | Path | None, progress: bool
+    ) -> FitResult:
+        stopped = False
+        with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
+            try:
+                for epoch in bar:
+                    self.kl.weight = min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0
+                    self._epoch(epoch)
+                    if self._is_best():
+                        self.best, self.best_epoch = snapshot(self.pair), epoch
+                        if checkpoint is not None:
+                            save_checkpoint(self.pair, checkpoint)
+                    bar.set_postfix({k: f"{self.rows[-1][k]:.2f}" for k in ("train_loss", "valid_loss") if k in self.rows[-1]})
+                    stopped = patience is not None and epoch - max(self.best_epoch, warmup_epochs) >= patience
+                    if stopped:
+                        break
+            finally:
+                if self.best is not None:
+                    restore(self.pair, self.best)
+        return FitResult(self.pair, pd.DataFrame(self.rows), self.best_epoch, stopped, self.seed)
+
+    def _epoch(self, epoch: int) -> None:
+        start, total, count = time.perf_counter(), 0.0, 0
+        row = {"epoch": epoch, "kl_weight": self.kl.weight}
+        with pyro.validation_enabled(False), _train_mode(self.pair):
+            for number, batch in enumerate(self.train, start=1):
+                for optimizer in self.optimizers:
+                    loss = self._step(optimizer, batch, epoch, number)
+                total, count = total + loss * len(batch[0]), count + len(batch[0])
+        row["train_loss"] = total / count
+        if self.valid is not None:
+            row["valid_loss"] = self._valid_loss()
+        row["learning_rate"] = self.optimizers[0].param_groups[0]["lr"]
+        for scheduler in self.schedulers:
+            scheduler.step()
+        self.rows.append(row | {"seconds": time.perf_counter() - start})
+
+    def _step(self, optimizer: torch.optim.Optimizer, batch: Batch, epoch: int, number: int) -> float:
+        group = [p for g in optimizer.param_groups for p in g["params"]]
+        random_state = torch.get_rng_state()
+        with self._steering(first_pass=epoch == 1) as (model, guide):
+            loss = _loss_and_gradients(self.elbo, model, guide, batch, group, self.declared_size or len(batch[0]))
+        if not torch.isfinite(torch.tensor(loss)):
+            site = _blame(self.pair, batch, random_state)
+            raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, batch {number}: {site}. Lower learning_rate, or set clip_norm.")
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(group, self.clip_norm)
+        optimizer.step()
+        return loss
+
+    @contextmanager
+    def _steering(self, first_pass: bool) -> Iterator[tuple[Callable, Callable]]:
+        """The pair's programs under the messengers of training."""
+        model, guide = self.kl(self.model), self.kl(self.guide)
+        if self.free_bits > 0:
+            free = FreeBits(self.free_bits, self.kl)
+            model, guide = free.model(model), free.guide(guide)
+        with ExitStack() as stack:
+            if first_pass:
+                stack.enter_context(_SupportMessenger())
+            yield model, guide
+
+    def _valid_loss(self) -> float:
+        total, count = 0.0, 0
+        with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False), eval_mode(self.pair):
+            torch.manual_seed(self.seed)
+            for batch in self.valid:
+                size = len(batch[0])
+                total += self.elbo.loss(self.model, self.guide, *batch) * size / (self.declared_size or size)
+                count += size
+        return total / count
+
+    def _is_best(self) -> bool:
+        if self.valid is None:
+            return True
+        losses = [row["valid_loss"] for row in self.rows]
+        return losses[-1] == min(losses)
+
+    def _check_global_latents(self, global_sites: tuple[str, ...], size: int) -> None:
+        num_data = self.train.num_data
+        if global_sites and num_data is not None and num_data > size and self.declared_size != num_data:
+            raise ValueError(
+                f"site '{global_sites[0]}' lies outside the data plate, and batches of {size} are drawn from {num_data} data: the plate "
+                f"must declare them. Write pyro.plate('data', {num_data}, subsample_size=len(x))."
+            )
+
+
+class _SupportMessenger(Messenger):
+    """Checks that observed data lie in the support of their distribution."""
+
+    def _pyro_post_sample(self, msg: dict) -> None:
+        if msg["is_observed"] and not msg["infer"].get("_deterministic"):
+            check_support(msg)
+
+
+def _loss_and_gradients(
+    elbo: ELBO, model: Callable, guide: Callable, batch: Batch, parameters: list[Tensor], size: int
+) -> float:
+    """The loss in nats a datum; leaves its gradients in ``parameters``."""
+    if not hasattr(elbo, "differentiable_loss"):
+        for parameter in parameters:
+            parameter.grad = None
+        loss = elbo.loss_and_grads(model, guide, *batch) / size
+        torch._foreach_div_([p.grad for p in parameters if p.grad is not None], size)
+        return loss
+    loss = elbo.differentiable_loss(model, guide, *batch) / size
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+        parameter.grad = gradient
+    return loss.item()
+
+
+def _blame(pair: object, batch: Batch, random_state: Tensor) -> str:
+    """Names the first site that is not finite, replaying a step's noise."""
+    model, guide = programs(pair)
+    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
+        torch.set_rng_state(random_state)
+        guide_trace = poutine.trace(guide).get_trace(*batch)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
+    for part, trace in (("guide", guide_trace), ("model", model_trace)):
+        for site in density_sites(trace):
+            if not site["value"].isfinite().all():
+                return f"site '{site['name']}' of the {part} has values that are not finite"
+            if not site["fn"].log_prob(site["value"]).isfinite().all():
+                return f"site '{site['name']}' of the {part} has a log density that is not finite"
+    return "every site is finite by itself; the sum or the objective is not"
+
+
+@contextmanager
+def _train_mode(pair: object) -> Iterator[None]:
+    before = [(module, module.training) for module in modules_of(pair)]
+    for module, _ in before:
+        module.train()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.train(training)
+
+
+def _adam(learning_rate: float) -> MakeOptimizer:
+    return lambda parameters: torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+
+
+def _place(pair: object, device: str | torch.device | None) -> torch.device:
+    if device is not None:
+        for module in modules_of(pair):
+            module.to(device)
+        return torch.device(device)
+    return next((p.device for module in modules_of(pair) for p in module.parameters()), torch.device("cpu"))
+
+
+def _check_options(
+    epochs: int, learning_rate: float, warmup_epochs: int, patience: int | None, clip_norm: float | None, valid: object
+) -> None:
+    for name, value, least in (("epochs", epochs, 1), ("warmup_epochs", warmup_epochs, 0), ("patience", patience, 1)):
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}.")
+    for name, value in (("learning_rate", learning_rate), ("clip_norm", clip_norm)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive; got {value!r}.")
+    if patience is not None and valid is None:
+        raise ValueError("patience needs validation data; got valid=None. Pass valid=..., or leave patience out.")

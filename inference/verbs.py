@@ -1,0 +1,135 @@
+"""What one does with a fitted pair: sample from the prior, encode, decode, reconstruct."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyro
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+import torch
+from torch import Tensor
+
+from inference.densities import SubstituteMessenger
+from pyro_lvm.pair import check_pair, density_sites, eval_mode, param_scope, programs
+
+Values = Tensor | dict[str, Tensor]
+
+
+class _MeanMessenger(Messenger):
+    """Gives every sample site that is not fixed yet its mean instead of a draw."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.names = names
+
+    def _pyro_sample(self, msg: dict) -> None:
+        if msg["name"] not in self.names or msg["done"]:
+            return
+        try:
+            msg["value"] = msg["fn"].mean
+        except NotImplementedError as error:
+            raise NotImplementedError(
+                f"site '{msg['name']}' has a {type(msg['fn']).__name__}, which has no mean in closed form. Average draws instead."
+            ) from error
+        msg["done"] = True
+
+
+def sample_prior(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False) -> Values:
+    r"""One draw from the model for each row of a batch, :math:`z \sim p(z),\; x \sim p(x \mid z)`.
+
+    Args:
+        pair: Any pair.
+        batch: A batch as for training; its observations tell how many draws and of which shape, and are not looked at.
+        seed: Seed of the draws; by default torch's generator as it stands.
+        means: Whether x is the mean of p(x|z) instead of a draw.
+
+    Returns:
+        Observations ``[B, *X]``; a dict by site name if the model observes several sites.
+    """
+    structure = check_pair(pair, *batch)
+    with _verb(pair, seed):
+        return _observations(pair, batch, structure.observed, {}, means)
+
+
+def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False) -> Values:
+    r"""One code for each datum, :math:`z \sim q(z \mid x)`, or the mean of q.
+
+    Args:
+        pair: Any pair.
+        batch: ``[B, *X]`` first, then whatever else the pair takes.
+        seed: Seed of the draws; by default torch's generator as it stands.
+        means: Whether every latent is the mean of its distribution, given the means before it.
+
+    Returns:
+        Codes ``[B, *Z]``; a dict by site name if there are several latents.
+
+    Raises:
+        NotImplementedError: If means are wanted of a distribution without one in closed form, such as a flow.
+    """
+    structure = check_pair(pair, *batch)
+    with _verb(pair, seed):
+        return _unwrap(_codes(pair, batch, structure.latents, means))
+
+
+def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
+    """The mean of p(x|z) at given codes, or draws from it.
+
+    Args:
+        pair: Any pair.
+        latents: Codes ``[B, *Z]``, or a dict by site name if there are several latents.
+        batch: A batch of as many rows, as for :func:`sample_prior`.
+        seed: Seed of the draws.
+        draws: Whether to draw x instead of giving the mean.
+
+    Returns:
+        Observations ``[B, *X]``; a dict by site name if the model observes several sites.
+
+    Raises:
+        ValueError: If a latent is missing.
+    """
+    structure = check_pair(pair, *batch)
+    values = latents if isinstance(latents, dict) else dict.fromkeys(structure.latents[:1], latents)
+    if set(values) != set(structure.latents):
+        raise ValueError(f"latents must hold the sites {structure.latents}; got {tuple(values)}. Pass a dict by site name.")
+    with _verb(pair, seed):
+        return _observations(pair, batch, structure.observed, values, not draws)
+
+
+def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
+    r"""The mean of p(x|z), or a draw from it, at one code :math:`z \sim q(z \mid x)` for each datum; as :func:`encode`, then :func:`decode`.
+
+    Returns:
+        Observations ``[B, *X]``; a dict by site name if the model observes several sites.
+    """
+    structure = check_pair(pair, *batch)
+    with _verb(pair, seed):
+        return _observations(pair, batch, structure.observed, _codes(pair, batch, structure.latents, False), not draws)
+
+
+@contextmanager
+def _verb(pair: object, seed: int | None) -> Iterator[None]:
+    with torch.no_grad(), param_scope(pair), eval_mode(pair), pyro.validation_enabled(False):
+        if seed is None:
+            yield
+            return
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            yield
+
+
+def _codes(pair: object, batch: tuple[Tensor, ...], latents: tuple[str, ...], means: bool) -> dict[str, Tensor]:
+    with _MeanMessenger(latents if means else ()):
+        trace = poutine.trace(programs(pair)[1]).get_trace(*batch)
+    return {name: trace.nodes[name]["value"] for name in latents}
+
+
+def _observations(
+    pair: object, batch: tuple[Tensor, ...], observed: tuple[str, ...], latents: dict[str, Tensor], means: bool
+) -> Values:
+    with _MeanMessenger(observed if means else ()), SubstituteMessenger(latents):
+        trace = poutine.trace(poutine.uncondition(programs(pair)[0])).get_trace(*batch)
+    return _unwrap({site["name"]: site["value"] for site in density_sites(trace) if site["name"] in observed})
+
+
+def _unwrap(values: dict[str, Tensor]) -> Values:
+    return next(iter(values.values())) if len(values) == 1 else values

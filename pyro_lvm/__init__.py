@@ -1,0 +1,53 @@
+"""What a latent variable model is made of: priors, likelihoods, encoders, and the pair of Pyro programs they make."""
+
+from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, mixture
+from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
+from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf, spline
+from pyro_lvm.likelihoods import (
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    DiscretizedLogisticLikelihood,
+    GaussianLikelihood,
+    NegativeBinomialLikelihood,
+    PoissonLikelihood,
+    StudentTLikelihood,
+)
+from pyro_lvm.models import VAE
+from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
+from pyro_lvm.pair import Pair, Structure, check_pair, penalty
+from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
+
+__all__ = [
+    "MLP",
+    "VAE",
+    "BernoulliLikelihood",
+    "CategoricalLikelihood",
+    "ConvDecoder",
+    "ConvEncoder",
+    "DiagNormalMixture",
+    "DiscretizedLogisticLikelihood",
+    "FlowDistribution",
+    "FlowEncoder",
+    "FlowPrior",
+    "FullRankNormalEncoder",
+    "GatedMLP",
+    "GaussianLikelihood",
+    "GaussianMixturePrior",
+    "InverseFlow",
+    "NegativeBinomialLikelihood",
+    "NormalEncoder",
+    "Pair",
+    "PoissonLikelihood",
+    "StandardNormal",
+    "Structure",
+    "StudentTLikelihood",
+    "VampPrior",
+    "check_pair",
+    "iaf",
+    "inverse_spline",
+    "maf",
+    "mixture",
+    "penalty",
+    "set_output_bias_",
+    "spline",
+]

@@ -1,0 +1,130 @@
+"""Guides q(z|x): modules that map ``[*lead, *X]`` to a Pyro distribution, batch ``[*lead]`` event ``[D]``."""
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import AffineTransform
+
+from pyro_lvm.distributions import FlowDistribution, zuko
+from pyro_lvm.flows import InverseFlow
+
+__all__ = ["FlowEncoder", "FullRankNormalEncoder", "NormalEncoder"]
+
+
+class NormalEncoder(nn.Module):
+    r"""Normal guide with diagonal covariance.
+
+    .. math:: q(z \mid x) = \mathcal N(z \mid m(x), \operatorname{diag} s(x)^2)
+
+    Args:
+        network: Module that maps ``[*lead, *X]`` to ``[*lead, 2 * D]``: the mean, then the log scale.
+
+    Raises:
+        ValueError: If (on call) the network returns an odd number of features.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> TorchDistribution:
+        features = self.network(x)  # [*lead, 2D]
+        if features.shape[-1] % 2:
+            raise ValueError(
+                f"network must return 2 * D features, mean and log scale; got {features.shape[-1]}. "
+                "Give its last layer an even width."
+            )
+        loc, log_scale = features.chunk(2, -1)  # [*lead, D]
+        return dist.Normal(loc, log_scale.exp()).to_event(1)
+
+
+class FullRankNormalEncoder(nn.Module):
+    r"""Normal guide with full covariance, by its Cholesky factor.
+
+    .. math:: q(z \mid x) = \mathcal N(z \mid m(x), L(x) L(x)^\top), \quad L_{dd} = e^{l_d(x)}
+
+    Args:
+        network: Module that maps ``[*lead, *X]`` to ``[*lead, D + D (D + 1) / 2]``: the mean, the logs of the
+            diagonal of :math:`L`, then its rows below the diagonal.
+        latent_dim: Number of latent features, :math:`D`.
+
+    Raises:
+        ValueError: If ``latent_dim`` is below 1, or (on call) the network returns another number of features.
+    """
+
+    def __init__(self, network: nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1; got {latent_dim}. Give a positive number.")
+        self.network = network
+        self.latent_dim = latent_dim
+
+    def forward(self, x: Tensor) -> TorchDistribution:
+        D = self.latent_dim
+        features = self.network(x)  # [*lead, P]
+        _check_features(features, D + D * (D + 1) // 2, "mean and Cholesky factor: D + D * (D + 1) / 2")
+        loc, log_diagonal, below = features.split([D, D, D * (D - 1) // 2], -1)
+        return dist.MultivariateNormal(loc, scale_tril=_lower_triangular(log_diagonal.exp(), below))
+
+
+class FlowEncoder(nn.Module):
+    r"""Normalizing-flow guide: a conditional flow in inverse form, scaled and shifted per datum.
+
+    .. math:: z = m(x) + s(x) \odot f(\epsilon; h(x)), \quad \epsilon \sim \mathcal N(0, I)
+
+    A draw and its density take one pass; the density of any other value inverts :math:`f`, in D passes.
+    With a flow that starts near the identity, training starts from the diagonal normal guide. A flow has no
+    closed-form mean: average draws instead.
+
+    Args:
+        network: Module that maps ``[*lead, *X]`` to ``[*lead, 2 * D + H]``: the mean, the log scale, then the
+            context h(x).
+        flow: Flow of the noise, :func:`~pyro_lvm.flows.iaf` or :func:`~pyro_lvm.flows.inverse_spline`.
+
+    Raises:
+        TypeError: If ``flow`` is not an :class:`~pyro_lvm.flows.InverseFlow`.
+        ValueError: If (on call) the network returns another number of features.
+
+    References:
+        Rezende, Mohamed (2015), Variational Inference with Normalizing Flows.
+        https://arxiv.org/abs/1505.05770
+
+        Kingma et al. (2016), Improving Variational Inference with Inverse Autoregressive Flow.
+        https://arxiv.org/abs/1606.04934
+    """
+
+    def __init__(self, network: nn.Module, flow: InverseFlow) -> None:
+        super().__init__()
+        if not isinstance(flow, InverseFlow):
+            raise TypeError(
+                f"flow must be an InverseFlow; got {type(flow).__name__}. Pass iaf(latent_dim, context), or "
+                "wrap a zuko flow: InverseFlow(flow, latent_dim, context)."
+            )
+        self.network = network
+        self.flow = flow
+
+    def forward(self, x: Tensor) -> FlowDistribution:
+        D, H = self.flow.latent_dim, self.flow.context
+        features = self.network(x)  # [*lead, P]
+        _check_features(features, 2 * D + H, "mean, log scale and context: 2 * D + H")
+        loc, log_scale, context = features.split([D, D, H], -1)
+        noise = self.flow(context)
+        standardize = AffineTransform(loc, log_scale.exp(), event_dim=1).inv
+        transform = zuko.transforms.ComposedTransform(standardize, noise.transform)
+        return FlowDistribution(zuko.distributions.NormalizingFlow(transform, noise.base))
+
+
+def _lower_triangular(diagonal: Tensor, below: Tensor) -> Tensor:
+    lower = torch.diag_embed(diagonal)  # [*lead, D, D]
+    row, column = torch.tril_indices(*lower.shape[-2:], offset=-1, device=lower.device)
+    lower[..., row, column] = below
+    return lower
+
+
+def _check_features(features: Tensor, expected: int, meaning: str) -> None:
+    if features.shape[-1] != expected:
+        raise ValueError(
+            f"network must return {expected} features ({meaning}); got {features.shape[-1]}. "
+            "Change the width of its last layer."
+        )
