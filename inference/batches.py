@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
+
+from pyro_lvm.pair import check_batch
 
 Batch = tuple[Tensor, ...]
 Transform = Callable[[Tensor], Tensor]
@@ -54,26 +56,31 @@ def as_batches(
     """Batches of whatever a user calls data.
 
     Args:
-        data: A tensor or array ``[N, *X]``, a tuple of such, a torch Dataset, or an iterable of batches that can be passed
-            through more than once.
+        data: A tensor or array ``[N, *X]``, a tuple of such, a torch Dataset, or an iterable of batches, such as a list or a
+            DataLoader, that can be passed through more than once.
         batch_size: Data in a batch; by default 100, or N if that is less. An iterable comes with its own.
         device: Where the batches go.
         transform: Applied to the first tensor of every batch.
         shuffle: Whether every pass has a new order; an iterable has its own.
 
     Raises:
-        ValueError: If ``batch_size`` is not between 1 and N, or the data are empty.
+        ValueError: If ``batch_size`` is not between 1 and N or given with an iterable of batches, or the data are empty or not finite.
         TypeError: If the data are none of these.
     """
     if isinstance(data, Tensor | np.ndarray):
         data = (data,)
     if isinstance(data, tuple):
         tensors = tuple(torch.as_tensor(x).to(device) for x in data)
+        check_batch(*tensors)
         return TensorBatches(tensors, _batch_size(batch_size, len(tensors[0])), transform, shuffle)
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+    if isinstance(data, IterableDataset):
+        return IterableBatches(DataLoader(data, batch_size=batch_size or 100), device, transform, None)
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list):
         loader = DataLoader(data, batch_size=_batch_size(batch_size, len(data)), shuffle=shuffle)
         return IterableBatches(loader, device, transform, len(data))
     if isinstance(data, Iterable) and iter(data) is not data:
+        if batch_size is not None:
+            raise ValueError(f"an iterable of batches comes with its own batch size; got batch_size={batch_size}. Leave it out.")
         return IterableBatches(data, device, transform, None)
     raise TypeError(
         "data must be a tensor, a tuple of tensors, a torch Dataset or an iterable of batches that can be passed through "

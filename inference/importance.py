@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from inference.densities import Layout, choose_layout, latents_of, log_density, run_guide, run_model
 from inference.evaluation import Evaluation, curve_particles, reduce_log_weights
+from inference.numerics import flushed_denormals
 from pyro_lvm.pair import Structure, check_batch, check_pair, eval_mode, param_scope, programs
 
 _BLOCK_PARTICLES = 256
@@ -119,7 +120,8 @@ def data_id(*batch: Tensor) -> str:
 def _scoring(pair: object, device: torch.device) -> Iterator[None]:
     """No gradients, the pair's own parameters, evaluation mode, and random numbers that leave the caller's as they were."""
     devices = [] if device.type == "cpu" else [device]
-    with torch.no_grad(), param_scope(pair), eval_mode(pair), torch.random.fork_rng(devices, device_type=_rng_type(device)):
+    random_state = torch.random.fork_rng(devices, device_type=_rng_type(device))
+    with torch.no_grad(), flushed_denormals(), param_scope(pair), eval_mode(pair), random_state:
         yield
 
 

@@ -1,13 +1,21 @@
-"""Options of data, models, fits and scores, as typed records that the scripts fill from the command line and from YAML."""
+"""Options of data, models, fits and scores: typed records, filled from the command line and from YAML."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-Shape = tuple[int, ...]
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+Shape = tuple[PositiveInt, ...]
 PriorName = Literal["standard", "mixture", "vamp", "maf", "spline"]
 EncoderName = Literal["normal", "full-rank", "iaf", "inverse-spline"]
 LikelihoodName = Literal[
-    "bernoulli", "gaussian", "student-t", "discretized-logistic", "categorical", "poisson", "negative-binomial"
+    "bernoulli",
+    "gaussian",
+    "student-t",
+    "discretized-logistic",
+    "categorical",
+    "poisson",
+    "negative-binomial",
 ]
 NetworkName = Literal["mlp", "gated", "conv"]
 Split = Literal["train", "valid", "test"]
@@ -18,7 +26,8 @@ class DataOptions:
     """The data.
 
     Args:
-        source: digits, mnist, mnist-static, fashion-mnist, omniglot-rebuilt, frey-faces, or a .npy, .npz, .csv or .parquet file.
+        source: digits, mnist, mnist-static, fashion-mnist, omniglot-rebuilt, frey-faces, or the path of a .npy,
+            .npz, .csv or .parquet file.
         binarize: What becomes of gray levels; null keeps them.
         dequantize: Spread gray levels over [0, 1] by uniform noise, for a likelihood of real data.
         shape: Shape of one datum, such as [1,28,28] for the conv network; by default as the set comes.
@@ -52,7 +61,8 @@ class ModelOptions:
         flow_hidden: Widths of the hidden layers of each step of a flow.
         flow_context: Features of x that condition a flow in the encoder.
         logistic_components: Logistics in the mixture of each pixel, for discretized-logistic.
-        feature_noise: Learn a noise scale (gaussian, student-t) or dispersion (negative-binomial) for each feature, not one for all.
+        feature_noise: Learn a noise scale (gaussian, student-t) or dispersion (negative-binomial) for each
+            feature, not one for all.
         seed: Seed of the initial weights and of the choice of pseudo-inputs.
     """
 
@@ -60,13 +70,13 @@ class ModelOptions:
     encoder: EncoderName = "normal"
     likelihood: LikelihoodName = "bernoulli"
     network: NetworkName = "mlp"
-    latent_dim: int = 16
+    latent_dim: PositiveInt = 8
     hidden: Shape = (256,)
-    num_components: int = 50
-    flow_transforms: int = 3
-    flow_hidden: Shape = (128, 128)
-    flow_context: int = 32
-    logistic_components: int = 1
+    num_components: PositiveInt = 50
+    flow_transforms: PositiveInt = 2
+    flow_hidden: Shape = (64, 64)
+    flow_context: PositiveInt = 32
+    logistic_components: PositiveInt = 1
     feature_noise: bool = False
     seed: int = 0
 
@@ -91,15 +101,15 @@ class FitOptions:
     """
 
     objective: Literal["elbo", "iwae"] = "elbo"
-    num_particles: int = 1
-    epochs: int = 300
-    batch_size: int = 100
-    learning_rate: float = 1e-3
+    num_particles: PositiveInt = 1
+    epochs: PositiveInt = 300
+    batch_size: PositiveInt = 100
+    learning_rate: PositiveFloat = 3e-3
     schedule: Literal["constant", "cosine"] = "constant"
-    warmup_epochs: int = 0
-    free_bits: float = 0.0
-    patience: int | None = None
-    clip_norm: float | None = None
+    warmup_epochs: NonNegativeInt = 0
+    free_bits: NonNegativeFloat = 0.0
+    patience: PositiveInt | None = 30
+    clip_norm: PositiveFloat | None = None
     alternating: bool = False
     seed: int = 0
 
@@ -115,7 +125,7 @@ class EvaluateOptions:
     """
 
     split: Split = "test"
-    num_particles: int = 1000
+    num_particles: PositiveInt = 1000
     seed: int = 0
 
 

@@ -8,33 +8,38 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 import pandas as pd
+import torch
 from torch import Size, Tensor
 
 from inference.evaluation import Evaluation
+from inference.verbs import reconstruct, sample_prior
+from pyro_lvm.models import VAE
 
 # Okabe and Ito's colors, told apart with any color vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FLAT_SHAPES = {560: (28, 20)}
 SMALLEST_FLAT = 64  # a table of 9 columns is no image
 CHANNELS = (1, 3)
+GAP_GRAY = 0.7
 
 
 def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Draws the validation loss over the epochs of each fit; for a single one the training loss too.
+    """Draws the validation loss of each fit over its epochs; for a single fit the training loss too.
 
     Args:
         histories: Histories by the fits' names, as :class:`inference.svi.FitResult` has them.
         path: The picture that is written.
     """
-    figure, axes = _axes("epoch", "loss (nats per datum)")
+    is_single = len(histories) == 1
+    figure, axes = _axes("epoch", f"{'' if is_single else 'validation '}loss (nats per datum)")
     for (name, history), color in zip(histories.items(), _colors(histories), strict=True):
-        axes.plot(history["epoch"], history["valid_loss"], color=color, label=f"{name}, validation")
-        best = history.loc[history["valid_loss"].idxmin()]
-        axes.plot(best["epoch"], best["valid_loss"], "o", color=color, markersize=5)
-        if len(histories) == 1:
-            axes.plot(history["epoch"], history["train_loss"], color="0.6", label="training")
+        epoch, loss = history["epoch"], history["valid_loss"]
+        axes.plot(epoch, loss, color=color, label="validation" if is_single else name)
+        axes.plot(epoch[loss.idxmin()], loss.min(), "o", color=color, markersize=5)
+        if is_single:
+            axes.plot(epoch, history["train_loss"], color="0.6", label="training")
     axes.set_ylim(top=_loss_limit(histories))
-    axes.set_title("Loss by epoch; the dot marks the weights that are kept", loc="left", fontsize="medium")
+    axes.set_title("The dot marks the weights that are kept", loc="left", fontsize="medium")
     axes.legend(frameon=False)
     figure.savefig(path)
 
@@ -51,6 +56,7 @@ def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
         curve = score.curve_frame()
         axes.plot(curve.index, curve["log_px"], "o-", color=color, markersize=3, label=name)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_title("Estimates rise to log p(x); K = 1 is the ELBO", loc="left", fontsize="medium")
     axes.legend(frameon=False, loc="lower right")
     figure.savefig(path)
@@ -69,26 +75,44 @@ def draw_images(rows: Mapping[str, Tensor], path: Path, *, title: str) -> None:
     """
     first = next(iter(rows.values()))
     low, high = min(0.0, float(first.min())), float(first.max())
-    height, width = image_shape(first.shape[1:])[:2]
-    count = len(first)
-    figure = Figure(figsize=(1.2 + 0.55 * count, 0.5 + 0.58 * len(rows) * height / width), dpi=150, layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
-    grid = figure.subplots(len(rows), count, squeeze=False)
-    for axes_row, (name, images) in zip(grid, rows.items(), strict=True):
-        axes_row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-        for axes, image in zip(axes_row, images, strict=True):
-            axes.imshow(_pixels((image - low) / (high - low)), cmap="gray", vmin=0, vmax=1)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
+    strips = [_strip((images - low) / (high - low)) for images in rows.values()]
+    height, width = strips[0].shape[:2]
+    inches = 0.55 * len(first)
+    size = (inches + 1.2, inches * height / width * len(rows) + 0.5)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(np.concatenate(strips), cmap="gray", vmin=0, vmax=1)
+    axes.set_title(title, loc="left", fontsize="medium")
+    axes.set(xticks=[], yticks=[(i + 0.5) * height for i in range(len(rows))], yticklabels=rows)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     figure.savefig(path)
+
+
+def draw_models(vaes: Mapping[str, VAE], x: Tensor, folder: Path) -> None:
+    """Draws samples.png, as many draws from each prior as there are data, and reconstructions.png.
+
+    Args:
+        vaes: Fitted models by name.
+        x: Held-out images ``[n, *X]``.
+        folder: Where the pictures go.
+
+    Raises:
+        ValueError: If the data are no images.
+    """
+    samples = {name: sample_prior(vae, x, seed=0, means=True) for name, vae in vaes.items()}
+    draw_images({"test data": x} | samples, folder / "samples.png", title="Draws from the prior, decoded")
+    mirrored = {name: reconstruct(vae, x, seed=0) for name, vae in vaes.items()}
+    title = "Test data, encoded and decoded"
+    draw_images({"test data": x} | mirrored, folder / "reconstructions.png", title=title)
 
 
 def image_shape(shape: Size) -> tuple[int, ...]:
     """Height, width and, if there are any, channels of a datum that is an image.
 
     Args:
-        shape: Shape of one datum, *X: ``[height, width]``, ``[channels, height, width]``, or a flat square image
-            or Frey face.
+        shape: Shape of one datum, *X: ``[height, width]``, ``[channels, height, width]``, or that of a flat
+            square image or a flat Frey face.
 
     Raises:
         ValueError: If the datum is no image.
@@ -98,9 +122,10 @@ def image_shape(shape: Size) -> tuple[int, ...]:
     if len(shape) == 3 and shape[0] in CHANNELS:
         return (*shape[1:], shape[0])
     size = shape.numel()
-    if len(shape) == 1 and size >= SMALLEST_FLAT and (size in FLAT_SHAPES or isqrt(size) ** 2 == size):
-        return FLAT_SHAPES.get(size, (isqrt(size), isqrt(size)))
-    raise ValueError(f"only images can be drawn; got data of shape {tuple(shape)}. Give data.shape, such as [28,28].")
+    height, width = FLAT_SHAPES.get(size, (isqrt(size), isqrt(size)))
+    if len(shape) == 1 and size >= SMALLEST_FLAT and height * width == size:
+        return height, width
+    raise ValueError(f"only images can be drawn; got shape {tuple(shape)}. Give data.shape, such as [28,28].")
 
 
 def are_images(shape: Size) -> bool:
@@ -112,11 +137,13 @@ def are_images(shape: Size) -> bool:
     return True
 
 
-def _pixels(image: Tensor) -> np.ndarray:
-    image = image.clamp(0, 1).cpu()
-    if image.dim() == 3:
-        return image.movedim(0, -1).numpy()  # [height, width, channels]
-    return image.reshape(image_shape(image.shape)).numpy()  # [height, width]
+def _strip(images: Tensor) -> np.ndarray:
+    """Images side by side, gray between them and below."""
+    height, width, *channels = image_shape(images.shape[1:])
+    images = images.clamp(0, 1).cpu().reshape(-1, *channels, height, width)
+    gap = max(1, height // 12)
+    framed = torch.nn.functional.pad(images, (0, gap, 0, gap), value=GAP_GRAY)
+    return np.concatenate([image.movedim(0, -1) if channels else image for image in framed], axis=1)
 
 
 def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:

@@ -6,19 +6,21 @@ from functools import partial
 import math
 from pathlib import Path
 
+import pyro
 from pyro.infer import ELBO, Trace_ELBO
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from inference.data import Data, load_data
-from inference.importance import evaluate
 from inference.evaluation import Evaluation
+from inference.importance import evaluate
 from inference.objectives import IWAE
 from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Shape
 from inference.svi import FitResult, MakeScheduler, fit
 from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
 from pyro_lvm.flows import iaf, inverse_spline, maf, spline
+from pyro_lvm.inputs import OneHot, Standardize
 from pyro_lvm.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -33,7 +35,6 @@ from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_outpu
 from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
 
 MakeNetwork = Callable[..., nn.Module]
-LARGEST_INPUT = 10.0
 
 
 def load(options: DataOptions) -> Data:
@@ -52,7 +53,8 @@ def build_vae(options: ModelOptions, train: Tensor) -> VAE:
         The VAE, not yet fitted.
 
     Raises:
-        ValueError: If a size is wrong, a part does not fit the data's shape, or the likelihood cannot have made the data.
+        ValueError: If a size is wrong, a part does not fit the data's shape, or the data lie outside the
+            likelihood's support.
     """
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
@@ -73,7 +75,13 @@ def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
 
 
 def fit_vae(
-    vae: VAE, data: Data, options: FitOptions, *, checkpoint: Path | None = None, device: str | None = None, progress: bool = True
+    vae: VAE,
+    data: Data,
+    options: FitOptions,
+    *,
+    checkpoint: Path | None = None,
+    device: str | None = None,
+    progress: bool = True,
 ) -> FitResult:
     """Fits a VAE as the options say; see :func:`inference.svi.fit`."""
     named = ("objective", "num_particles", "schedule")
@@ -91,17 +99,23 @@ def fit_vae(
     )
 
 
-def evaluate_vae(vae: VAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
+def evaluate_vae(
+    vae: VAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False
+) -> Evaluation:
     """Scores a split of the data; see :func:`inference.importance.evaluate`."""
-    held_out = getattr(data, options.split).to(device)
-    return evaluate(vae.to(device), held_out, num_particles=options.num_particles, seed=options.seed, progress=progress)
+    x, K = getattr(data, options.split).to(device), options.num_particles
+    return evaluate(vae.to(device), x, num_particles=K, seed=options.seed, progress=progress)
+
+
+def _mixture(options: ModelOptions, encoder: nn.Module, train: Tensor) -> GaussianMixturePrior:
+    return GaussianMixturePrior(options.latent_dim, options.num_components)
 
 
 def _vamp(options: ModelOptions, encoder: nn.Module, train: Tensor) -> VampPrior:
     if not 1 <= options.num_components <= len(train):
         raise ValueError(
-            f"num_components must be between 1 and the number of training data, {len(train)}, as each pseudo-input starts as one; "
-            f"got {options.num_components}."
+            f"num_components must be between 1 and {len(train)}, the number of training data, as each "
+            f"pseudo-input starts as one of them; got {options.num_components}. Take fewer."
         )
     rows = torch.randperm(len(train))[: options.num_components]
     bounds = (0.0, float(train.max())) if train.min() >= 0 else None
@@ -143,7 +157,9 @@ def _student_t(options: ModelOptions, network: MakeNetwork, train: Tensor) -> St
     return StudentTLikelihood(network, scale=_noise(options, train), learn_scale=True, learn_df=True)
 
 
-def _discretized_logistic(options: ModelOptions, network: MakeNetwork, train: Tensor) -> DiscretizedLogisticLikelihood:
+def _discretized_logistic(
+    options: ModelOptions, network: MakeNetwork, train: Tensor
+) -> DiscretizedLogisticLikelihood:
     C, y = options.logistic_components, train / 127.5 - 1
     loc = y.mean(0)  # [*X]
     log_scale = torch.full_like(loc, float(y.std() * math.sqrt(3) / math.pi)).log()
@@ -159,7 +175,9 @@ def _poisson(options: ModelOptions, network: MakeNetwork, train: Tensor) -> Pois
     return PoissonLikelihood(_biased(network(train.shape[1:]), _log_mean(train)))
 
 
-def _negative_binomial(options: ModelOptions, network: MakeNetwork, train: Tensor) -> NegativeBinomialLikelihood:
+def _negative_binomial(
+    options: ModelOptions, network: MakeNetwork, train: Tensor
+) -> NegativeBinomialLikelihood:
     dispersion = torch.ones(train.shape[1:] if options.feature_noise else ())
     network = _biased(network(train.shape[1:]), _log_mean(train))
     return NegativeBinomialLikelihood(network, dispersion=dispersion, learn_dispersion=True)
@@ -174,8 +192,8 @@ def _noise(options: ModelOptions, train: Tensor) -> Tensor:
     noise = train.std(0) if options.feature_noise else train.std()
     if not (noise > 0).all():
         raise ValueError(
-            f"feature_noise needs data that vary in every feature; got {int((noise == 0).sum())} constant ones. "
-            "Leave it out, or drop those features."
+            "a noise scale starts at the data's standard deviation, which must be positive; got 0 for "
+            f"{int((noise == 0).sum())} of the scales. Drop constant features, or leave feature_noise out."
         )
     return noise
 
@@ -194,7 +212,8 @@ def _encoder_network(options: ModelOptions, train: Tensor, out_features: int) ->
     make = NETWORKS[options.network][0]
     if options.likelihood == "categorical":
         V = _num_categories(train)
-        return nn.Sequential(OneHot(V, len(shape)), make((V * shape[0], *shape[1:]), options.hidden, out_features))
+        in_shape = (V * shape[0], *shape[1:])
+        return nn.Sequential(OneHot(V, len(shape)), make(in_shape, options.hidden, out_features))
     network = make(shape, options.hidden, out_features)
     is_unit = train.min() >= 0 and train.max() <= 1
     return network if is_unit else nn.Sequential(Standardize(train), network)
@@ -207,64 +226,27 @@ def _decoder_network(options: ModelOptions, out_shape: Shape) -> nn.Module:
 def _checked_shape(options: ModelOptions, shape: Shape) -> Shape:
     if options.network == "conv" and len(shape) != 3:
         raise ValueError(
-            f"the conv network needs data of shape [channels, height, width]; got {tuple(shape)}. Give data.shape, such as [1,28,28]."
+            f"the conv network needs data of shape [channels, height, width]; got {tuple(shape)}. "
+            "Give data.shape, such as [1,28,28]."
         )
     return shape
 
 
 def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tensor) -> None:
-    with torch.no_grad():
+    # Without validation: from data outside the support the output biases may be NaN.
+    with torch.no_grad(), pyro.validation_enabled(False):
         support = likelihood(train.new_zeros(1, options.latent_dim)).support
     if not support.check(train).all():
         raise ValueError(
-            f"likelihood {options.likelihood!r} cannot have made the data, whose values go from {train.min():g} to {train.max():g}: its "
-            f"support is {support}. Choose another model.likelihood, or change data.binarize or data.dequantize."
+            f"likelihood {options.likelihood!r} cannot have made the data, whose values go from {train.min():g} "
+            f"to {train.max():g}: its support is {support}. Choose another model.likelihood, or change "
+            "data.binarize or data.dequantize."
         )
-
-
-class Standardize(nn.Module):
-    r"""Center and scale each feature by its training data, held within 10 standard deviations.
-
-    .. math:: y_i = (x_i - m_i) / s_i
-
-    Args:
-        train: Training data ``[N, *X]``; a constant feature is only centered.
-
-    Returns:
-        On call with ``[*lead, *X]``: a tensor of the same shape.
-    """
-
-    def __init__(self, train: Tensor) -> None:
-        super().__init__()
-        scale = train.std(0)
-        self.register_buffer("loc", train.mean(0))
-        self.register_buffer("scale", torch.where(scale > 0, scale, 1.0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.loc) / self.scale).clamp(-LARGEST_INPUT, LARGEST_INPUT)
-
-
-class OneHot(nn.Module):
-    """Codes ``[*lead, *X]`` as indicators, the codes' dimension merged into the first of X: ``[*lead, V * X[0], *X[1:]]``.
-
-    Args:
-        num_categories: Number of different codes, V.
-        num_dims: Number of dimensions of X.
-    """
-
-    def __init__(self, num_categories: int, num_dims: int) -> None:
-        super().__init__()
-        self.num_categories, self.num_dims = num_categories, num_dims
-
-    def forward(self, x: Tensor) -> Tensor:
-        indicators = nn.functional.one_hot(x.long(), self.num_categories).to(x.dtype)  # [*lead, *X, V]
-        first = -self.num_dims
-        return indicators.movedim(-1, first - 1).flatten(first - 1, first)  # [*lead, V * X[0], *X[1:]]
 
 
 PRIORS: dict[str, Callable[[ModelOptions, nn.Module, Tensor], nn.Module]] = {
     "standard": lambda options, encoder, train: StandardNormal(options.latent_dim),
-    "mixture": lambda options, encoder, train: GaussianMixturePrior(options.latent_dim, options.num_components),
+    "mixture": _mixture,
     "vamp": _vamp,
     "maf": partial(_flow_prior, maf),
     "spline": partial(_flow_prior, spline),

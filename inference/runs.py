@@ -1,9 +1,10 @@
 """Run folders: what a fitted model was made from, its weights and its scores, written whole or not at all."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
+import json
 import os
 from pathlib import Path
 import shutil
@@ -11,6 +12,7 @@ import shutil
 from jsonargparse import ArgumentParser
 import pandas as pd
 import torch
+from torch import Tensor
 import yaml
 
 from inference.checkpoint import load_checkpoint
@@ -50,32 +52,33 @@ def build_run(recipe: Recipe, data: Data) -> Run:
 
 
 def fit_run(run: Run, folder: Path, *, device: str | None = None, progress: bool = True) -> FitResult:
-    """Fits a run's model and fills its folder: options, the best weights so far, and in the end history and summary."""
+    """Fits a run's model and fills its folder: options, best weights so far, then history and summary."""
     _write_yaml(folder / CONFIG, asdict(run.recipe))
-    result = fit_vae(run.vae, run.data, run.recipe.fit, checkpoint=folder / CHECKPOINT, device=device, progress=progress)
+    options, checkpoint = run.recipe.fit, folder / CHECKPOINT
+    result = fit_vae(run.vae, run.data, options, checkpoint=checkpoint, device=device, progress=progress)
     result.history.to_csv(folder / HISTORY, index=False)
     _write_yaml(folder / SUMMARY, _summary(run, result))
     return result
 
 
-def load_runs(folders: Iterable[Path]) -> dict[Path, Run]:
-    """Fitted models as :func:`fit_run` left them; runs of the same data share one copy.
+def load_runs(folders: Mapping[str, Path]) -> dict[str, Run]:
+    """Fitted models by name, as :func:`fit_run` left them; runs of the same data share one copy.
 
     Raises:
         FileNotFoundError: If a folder holds no finished run.
         ValueError: If the data of a run have changed since, or a file is damaged.
     """
-    recipes = {folder: read_recipe(folder) for folder in folders}
+    recipes = {name: read_recipe(folder) for name, folder in folders.items()}
     data = {options: load(options) for options in {recipe.data for recipe in recipes.values()}}
-    return {folder: _fitted(folder, recipe, data[recipe.data]) for folder, recipe in recipes.items()}
+    return {name: _fitted(folders[name], recipe, data[recipe.data]) for name, recipe in recipes.items()}
 
 
 def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
     trained_on, found = yaml.safe_load((folder / SUMMARY).read_text())["data_id"], data_id(data.train)
     if found != trained_on:
         raise ValueError(
-            f"the data of {folder} must be those it was trained on, {trained_on}; {recipe.data.source} now gives {found}. "
-            "Restore the file, or train again."
+            f"the data of {folder} must be those it was trained on, {trained_on}; {recipe.data.source} now "
+            f"gives {found}. Restore the file, or train again."
         )
     run = build_run(recipe, data)
     load_checkpoint(run.vae, folder / CHECKPOINT)
@@ -90,7 +93,9 @@ def read_recipe(folder: Path) -> Recipe:
     """
     for name in (CONFIG, CHECKPOINT, HISTORY, SUMMARY):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} must hold a finished run; it has no {name}. Make one with pyro-lvm train --out {folder}.")
+            raise FileNotFoundError(
+                f"{folder} must hold a finished run; it has no {name}. Make one: pyro-lvm train --out {folder}."
+            )
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Recipe)
     values = parser.instantiate(parser.parse_path(folder / CONFIG))
@@ -102,6 +107,31 @@ def read_history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / HISTORY)
 
 
+def budget(folders: Mapping[str, Path], scores: Mapping[str, Evaluation]) -> pd.DataFrame:
+    """What each run was given and used, and how it was scored, one row for each run."""
+    rows = {name: _budget(folder, scores[name]) for name, folder in folders.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _budget(folder: Path, score: Evaluation) -> dict[str, object]:
+    recipe, summary = read_recipe(folder), yaml.safe_load((folder / SUMMARY).read_text())
+    return {
+        "parameters": summary["num_parameters"],
+        "best epoch": summary["best_epoch"],
+        "epochs": f"{len(read_history(folder))} of {recipe.fit.epochs}",
+        "batch": recipe.fit.batch_size,
+        "rate": recipe.fit.learning_rate,
+        "seconds": round(summary["seconds"]),
+        "seeds (data, model, fit, score)": ", ".join(str(part.seed) for part in (recipe.data, recipe.model, recipe.fit, score)),
+        "p(x) is a": score.measure,
+    }
+
+
+def random_rows(x: Tensor, count: int, *, seed: int) -> Tensor:
+    """At most ``count`` random rows of ``x``; the first ones would be of one class where data are sorted."""
+    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:count]]
+
+
 def evaluate_run(
     run: Run, folder: Path, options: EvaluateOptions, *, device: str | None = None, progress: bool = False
 ) -> Evaluation:
@@ -111,6 +141,14 @@ def evaluate_run(
     score.to_csv(path.with_suffix(".csv"))
     score.to_netcdf(path)
     return score
+
+
+def read_evaluation(run: Run, folder: Path, options: EvaluateOptions) -> Evaluation | None:
+    """A score of the run's present data that :func:`evaluate_run` kept, or ``None``."""
+    path = evaluation_path(folder, options)
+    score = Evaluation.from_netcdf(path) if path.is_file() else None
+    is_current = score is not None and score.data_id == data_id(getattr(run.data, options.split))
+    return score if is_current else None
 
 
 def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
@@ -129,10 +167,12 @@ def check_replaceable(folder: Path, *, overwrite: bool, marker: str) -> None:
     Raises:
         ValueError: If there is an earlier one that is in the way.
     """
-    if folder.exists() and not overwrite:
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not overwrite:
         raise ValueError(f"{folder} exists already. Choose another --out, or replace it with --overwrite.")
-    if folder.exists() and not (folder / marker).is_file():
-        raise ValueError(f"{folder} must hold {marker} to be overwritten, and does not. Choose another --out.")
+    if not (folder / marker).is_file():
+        raise ValueError(f"{folder} must hold {marker} to be replaced, and does not. Choose another --out.")
 
 
 @contextmanager
@@ -148,8 +188,10 @@ def replacing_folder(folder: Path, *, overwrite: bool, marker: str) -> Iterator[
     partial = _new_folder(folder)
     try:
         yield partial
-    except BaseException:
-        if not any(partial.rglob(CHECKPOINT)):
+    except BaseException as error:
+        if any(partial.rglob(CHECKPOINT)):
+            error.add_note(f"What was done so far stays in {partial}.")
+        else:
             shutil.rmtree(partial)
         raise
     check_replaceable(folder, overwrite=overwrite, marker=marker)
@@ -192,4 +234,5 @@ def _summary(run: Run, result: FitResult) -> dict[str, object]:
 
 
 def _write_yaml(path: Path, values: dict[str, object]) -> None:
-    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100))
+    plain = json.loads(json.dumps(values))  # numbers that only PositiveInt and the like wrap
+    path.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))

@@ -1,10 +1,12 @@
 """``fit``: stochastic variational inference for any pair."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+import math
 from pathlib import Path
 import time
+import warnings
 
 import pandas as pd
 import pyro
@@ -17,9 +19,20 @@ from tqdm.auto import tqdm
 
 from inference.batches import Batch, IterableBatches, TensorBatches, Transform, as_batches
 from inference.checkpoint import restore, save_checkpoint, snapshot
+from inference.numerics import flushed_denormals
 from inference.objectives import FreeBits, KLWeight
 from inference.parameters import guide_parameters, trainable_parameters
-from pyro_lvm.pair import check_pair, check_support, density_sites, eval_mode, modules_of, param_scope, programs
+from pyro_lvm.pair import (
+    check_batch,
+    check_pair,
+    check_support,
+    density_sites,
+    eval_mode,
+    is_penalty,
+    modules_of,
+    param_scope,
+    programs,
+)
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 MakeScheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -101,9 +114,9 @@ def fit(
         ValueError: If an option or the data are bad, or the pair breaks its contract; nothing is trained then.
         FloatingPointError: If the loss ceases to be finite; names epoch, batch and site.
     """
-    _check_options(epochs, learning_rate, warmup_epochs, patience, clip_norm, valid)
+    _check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, valid)
     device = _place(pair, device)
-    with torch.random.fork_rng(), param_scope(pair):
+    with torch.random.fork_rng(), param_scope(pair), flushed_denormals():
         torch.manual_seed(seed)
         train = as_batches(data, batch_size=batch_size, device=device, transform=transform)
         held_out = None if valid is None else as_batches(valid, batch_size=None, device=device, shuffle=False)
@@ -171,7 +184,9 @@ class _Loop:
     def _epoch(self, epoch: int) -> None:
         start, total, count = time.perf_counter(), 0.0, 0
         row = {"epoch": epoch, "kl_weight": self.kl.weight}
-        with pyro.validation_enabled(False), _train_mode(self.pair):
+        with pyro.validation_enabled(False), _train_mode(self.pair), warnings.catch_warnings():
+            # Pyro warns of what becomes an error here.
+            warnings.filterwarnings("ignore", "Encountered (NaN|\\+?inf)", UserWarning)
             for number, batch in enumerate(self.train, start=1):
                 for optimizer in self.optimizers:
                     loss = self._step(optimizer, batch, epoch, number)
@@ -187,9 +202,14 @@ class _Loop:
     def _step(self, optimizer: torch.optim.Optimizer, batch: Batch, epoch: int, number: int) -> float:
         group = [p for g in optimizer.param_groups for p in g["params"]]
         random_state = torch.get_rng_state()
-        with self._steering(first_pass=epoch == 1) as (model, guide):
+        model, guide = self._steered()
+        with _NoteObserved() as observed:
             loss = _loss_and_gradients(self.elbo, model, guide, batch, group, self.declared_size or len(batch[0]))
-        if not torch.isfinite(torch.tensor(loss)):
+        if epoch == 1:
+            check_batch(*batch)
+            for site in observed.sites:
+                check_support(site)
+        if not math.isfinite(loss):
             site = _blame(self.pair, batch, random_state)
             raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, batch {number}: {site}. Lower learning_rate, or set clip_norm.")
         if self.clip_norm is not None:
@@ -197,17 +217,13 @@ class _Loop:
         optimizer.step()
         return loss
 
-    @contextmanager
-    def _steering(self, first_pass: bool) -> Iterator[tuple[Callable, Callable]]:
+    def _steered(self) -> tuple[Callable, Callable]:
         """The pair's programs under the messengers of training."""
         model, guide = self.kl(self.model), self.kl(self.guide)
-        if self.free_bits > 0:
-            free = FreeBits(self.free_bits, self.kl)
-            model, guide = free.model(model), free.guide(guide)
-        with ExitStack() as stack:
-            if first_pass:
-                stack.enter_context(_SupportMessenger())
-            yield model, guide
+        if self.free_bits == 0:
+            return model, guide
+        free = FreeBits(self.free_bits, self.kl)
+        return free.model(model), free.guide(guide)
 
     def _valid_loss(self) -> float:
         total, count = 0.0, 0
@@ -222,8 +238,8 @@ class _Loop:
     def _is_best(self) -> bool:
         if self.valid is None:
             return True
-        losses = [row["valid_loss"] for row in self.rows]
-        return losses[-1] == min(losses)
+        *earlier, last = [row["valid_loss"] for row in self.rows]
+        return last < min(earlier, default=math.inf)
 
     def _check_global_latents(self, global_sites: tuple[str, ...], size: int) -> None:
         num_data = self.train.num_data
@@ -234,12 +250,16 @@ class _Loop:
             )
 
 
-class _SupportMessenger(Messenger):
-    """Checks that observed data lie in the support of their distribution."""
+class _NoteObserved(Messenger):
+    """Notes the observed sites of a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sites: list[dict] = []
 
     def _pyro_post_sample(self, msg: dict) -> None:
-        if msg["is_observed"] and not msg["infer"].get("_deterministic"):
-            check_support(msg)
+        if msg["is_observed"] and not msg["infer"].get("_deterministic") and not is_penalty(msg):
+            self.sites.append(msg)
 
 
 def _loss_and_gradients(
@@ -299,7 +319,13 @@ def _place(pair: object, device: str | torch.device | None) -> torch.device:
 
 
 def _check_options(
-    epochs: int, learning_rate: float, warmup_epochs: int, patience: int | None, clip_norm: float | None, valid: object
+    epochs: int,
+    learning_rate: float,
+    warmup_epochs: int,
+    free_bits: float,
+    patience: int | None,
+    clip_norm: float | None,
+    valid: object,
 ) -> None:
     for name, value, least in (("epochs", epochs, 1), ("warmup_epochs", warmup_epochs, 0), ("patience", patience, 1)):
         if value is not None and (not isinstance(value, int) or value < least):
@@ -307,5 +333,7 @@ def _check_options(
     for name, value in (("learning_rate", learning_rate), ("clip_norm", clip_norm)):
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be positive; got {value!r}.")
+    if not free_bits >= 0:
+        raise ValueError(f"free_bits must be at least 0 nats; got {free_bits!r}.")
     if patience is not None and valid is None:
         raise ValueError("patience needs validation data; got valid=None. Pass valid=..., or leave patience out.")

@@ -64,7 +64,7 @@ class DiagNormalMixture(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        log_prob = self._log_joint(value.double()).logsumexp(-1)  # [*lead]
+        log_prob = self._log_joint(value).logsumexp(-1)  # [*lead]
         log_prob = log_prob.to(torch.result_type(value, self.loc))
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 

@@ -35,8 +35,8 @@ class Likelihood(nn.Module, ABC):
     .. math:: \log p(x \mid z) = \sum_i \log p(x_i \mid \mathrm{network}(z)_i)
 
     Args:
-        network: Maps latents ``[*lead, D]`` to ``[*lead, *X]``, or as the subclass says. One with an ``in_shape``,
-            as ours have, takes latents ``[*lead, *in_shape]``.
+        network: Maps latents ``[*lead, D]`` to ``[*lead, *X]``, or as the subclass says. One that has an
+            ``in_shape``, as ours do, takes latents ``[*lead, *in_shape]``.
 
     Returns:
         On call with latents: a Pyro distribution with batch shape ``[*lead]`` and event shape ``[*X]``.

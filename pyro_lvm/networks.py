@@ -243,9 +243,9 @@ def _halvings(height: int, width: int, channels: Sequence[int]) -> list[tuple[in
     most = min(height, width).bit_length() - 1
     if most < 3:
         raise ValueError(f"Images must be at least 8 by 8; got {height} by {width}. Use an MLP instead.")
-    if len(channels) > most:
+    if not 1 <= len(channels) <= most:
         raise ValueError(
-            f"channels must have at most {most} entries, for so often can {height} by {width} be halved; "
+            f"channels must have 1 to {most} entries, for so often can {height} by {width} be halved; "
             f"got {len(channels)}."
         )
     return [(height >> i, width >> i) for i in range(len(channels) + 1)]

@@ -56,7 +56,7 @@ def observations(*lead):
     return torch.randn(*lead, X, dtype=torch.float64)
 
 
-def grid(limit=8.0, points=401):
+def grid(limit=8.0, points=301):
     axis = torch.linspace(-limit, limit, points, dtype=torch.float64)
     return torch.cartesian_prod(axis, axis), (axis[1] - axis[0]) ** 2  # [N, 2], area of a cell
 

@@ -1,5 +1,6 @@
 """Likelihoods against scipy, enumeration, quadrature and sampling; shapes, supports, float32 tails."""
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -18,6 +19,7 @@ from pyro_lvm.likelihoods import (
     StudentTLikelihood,
 )
 from pyro_lvm.networks import MLP, ConvDecoder
+from pyro_lvm.univariate import softplus
 
 X = (3, 4)
 PER_ELEMENT = torch.linspace(0.5, 3.0, 12, dtype=torch.float64).reshape(X)
@@ -156,9 +158,9 @@ def test_works_in_plates_with_particles(name):
 def test_integers_and_floats_are_the_same_data(name):
     likelihood, _ = make(name)
     p = likelihood(normals(6, 2))
-    x = p.sample().float()
-    torch.testing.assert_close(p.log_prob(x), p.log_prob(x.long()), rtol=0, atol=0)
-    assert p.log_prob(x.long()).dtype == torch.float64
+    x = p.sample()
+    for dtype in (torch.int64, torch.float32):
+        torch.testing.assert_close(p.log_prob(x.to(dtype)), p.log_prob(x.double()), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", DISCRETE)
@@ -219,6 +221,19 @@ def test_float32_keeps_its_digits_near_the_gaussian_and_the_poisson(large):
     expected = torch.as_tensor(stats.nbinom.logpmf(7, large, large / (large + rate))).squeeze()
     log_prob = counts(loc).log_prob(torch.full((9, 1), 7.0))
     torch.testing.assert_close(log_prob.double(), expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("dispersion", [1e-12, 1e12])
+def test_gradients_are_finite_for_any_dispersion(dispersion):
+    counts = NegativeBinomialLikelihood(nn.Identity(), dispersion=dispersion, learn_dispersion=True)
+    log_prob = counts(torch.zeros(1, 2)).log_prob(torch.tensor([[0.0, 5.0]]))
+    (grad,) = torch.autograd.grad(log_prob, list(counts.parameters()))
+    assert log_prob.isfinite() and grad.isfinite()
+
+
+def test_softplus_is_exact_in_float64():
+    x = torch.linspace(-60.0, 60.0, 241, dtype=torch.float64)
+    torch.testing.assert_close(softplus(x), torch.as_tensor(np.logaddexp(0.0, x.numpy())), rtol=1e-15, atol=0)
 
 
 def test_dispersion_is_the_variance_beyond_poisson():

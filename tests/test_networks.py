@@ -73,13 +73,14 @@ def test_convolutions_reach_every_pixel_of_any_size(height):
     assert decoder(torch.randn(2, 3)).diff(dim=0).ne(0).all()
 
 
-def test_output_bias_is_set_per_element(network):
+def test_output_is_its_bias_where_no_weight_is_left(network):
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.mul_(0.0 if name.endswith("weight") else 1.0)
     bias = torch.randn(network.out_shape, dtype=torch.float64)
-    set_output_bias_(network, torch.zeros_like(bias))
-    z = torch.randn(4, *network.in_shape, dtype=torch.float64)
-    without = network(z)
     set_output_bias_(network, bias)
-    torch.testing.assert_close(network(z), without + bias, rtol=0, atol=1e-12)
+    z = torch.randn(4, *network.in_shape, dtype=torch.float64)
+    torch.testing.assert_close(network(z), bias.expand(4, *network.out_shape), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,8 @@ def test_output_bias_is_set_per_element(network):
         (lambda: GatedMLP((3, -1), [5], 4), "in_shape must hold positive sizes; got"),
         (lambda: ConvEncoder((1, 7, 28), [4], 3), "at least 8 by 8; got 7 by 28. Use an MLP"),
         (lambda: ConvDecoder(3, [4], (5, 5)), "at least 8 by 8; got 5 by 5. Use an MLP"),
-        (lambda: ConvEncoder((1, 8, 28), [4] * 4, 3), "at most 3 entries.*got 4"),
+        (lambda: ConvEncoder((1, 8, 28), [4] * 4, 3), "1 to 3 entries.*got 4"),
+        (lambda: ConvDecoder(3, [], (8, 28)), "1 to 3 entries.*got 0"),
         (lambda: ConvEncoder((784,), [4], 3), "in_shape must be .channels, height, width.*got .784,."),
         (lambda: ConvDecoder(3, [4], (784,)), "out_shape must be .channels, height, width.*got .784,."),
         (lambda: set_output_bias_(MLP(2, [], 4), torch.zeros(3)), "expects 4 elements.*got a bias of shape"),

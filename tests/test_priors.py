@@ -14,6 +14,9 @@ from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
 from pyro_lvm.flows import iaf, maf, spline
 from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
 
+# Read before any test runs: pyro's own context managers would set it right again.
+VALIDATES_AFTER_IMPORT = torch.distributions.Distribution._validate_args
+
 D, C, X = 2, 5, 6
 CONTEXT = 3
 
@@ -131,7 +134,8 @@ def test_matrix_form_has_the_gradients_of_the_reference():
 
 
 def test_mixture_density_never_holds_an_array_of_components_by_features():
-    saved = saved_tensors(DiagNormalMixture(*random_mixture(1.0)), torch.randn(1000, 3))
+    logits, loc, scale = random_mixture(1.0)
+    saved = saved_tensors(mixture(logits, dist.Normal(loc, scale).to_event(1)), torch.randn(1000, 3))
     assert max(t.numel() for t in saved) <= 1000 * (2 * 3 + 1) < 1000 * C * 3
 
 
@@ -213,9 +217,8 @@ def test_value_outside_the_support_is_refused(prior):
 
 
 def test_importing_zuko_leaves_validation_on():
-    assert zuko.__name__ == "zuko"
-    with pytest.raises(ValueError, match="scale"):
-        torch.distributions.Normal(0.0, -1.0)
+    assert zuko.distributions.Distribution is torch.distributions.Distribution
+    assert VALIDATES_AFTER_IMPORT
 
 
 # Reuse of the encoded pseudo-inputs

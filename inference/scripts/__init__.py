@@ -1,1 +1,1 @@
-"""Commands: each is a module with a ``main``, for ``pyro-lvm NAME`` and ``python -m inference.scripts.NAME``."""
+"""Commands: modules with a ``main``, for ``pyro-lvm NAME`` and ``python -m inference.scripts.NAME``."""

@@ -35,11 +35,15 @@ def report_errors(script: Callable[[Sequence[str] | None], None], argv: Sequence
     try:
         script(argv)
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, ArgumentError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _say_and_exit("error:", error, 2)
+    except KeyboardInterrupt as error:
+        _say_and_exit("interrupted", error, 130)
+
+
+def _say_and_exit(what: str, error: BaseException, status: int) -> None:
+    words = " ".join([what, str(error), *getattr(error, "__notes__", [])])
+    print(" ".join(words.split()), file=sys.stderr)
+    sys.exit(status)
 
 
 def make_parser(script: str, usage: str) -> "ArgumentParser":
@@ -48,13 +52,13 @@ def make_parser(script: str, usage: str) -> "ArgumentParser":
 
     purpose = f"{COMMANDS[script].capitalize()}."
     parser = ArgumentParser(usage=f"pyro-lvm {script} {usage}", description=purpose, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file of options; what follows it on the command line wins.")
+    parser.add_argument("--config", action="config", help="YAML file of options; options that follow it win.")
     return parser
 
 
 @contextmanager
 def progress_lines() -> Iterator[None]:
-    """Progress bars redraw their line in a terminal; elsewhere, such as in a log file, each state is a line of its own."""
+    """Lets a fit's progress bar redraw its line in a terminal; elsewhere, as in a log, an epoch is a line."""
     if sys.stderr.isatty():
         yield
         return
@@ -63,11 +67,19 @@ def progress_lines() -> Iterator[None]:
 
 
 class _Lines:
+    """A stream that keeps one state of a fit's progress bar for each epoch, and all else that is written."""
+
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
+        self.losses = ""
 
     def write(self, text: str) -> int:
-        return self.stream.write(text.replace("\r", "\n"))
+        if not text.startswith("\r"):
+            return self.stream.write(text)
+        losses, before = text.partition("train_loss")[2], self.losses
+        self.losses = losses
+        # The bar shows an epoch's losses twice, first before it has counted the epoch.
+        return self.stream.write(f"{text.strip()}\n") if losses and losses == before else 0
 
     def flush(self) -> None:
         self.stream.flush()
@@ -75,4 +87,5 @@ class _Lines:
 
 def _usage() -> str:
     lines = [f"  {command:<9} {purpose}" for command, purpose in COMMANDS.items()]
-    return "\n".join(["usage: pyro-lvm COMMAND [options]", "", *lines, "", "pyro-lvm COMMAND --help lists the options of a command."])
+    closing = "pyro-lvm COMMAND --help lists the options of a command."
+    return "\n".join(["usage: pyro-lvm COMMAND [options]", "", *lines, "", closing])

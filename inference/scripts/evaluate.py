@@ -18,10 +18,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.instantiate(parser.parse_args(argv))
     options = EvaluateOptions(args.split, args.num_particles, args.seed)
 
-    for folder, run in load_runs(map(Path, args.runs)).items():
-        print(f"{folder}: {run.data.description}", flush=True)
-        score = evaluate_run(run, folder, options, device=args.device, progress=sys.stderr.isatty())
-        print(f"{score}\nWrote {evaluation_path(folder, options)}.\n", flush=True)
+    folders = {name: Path(name) for name in args.runs}
+
+    for name, run in load_runs(folders).items():
+        print(f"{name}: {run.data.description}", flush=True)
+        score = evaluate_run(run, folders[name], options, device=args.device, progress=sys.stderr.isatty())
+        print(f"{score}\nWrote {evaluation_path(folders[name], options)}.\n", flush=True)
 
 
 if __name__ == "__main__":

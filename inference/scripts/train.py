@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Fits a model and keeps it as a run folder."""
     parser = make_parser("train", "--out RUN [options]")
     parser.add_argument("--out", type=str, required=True, help="The run folder to make.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier run there, once the new one is complete.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier run when done.")
     parser.add_argument("--device", type=str, default="cpu", help="Where to fit, such as cuda.")
     parser.add_class_arguments(Recipe)
     args = parser.instantiate(parser.parse_args(argv))
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         draw_history({recipe.model.prior: result.history}, folder / "history.png")
 
     best = result.history.set_index("epoch").loc[result.best_epoch]
-    print(f"Best epoch {result.best_epoch}, validation loss {best['valid_loss']:.2f} nats a datum. Wrote {out}.")
+    print(f"Best epoch {result.best_epoch}, validation loss {best['valid_loss']:.2f} nats. Wrote {out}.")
 
 
 if __name__ == "__main__":

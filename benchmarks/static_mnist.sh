@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Fills the MNIST tables of docs/results.md: benchmarks/static_mnist.sh NAME, one row (training, then S=5000 on the whole test set).
+# Needs PYRO_LVM_DATA or a network for the data; one thread a row, so that two rows share two cores.
+set -euo pipefail
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+budget=(--model.network gated --model.hidden '[300,300]' --model.latent_dim 40 --fit.epochs 120 --fit.warmup_epochs 20
+        --fit.batch_size 250 --fit.learning_rate 2e-3 --fit.schedule cosine)
+case "$1" in
+  static-standard) row=(--data.source mnist-static) ;;
+  static-mixture)  row=(--data.source mnist-static --model.prior mixture --model.num_components 500) ;;
+  static-vamp)     row=(--data.source mnist-static --model.prior vamp --model.num_components 500) ;;
+  static-maf)      row=(--data.source mnist-static --model.prior maf --model.flow_transforms 4 --model.flow_hidden '[256,256]') ;;
+  static-iaf)      row=(--data.source mnist-static --model.encoder iaf --model.flow_transforms 2 --model.flow_hidden '[256,256]' --model.flow_context 64) ;;
+  dynamic-standard) row=(--data.source mnist) ;;
+  dynamic-vamp)    row=(--data.source mnist --model.prior vamp --model.num_components 500) ;;
+  *) echo "unknown row: $1"; exit 2 ;;
+esac
+pyro-lvm train "${row[@]}" "${budget[@]}" --out "runs/mnist/$1"
+pyro-lvm evaluate "runs/mnist/$1" --num_particles 5000

@@ -1,0 +1,20 @@
+"""How numbers are handled while a pair runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Rounds numbers below the normal range to zero for the length of a ``with`` block.
+
+    Responsibilities of many components and saturated pixels have gradients near 1e-40, and a processor multiplies such numbers up to a
+    hundred times more slowly: a step with VampPrior(500) takes 1.7 times as long.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

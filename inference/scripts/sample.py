@@ -1,0 +1,62 @@
+"""Draws from a fitted model: ``pyro-lvm sample runs/vamp`` writes samples, reconstructions and codes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse.typing import PositiveInt
+import numpy as np
+from torch import Tensor
+
+from inference.options import Split
+from inference.runs import load_runs, random_rows, replacing_folder
+from inference.scripts.cli import make_parser, report_errors
+from inference.verbs import encode, reconstruct, sample_prior
+
+ARRAYS = "arrays.npz"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draws from a fitted model and writes arrays and, of images, pictures."""
+    parser = make_parser("sample", "RUN [options]")
+    parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
+    parser.add_argument("--num_draws", type=PositiveInt, default=20, help="Draws, and reconstructions.")
+    parser.add_argument("--split", type=Split, default="test", help="The data that are encoded.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
+    parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples.")
+    args = parser.instantiate(parser.parse_args(argv))
+
+    folder = Path(args.run)
+    run = load_runs({"run": folder})["run"]
+    held_out = getattr(run.data, args.split)
+    x = random_rows(held_out, args.num_draws, seed=args.seed)
+    arrays = {
+        "samples": sample_prior(run.vae, x, seed=args.seed),  # [n, *X]
+        "sample_means": sample_prior(run.vae, x, seed=args.seed, means=True),  # [n, *X]
+        "data": x,  # [n, *X]
+        "reconstructions": reconstruct(run.vae, x, seed=args.seed),  # [n, *X]
+        "codes": encode(run.vae, held_out, seed=args.seed),  # [N, D]
+    }
+
+    with replacing_folder(Path(args.out or folder / "samples"), overwrite=True, marker=ARRAYS) as out:
+        np.savez_compressed(out / ARRAYS, **{name: tensor.numpy() for name, tensor in arrays.items()})
+        draw(arrays, out)
+    print("\n".join(f"{name:<16} {tuple(tensor.shape)}" for name, tensor in arrays.items()))
+    print(f"Wrote {args.out or folder / 'samples'}.")
+
+
+def draw(arrays: dict[str, Tensor], out: Path) -> None:
+    """Writes pictures of images; of other data, says so."""
+    from inference.pictures import are_images, draw_images
+
+    shape = arrays["data"].shape[1:]
+    if not are_images(shape):
+        print(f"No pictures: data of shape {tuple(shape)} are no images.")
+        return
+    samples = {"data": arrays["data"], "means": arrays["sample_means"], "draws": arrays["samples"]}
+    draw_images(samples, out / "samples.png", title="Draws from the prior, decoded")
+    mirrored = {"data": arrays["data"], "mean": arrays["reconstructions"]}
+    draw_images(mirrored, out / "reconstructions.png", title="Data, encoded and decoded")
+
+
+if __name__ == "__main__":
+    report_errors(main)

@@ -1,0 +1,51 @@
+"""Input layers: how an encoder's network sees data that are not between 0 and 1."""
+
+import torch
+from torch import Tensor, nn
+
+LARGEST_INPUT = 10.0
+
+
+class Standardize(nn.Module):
+    r"""Center and scale each feature by its training data, held within 10 standard deviations.
+
+    .. math:: y_i = (x_i - m_i) / s_i
+
+    Args:
+        train: Training data ``[N, *X]``; a constant feature is only centered.
+
+    Returns:
+        On call with ``[*lead, *X]``: a tensor of the same shape.
+    """
+
+    def __init__(self, train: Tensor) -> None:
+        super().__init__()
+        scale = train.std(0)
+        self.register_buffer("loc", train.mean(0))
+        self.register_buffer("scale", torch.where(scale > 0, scale, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x - self.loc) / self.scale).clamp(-LARGEST_INPUT, LARGEST_INPUT)
+
+
+class OneHot(nn.Module):
+    r"""Codes 0 to V - 1 as indicators, one channel for each code.
+
+    .. math:: y_{vi} = [x_i = v]
+
+    Args:
+        num_categories: Number of different codes, V.
+        num_dims: Number of dimensions of X.
+
+    Returns:
+        On call with ``[*lead, *X]``: a tensor ``[*lead, V * X[0], *X[1:]]``.
+    """
+
+    def __init__(self, num_categories: int, num_dims: int) -> None:
+        super().__init__()
+        self.num_categories, self.num_dims = num_categories, num_dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        indicators = nn.functional.one_hot(x.long(), self.num_categories).to(x.dtype)  # [*lead, *X, V]
+        first = -self.num_dims
+        return indicators.movedim(-1, first - 1).flatten(first - 1, first)  # [*lead, V * X[0], *X[1:]]

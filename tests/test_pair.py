@@ -1,0 +1,178 @@
+"""The contract of a pair, and the parameter stores of pairs."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from pyro_lvm import Pair, check_pair
+from pyro_lvm.pair import modules_of, param_scope
+
+
+def normal_model(x, scale=1.0):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(z.sum(-1), scale), obs=x)
+
+
+def normal_guide(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+
+
+def test_structure_of_a_pair():
+    def model(x):
+        with pyro.plate("rows", len(x)):
+            c = pyro.sample("c", dist.Categorical(torch.ones(3) / 3), infer={"enumerate": "parallel"})
+            pyro.sample("z", dist.Normal(c.float(), 1.0))
+            pyro.deterministic("twice", 2 * c)
+            pyro.sample("x", dist.Poisson(torch.ones(())), obs=x)
+
+    def guide(x):
+        with pyro.plate("rows", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+
+    structure = check_pair(Pair(model, guide), torch.ones(4))
+    assert (structure.latents, structure.enumerated, structure.observed) == (("z",), ("c",), ("x",))
+    assert structure.measure == "mass" and structure.full_size == 4 and structure.refusal is None
+    assert check_pair(Pair(normal_model, normal_guide), torch.ones(4)).measure == "density"
+
+
+def raises_on(model, guide, x, message):
+    with pytest.raises(ValueError, match=message):
+        check_pair(Pair(model, guide), x)
+
+
+def test_a_guide_that_misses_a_latent():
+    raises_on(normal_model, lambda x: None, torch.ones(3), "guide must sample every latent.*misses 'z'.*Add pyro.sample")
+
+
+def test_a_guide_that_samples_a_stranger():
+    def guide(x):
+        normal_guide(x)
+        with pyro.plate("data2", len(x)):
+            pyro.sample("w", dist.Normal(torch.zeros(len(x)), 1.0))
+
+    raises_on(normal_model, guide, torch.ones(3), "samples 'w', which is no latent.*Rename")
+
+
+def test_event_shapes_that_disagree():
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x), 3), 1.0).to_event(1))
+
+    raises_on(normal_model, guide, torch.ones(4), r"site 'z'.*model has \(2,\), the guide \(3,\).*Adapt")
+
+
+def test_a_site_without_event_dimensions():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    raises_on(model, normal_guide, torch.ones(4, 2), r"site x dim -1, 4 vs 2(.|\n)*to_event")
+
+
+def test_a_model_without_data():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+    raises_on(model, normal_guide, torch.ones(3), "must observe the data.*obs=x")
+
+
+def test_data_outside_the_support():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=z.sum(-1), validate_args=False), obs=x)
+
+    raises_on(model, normal_guide, torch.tensor([0.0, 255.0]), "site 'x': data must lie in the support.*0 to 255.*binarize")
+
+
+def test_negative_counts():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Poisson(z.sum(-1).exp(), validate_args=False), obs=x)
+
+    raises_on(model, normal_guide, torch.tensor([0.0, -2.0]), "data must lie in the support.*-2 to 0")
+
+
+def test_second_plates_and_sites_outside_have_no_likelihood():
+    def nested(x):
+        with pyro.plate("pixels", 2, dim=-2), pyro.plate("data", len(x), dim=-1):
+            pyro.sample("x", dist.Normal(torch.zeros(2, len(x)), 1.0), obs=x.T)
+
+    assert "second plate 'pixels'" in check_pair(Pair(nested, lambda x: None), torch.ones(3, 2)).refusal
+
+    def outside(x):
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
+
+    structure = check_pair(Pair(outside, lambda x: pyro.sample("loc", dist.Normal(0.0, 1.0))), torch.ones(3))
+    assert structure.global_sites == ("loc",) and "'loc' lies outside the data plate" in structure.refusal
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "message"),
+    [
+        ((), ValueError, "at least one tensor"),
+        ((torch.ones(0, 2),), ValueError, "at least one row"),
+        ((torch.tensor(1.0),), ValueError, "at least one row"),
+        (([1.0],), TypeError, "must be a torch.Tensor; got list"),
+        ((torch.ones(3), torch.ones(2)), ValueError, "as many rows as the first, 3; argument 1 has 2"),
+        ((torch.tensor([1.0, float("inf")]),), ValueError, "1 of 2 rows hold NaN or infinite"),
+    ],
+)
+def test_bad_batches(batch, error, message):
+    with pytest.raises(error, match=message):
+        check_pair(Pair(normal_model, normal_guide), *batch)
+
+
+def test_what_is_no_pair():
+    with pytest.raises(TypeError, match="guide must be a callable"):
+        Pair(normal_model, None)
+    with pytest.raises(TypeError, match="callable .model and .guide; got Linear"):
+        check_pair(nn.Linear(1, 1), torch.ones(2))
+
+
+def test_each_pair_has_a_store_of_its_own_and_nested_scopes_agree():
+    def model(x):
+        return pyro.param("w", torch.tensor(1.0))
+
+    first, second = Pair(model, model), Pair(model, model)
+    with param_scope(first):
+        pyro.param("w", torch.tensor(5.0))
+        with param_scope(second):
+            pyro.param("w", torch.tensor(7.0))
+            with param_scope(first):
+                pyro.param("late", torch.tensor(2.0))
+            assert "late" not in pyro.get_param_store()
+        assert pyro.param("late").item() == 2.0
+    assert first.model(None).item() == 5.0 and second.model(None).item() == 7.0
+    assert not pyro.get_param_store().keys()
+    with pytest.raises(ZeroDivisionError), param_scope(first):
+        pyro.param("even_later", torch.tensor(3.0))
+        raise ZeroDivisionError
+    assert "even_later" in first.param_store and not pyro.get_param_store().keys()
+
+
+_global_network = nn.Linear(1, 1)
+
+
+def test_the_modules_that_programs_refer_to_are_found():
+    local = nn.Linear(2, 2)
+
+    def model(x):
+        return local(_global_network(x))
+
+    class Holder(nn.Module):
+        def model(self, x): ...
+        def guide(self, x): ...
+
+    holder = Holder()
+    assert set(modules_of(Pair(model, local))) == {local, _global_network}
+    assert modules_of(holder) == [holder] == modules_of(Pair(holder.model, holder.guide))

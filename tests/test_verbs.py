@@ -1,0 +1,80 @@
+"""Sampling, encoding, decoding and reconstructing with any pair."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from inference import decode, encode, reconstruct, sample_prior
+from oracles import LinearGaussian
+from pyro_lvm import MLP, VAE, BernoulliLikelihood, FlowEncoder, NormalEncoder, Pair, StandardNormal, iaf
+
+
+@pytest.fixture
+def oracle():
+    return LinearGaussian()
+
+
+def test_prior_samples_have_the_moments_of_the_model(oracle):
+    draws = sample_prior(oracle, torch.zeros(40000, 5).double(), seed=0)
+    covariance = oracle.weight @ oracle.weight.T + oracle.noise.diag()
+    error = covariance.diag().sqrt() / 200
+    assert ((draws.mean(0) - oracle.offset).abs() < 5 * error).all()
+    assert (torch.cov(draws.T) - covariance).abs().max() < 6 * covariance.diag().max() * (2 / 40000) ** 0.5
+    means = sample_prior(oracle, torch.zeros(4, 5).double(), seed=0, means=True)
+    assert torch.linalg.matrix_rank(means - oracle.offset) == 2
+
+
+def test_codes_are_draws_or_means_of_the_guide(oracle):
+    x = oracle.sample(20000)
+    posterior = oracle.posterior(x)
+    torch.testing.assert_close(encode(oracle, x, means=True), posterior.mean)
+    residual = encode(oracle, x, seed=1) - posterior.mean
+    assert (torch.cov(residual.T) - oracle.covariance).abs().max() < 6 * oracle.covariance.max() * (2 / 20000) ** 0.5
+
+
+def test_decoding_gives_the_mean_or_draws(oracle):
+    x, z = oracle.sample(20000), torch.tensor([0.5, -1.0]).double().expand(20000, 2)
+    loc = z @ oracle.weight.T + oracle.offset
+    torch.testing.assert_close(decode(oracle, z, x), loc)
+    draws = decode(oracle, z, x, draws=True, seed=0)
+    assert ((draws.var(0) / oracle.noise - 1).abs() < 6 * (2 / 20000) ** 0.5).all()
+    assert torch.equal(reconstruct(oracle, x, seed=3), decode(oracle, encode(oracle, x, seed=3), x))
+
+
+def test_verbs_leave_modes_and_random_state_alone():
+    vae = VAE(StandardNormal(2), BernoulliLikelihood(MLP(2, [4], 3)), NormalEncoder(MLP(3, [4], 4)))
+    x = torch.ones(4, 3)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    first = sample_prior(vae, x, seed=1)
+    assert torch.equal(first, sample_prior(vae, x, seed=1)) and set(first.unique().tolist()) <= {0.0, 1.0}
+    assert torch.equal(torch.get_rng_state(), state) and vae.training
+    assert not reconstruct(vae, x).requires_grad
+
+
+def test_several_latents_come_and_go_by_name():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            a = pyro.sample("a", dist.Normal(torch.zeros(len(x)), 1.0))
+            b = pyro.sample("b", dist.Normal(a, 1.0))
+            pyro.sample("x", dist.Normal(a + b, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            a = pyro.sample("a", dist.Normal(x / 2, 1.0))
+            pyro.sample("b", dist.Normal(a + 1, 1.0))
+
+    pair, x = Pair(model, guide), torch.tensor([2.0, 4.0])
+    codes = encode(pair, x, means=True)
+    assert codes["a"].tolist() == [1.0, 2.0] and codes["b"].tolist() == [2.0, 3.0]
+    assert decode(pair, codes, x).tolist() == [3.0, 5.0]
+    with pytest.raises(ValueError, match="latents must hold the sites"):
+        decode(pair, {"a": x}, x)
+
+
+def test_a_flow_has_no_mean():
+    vae = VAE(StandardNormal(2), BernoulliLikelihood(MLP(2, [4], 3)), FlowEncoder(MLP(3, [4], 6), iaf(2, 2, hidden=(4,))))
+    assert encode(vae, torch.ones(4, 3)).shape == (4, 2)
+    with pytest.raises(NotImplementedError, match="site 'z' has a FlowDistribution.*no mean"):
+        encode(vae, torch.ones(4, 3), means=True)
