@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from pyro_lvm.pair import check_batch
+from pyro_lvm.contract import check_batch
 
 Batch = tuple[Tensor, ...]
 Transform = Callable[[Tensor], Tensor]

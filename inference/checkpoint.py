@@ -54,7 +54,12 @@ def restore(pair: object, state: dict[str, Tensor]) -> None:
 
 
 def save_checkpoint(pair: object, path: str | Path) -> None:
-    """Writes a pair's tensors to a safetensors file; an earlier file is replaced only once the new one is complete."""
+    """Writes a pair's tensors to a safetensors file; an earlier file is replaced only once the new one is complete.
+
+    Args:
+        pair: Any pair.
+        path: The file; its folder is made if there is none.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
@@ -64,6 +69,10 @@ def save_checkpoint(pair: object, path: str | Path) -> None:
 
 def load_checkpoint(pair: object, path: str | Path) -> None:
     """Reads a pair's tensors from a file that :func:`save_checkpoint` wrote.
+
+    Args:
+        pair: A pair built like the saved one; it is changed in place.
+        path: The file.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -10,7 +10,7 @@ from pyro.poutine.messenger import Messenger
 import torch
 from torch import Tensor
 
-from pyro_lvm.pair import Structure, density_sites, programs
+from pyro_lvm.pair import density_sites, programs
 
 Latents = dict[str, Tensor]
 PARTICLE_DIM = -2
@@ -125,7 +125,7 @@ def log_density(
     return total.reshape(num_particles, size)
 
 
-def choose_layout(pair: object, structure: Structure, batch: tuple[Tensor, ...]) -> Layout:
+def choose_layout(pair: object, batch: tuple[Tensor, ...]) -> Layout:
     """The broadcast layout if it gives a pair's log weights of a few rows as tiling does on identical draws, else tiling.
 
     A program that slices ``z[:, :1]`` runs without an error on ``[K, B, D]`` and gives wrong figures; hence the comparison.
@@ -145,7 +145,9 @@ def choose_layout(pair: object, structure: Structure, batch: tuple[Tensor, ...])
     return broadcast if torch.allclose(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True) else tiled
 
 
-def _log_weights_at(model, guide, batch, latents: Latents, layout: Layout) -> Tensor:
+def _log_weights_at(
+    model: Callable[..., object], guide: Callable[..., object], batch: tuple[Tensor, ...], latents: Latents, layout: Layout
+) -> Tensor:
     size = len(batch[0])
     log_q = log_density(run_guide(guide, batch, 2, layout, latents), 2, size, layout)
     return log_density(run_model(model, batch, latents, 2, layout), 2, size, layout) - log_q

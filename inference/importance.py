@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 from inference.densities import Layout, choose_layout, latents_of, log_density, run_guide, run_model
 from inference.evaluation import Evaluation, curve_particles, reduce_log_weights
 from inference.numerics import flushed_denormals
-from pyro_lvm.pair import Structure, check_batch, check_pair, eval_mode, param_scope, programs
+from pyro_lvm.contract import Structure, check_batch, check_pair
+from pyro_lvm.pair import eval_mode, param_scope, programs
 
 _BLOCK_PARTICLES = 256
 _BLOCK_ROWS = {"cpu": 1024}  # what fits a core's cache; an accelerator wants many more
@@ -42,7 +43,7 @@ def log_weights(
         Log weights in nats, float64, shape ``[K, B]``.
 
     Raises:
-        ValueError: If the pair breaks the contract of a pair, or has no likelihood per datum; see :func:`pyro_lvm.check_pair`.
+        ValueError: If the pair breaks the contract of a pair, or has no likelihood per datum; see :func:`~pyro_lvm.contract.check_pair`.
 
     References:
         Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders. https://arxiv.org/abs/1509.00519
@@ -50,8 +51,8 @@ def log_weights(
     seed = int(torch.randint(2**31, ())) if seed is None else seed
     _check_counts(num_particles, chunk_size)
     with _scoring(pair, batch[0].device):
-        structure = _likelihood_structure(pair, batch)
-        blocks = list(_row_blocks(pair, batch, structure, num_particles, seed, chunk_size))
+        _likelihood_structure(pair, batch)
+        blocks = list(_row_blocks(pair, batch, num_particles, seed, chunk_size))
     return torch.cat(blocks, dim=1)  # [K, B]
 
 
@@ -90,7 +91,7 @@ def evaluate(
     parts = []
     with _scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
         structure = _likelihood_structure(pair, batch)
-        for log_w in _row_blocks(pair, batch, structure, num_particles, seed, chunk_size):
+        for log_w in _row_blocks(pair, batch, num_particles, seed, chunk_size):
             parts.append(reduce_log_weights(log_w, is_bound=structure.is_deterministic))
             bar.update(log_w.shape[1])
     columns = {name: torch.cat([getattr(part, name) for part in parts], dim=-1) for name in parts[0]._fields}
@@ -137,11 +138,11 @@ def _likelihood_structure(pair: object, batch: tuple[Tensor, ...]) -> Structure:
 
 
 def _row_blocks(
-    pair: object, batch: tuple[Tensor, ...], structure: Structure, num_particles: int, seed: int, chunk_size: int | None
+    pair: object, batch: tuple[Tensor, ...], num_particles: int, seed: int, chunk_size: int | None
 ) -> Iterator[Tensor]:
     """Log weights ``[K, R]`` of one block of rows after the other."""
     particles, rows = _block_shape(num_particles, batch[0].device)
-    layout = choose_layout(pair, structure, batch)
+    layout = choose_layout(pair, batch)
     for index, start in enumerate(range(0, len(batch[0]), rows)):
         block = tuple(x[start : start + rows] for x in batch)
         check_pair(pair, *block)

@@ -5,13 +5,14 @@ import math
 
 import pyro
 from pyro.infer import ELBO
-from pyro.poutine.messenger import Messenger
+from pyro.poutine.messenger import Messenger, unwrap
 from pyro.poutine.util import site_is_subsample
 import torch
 from torch import Tensor
 
 from inference.densities import Layout, choose_layout, latents_of, log_density, run_guide, run_model
-from pyro_lvm.pair import Pair, Structure, check_pair, density_sites, is_penalty, penalty, sample_sites
+from pyro_lvm.contract import Structure, check_pair
+from pyro_lvm.pair import Pair, density_sites, is_penalty, penalty, sample_sites
 
 
 class IWAE(ELBO):
@@ -37,7 +38,7 @@ class IWAE(ELBO):
         if num_particles < 1:
             raise ValueError(f"num_particles must be at least 1; got {num_particles}.")
         super().__init__(num_particles=num_particles, vectorize_particles=True)
-        self._layouts: dict[tuple[int, int], Layout] = {}
+        self._layouts: dict[tuple[Callable, Callable], Layout] = {}
 
     def differentiable_loss(self, model: Callable[..., object], guide: Callable[..., object], *batch: Tensor) -> Tensor:
         """Minus the sum of the data's bounds, each times its plate's scale, plus penalties."""
@@ -76,13 +77,13 @@ class IWAE(ELBO):
         raise TypeError("IWAE combines all particles in one run of the pair; it has no single traces.")
 
     def _layout(self, model: Callable[..., object], guide: Callable[..., object], batch: tuple[Tensor, ...]) -> Layout:
-        key = (id(model), id(guide))
+        key = (unwrap(model), unwrap(guide))
         if key not in self._layouts:
             pair = Pair(model, guide)
             pair.param_store = pyro.get_param_store()
             structure = check_pair(pair, *batch)
             _check_reparameterized(structure, guide, batch)
-            self._layouts[key] = choose_layout(pair, structure, batch)
+            self._layouts[key] = choose_layout(pair, batch)
         return self._layouts[key]
 
 

@@ -26,8 +26,8 @@ class DataOptions:
     """The data.
 
     Args:
-        source: digits, mnist, mnist-static, fashion-mnist, omniglot-rebuilt, frey-faces, or the path of a .npy,
-            .npz, .csv or .parquet file.
+        source: digits, mnist, mnist-static, fashion-mnist, omniglot-rebuilt, frey-faces, or the path of a
+            .npy, .npz, .csv or .parquet file.
         binarize: What becomes of gray levels; null keeps them.
         dequantize: Spread gray levels over [0, 1] by uniform noise, for a likelihood of real data.
         shape: Shape of one datum, such as [1,28,28] for the conv network; by default as the set comes.

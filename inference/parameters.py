@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import inspect
+import warnings
 
 import pyro
 from pyro import poutine
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.batches import Batch
-from pyro_lvm.pair import programs
+from pyro_lvm.pair import modules_of, programs
 
 
 def trainable_parameters(pair: object, batch: Batch) -> list[Tensor]:
@@ -26,12 +27,24 @@ def trainable_parameters(pair: object, batch: Batch) -> list[Tensor]:
     for owner in (pair, *(program.__self__ if inspect.ismethod(program) else program for program in (model, guide))):
         found += list(owner.parameters()) if isinstance(owner, nn.Module) else []
     parameters = list({id(p): p for p in found if p.requires_grad}.values())
+    _warn_of_strangers(pair, parameters)
     if not parameters:
         raise ValueError(
             "the pair must have parameters to train; got none. Call pyro.module(name, network) in the functions that use a network, "
             "or declare pyro.param(name, value)."
         )
     return parameters
+
+
+def _warn_of_strangers(pair: object, parameters: list[Tensor]) -> None:
+    known = {id(p) for p in parameters}
+    for module in modules_of(pair):
+        if any(p.requires_grad and id(p) not in known for p in module.parameters()):
+            warnings.warn(
+                f"the pair uses a {type(module).__name__} that is not registered with Pyro, and will not be trained. Call "
+                "pyro.module(name, network) in the function that uses it, or set requires_grad_(False).",
+                stacklevel=5,
+            )
 
 
 def guide_parameters(guide: Callable[..., object], parameters: list[Tensor], batch: Batch) -> list[Tensor]:

@@ -57,7 +57,7 @@ def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
         axes.plot(curve.index, curve["log_px"], "o-", color=color, markersize=3, label=name)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_title("Estimates rise to log p(x); K = 1 is the ELBO", loc="left", fontsize="medium")
+    axes.set_title("Estimates rise to log p(x); K = 1 estimates the ELBO", loc="left", fontsize="medium")
     axes.legend(frameon=False, loc="lower right")
     figure.savefig(path)
 
@@ -163,4 +163,4 @@ def _colors(names: Mapping[str, object]) -> list[str]:
 def _loss_limit(histories: Mapping[str, pd.DataFrame]) -> float:
     """A top that the first epochs may exceed, or the part of the curves that matters would be flat."""
     losses = np.concatenate([history["valid_loss"] for history in histories.values()])
-    return float(losses.min() + 4 * (np.median(losses) - losses.min()) + 0.1)
+    return min(losses.max(), losses.min() + 4 * (np.median(losses) - losses.min())) + 0.1

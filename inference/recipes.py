@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pyro
+from pandas import DataFrame
 from pyro.infer import ELBO, Trace_ELBO
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,7 @@ def fit_vae(
     options: FitOptions,
     *,
     checkpoint: Path | None = None,
+    on_epoch: Callable[[DataFrame], None] | None = None,
     device: str | None = None,
     progress: bool = True,
 ) -> FitResult:
@@ -93,6 +95,7 @@ def fit_vae(
         scheduler=SCHEDULES[options.schedule](options.epochs),
         transform=data.transform,
         checkpoint=checkpoint,
+        on_epoch=on_epoch,
         device=device,
         progress=progress,
         **{name: value for name, value in asdict(options).items() if name not in named},
@@ -238,9 +241,9 @@ def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tenso
         support = likelihood(train.new_zeros(1, options.latent_dim)).support
     if not support.check(train).all():
         raise ValueError(
-            f"likelihood {options.likelihood!r} cannot have made the data, whose values go from {train.min():g} "
-            f"to {train.max():g}: its support is {support}. Choose another model.likelihood, or change "
-            "data.binarize or data.dequantize."
+            f"likelihood {options.likelihood!r} cannot have made the data, whose values go from "
+            f"{train.min():g} to {train.max():g}: its support is {support}. Choose another model.likelihood, "
+            "or change data.binarize or data.dequantize."
         )
 
 

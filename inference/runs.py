@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+import sys
 
 from jsonargparse import ArgumentParser
 import pandas as pd
@@ -51,12 +52,24 @@ def build_run(recipe: Recipe, data: Data) -> Run:
     return Run(recipe, data, build_vae(recipe.model, seen_by_model(data, seed=recipe.model.seed)))
 
 
-def fit_run(run: Run, folder: Path, *, device: str | None = None, progress: bool = True) -> FitResult:
-    """Fits a run's model and fills its folder: options, best weights so far, then history and summary."""
+def fit_run(run: Run, folder: Path, *, device: str | None = None) -> FitResult:
+    """Fits a run's model and fills its folder: options, best weights and history so far, and at last a summary.
+
+    Progress is a bar in a terminal; elsewhere, as in a log, every epoch is a line.
+    """
+    is_terminal = sys.stderr.isatty()
+
+    def keep(history: pd.DataFrame) -> None:
+        history.to_csv(folder / HISTORY, index=False)
+        if not is_terminal:
+            epoch = history.iloc[-1]
+            print(f"epoch {epoch.epoch:.0f}: train {epoch.train_loss:.2f}, valid {epoch.valid_loss:.2f}", flush=True)
+
     _write_yaml(folder / CONFIG, asdict(run.recipe))
     options, checkpoint = run.recipe.fit, folder / CHECKPOINT
-    result = fit_vae(run.vae, run.data, options, checkpoint=checkpoint, device=device, progress=progress)
-    result.history.to_csv(folder / HISTORY, index=False)
+    result = fit_vae(
+        run.vae, run.data, options, checkpoint=checkpoint, on_epoch=keep, device=device, progress=is_terminal
+    )
     _write_yaml(folder / SUMMARY, _summary(run, result))
     return result
 
@@ -94,7 +107,7 @@ def read_recipe(folder: Path) -> Recipe:
     for name in (CONFIG, CHECKPOINT, HISTORY, SUMMARY):
         if not (folder / name).is_file():
             raise FileNotFoundError(
-                f"{folder} must hold a finished run; it has no {name}. Make one: pyro-lvm train --out {folder}."
+                f"{folder} must hold a finished run; it has no {name}. Make it: pyro-lvm train --out {folder}"
             )
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Recipe)
@@ -115,6 +128,7 @@ def budget(folders: Mapping[str, Path], scores: Mapping[str, Evaluation]) -> pd.
 
 def _budget(folder: Path, score: Evaluation) -> dict[str, object]:
     recipe, summary = read_recipe(folder), yaml.safe_load((folder / SUMMARY).read_text())
+    seeds = [part.seed for part in (recipe.data, recipe.model, recipe.fit, score)]
     return {
         "parameters": summary["num_parameters"],
         "best epoch": summary["best_epoch"],
@@ -122,7 +136,7 @@ def _budget(folder: Path, score: Evaluation) -> dict[str, object]:
         "batch": recipe.fit.batch_size,
         "rate": recipe.fit.learning_rate,
         "seconds": round(summary["seconds"]),
-        "seeds (data, model, fit, score)": ", ".join(str(part.seed) for part in (recipe.data, recipe.model, recipe.fit, score)),
+        "seeds (data, model, fit, score)": ", ".join(map(str, seeds)),
         "p(x) is a": score.measure,
     }
 

@@ -10,9 +10,7 @@ import warnings
 
 import pandas as pd
 import pyro
-from pyro import poutine
 from pyro.infer import ELBO, Trace_ELBO
-from pyro.poutine.messenger import Messenger
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -22,17 +20,9 @@ from inference.checkpoint import restore, save_checkpoint, snapshot
 from inference.numerics import flushed_denormals
 from inference.objectives import FreeBits, KLWeight
 from inference.parameters import guide_parameters, trainable_parameters
-from pyro_lvm.pair import (
-    check_batch,
-    check_pair,
-    check_support,
-    density_sites,
-    eval_mode,
-    is_penalty,
-    modules_of,
-    param_scope,
-    programs,
-)
+from inference.steps import NoteObserved, find_culprit, loss_and_gradients
+from pyro_lvm.contract import check_batch, check_pair, check_support
+from pyro_lvm.pair import eval_mode, modules_of, param_scope, programs
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 MakeScheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -76,6 +66,7 @@ def fit(
     alternating: bool = False,
     transform: Transform | None = None,
     checkpoint: str | Path | None = None,
+    on_epoch: Callable[[pd.DataFrame], None] | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     progress: bool = True,
@@ -103,6 +94,7 @@ def fit(
         alternating: Update guide and generative parameters in turn, the others fixed; shared ones count as the guide's.
         transform: Applied to the observations of every training batch, for instance ``torch.bernoulli``.
         checkpoint: File that holds the best weights so far, from the first epoch on.
+        on_epoch: Called after every epoch with the history so far.
         seed: Seed of shuffling and draws; the caller's random state is left as it was.
         device: Where data and modules go; by default where the modules are.
         progress: Whether to show a progress bar.
@@ -123,7 +115,7 @@ def fit(
         loop = _Loop(pair, elbo or Trace_ELBO(), train, held_out, free_bits, clip_norm, seed)
         with eval_mode(pair):
             loop.prepare(optimizer or _adam(learning_rate), scheduler, alternating)
-        return loop.run(epochs, warmup_epochs, patience, checkpoint, progress)
+        return loop.run(epochs, warmup_epochs, patience, checkpoint, on_epoch, progress)
 
 
 @dataclass
@@ -151,6 +143,7 @@ class _Loop:
         self.declared_size = structure.full_size if structure.full_size > len(batch[0]) else None
         self._check_global_latents(structure.global_sites, len(batch[0]))
         self.model, self.guide = programs(self.pair)
+        self.steered = self._steered()
         parameters = trainable_parameters(self.pair, batch)
         groups = [parameters]
         if alternating:
@@ -160,7 +153,13 @@ class _Loop:
         self.schedulers = [make_scheduler(optimizer) for optimizer in self.optimizers] if make_scheduler else []
 
     def run(
-        self, epochs: int, warmup_epochs: int, patience: int | None, checkpoint: str | Path | None, progress: bool
+        self,
+        epochs: int,
+        warmup_epochs: int,
+        patience: int | None,
+        checkpoint: str | Path | None,
+        on_epoch: Callable[[pd.DataFrame], None] | None,
+        progress: bool,
     ) -> FitResult:
         stopped = False
         with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
@@ -172,6 +171,8 @@ class _Loop:
                         self.best, self.best_epoch = snapshot(self.pair), epoch
                         if checkpoint is not None:
                             save_checkpoint(self.pair, checkpoint)
+                    if on_epoch is not None:
+                        on_epoch(pd.DataFrame(self.rows))
                     bar.set_postfix({k: f"{self.rows[-1][k]:.2f}" for k in ("train_loss", "valid_loss") if k in self.rows[-1]})
                     stopped = patience is not None and epoch - max(self.best_epoch, warmup_epochs) >= patience
                     if stopped:
@@ -202,15 +203,14 @@ class _Loop:
     def _step(self, optimizer: torch.optim.Optimizer, batch: Batch, epoch: int, number: int) -> float:
         group = [p for g in optimizer.param_groups for p in g["params"]]
         random_state = torch.get_rng_state()
-        model, guide = self._steered()
-        with _NoteObserved() as observed:
-            loss = _loss_and_gradients(self.elbo, model, guide, batch, group, self.declared_size or len(batch[0]))
+        with NoteObserved() as observed:
+            loss = loss_and_gradients(self.elbo, *self.steered, batch, group, self.declared_size or len(batch[0]))
         if epoch == 1:
             check_batch(*batch)
             for site in observed.sites:
                 check_support(site)
         if not math.isfinite(loss):
-            site = _blame(self.pair, batch, random_state)
+            site = find_culprit(self.pair, batch, random_state)
             raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, batch {number}: {site}. Lower learning_rate, or set clip_norm.")
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(group, self.clip_norm)
@@ -248,50 +248,6 @@ class _Loop:
                 f"site '{global_sites[0]}' lies outside the data plate, and batches of {size} are drawn from {num_data} data: the plate "
                 f"must declare them. Write pyro.plate('data', {num_data}, subsample_size=len(x))."
             )
-
-
-class _NoteObserved(Messenger):
-    """Notes the observed sites of a run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sites: list[dict] = []
-
-    def _pyro_post_sample(self, msg: dict) -> None:
-        if msg["is_observed"] and not msg["infer"].get("_deterministic") and not is_penalty(msg):
-            self.sites.append(msg)
-
-
-def _loss_and_gradients(
-    elbo: ELBO, model: Callable, guide: Callable, batch: Batch, parameters: list[Tensor], size: int
-) -> float:
-    """The loss in nats a datum; leaves its gradients in ``parameters``."""
-    if not hasattr(elbo, "differentiable_loss"):
-        for parameter in parameters:
-            parameter.grad = None
-        loss = elbo.loss_and_grads(model, guide, *batch) / size
-        torch._foreach_div_([p.grad for p in parameters if p.grad is not None], size)
-        return loss
-    loss = elbo.differentiable_loss(model, guide, *batch) / size
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
-        parameter.grad = gradient
-    return loss.item()
-
-
-def _blame(pair: object, batch: Batch, random_state: Tensor) -> str:
-    """Names the first site that is not finite, replaying a step's noise."""
-    model, guide = programs(pair)
-    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
-        torch.set_rng_state(random_state)
-        guide_trace = poutine.trace(guide).get_trace(*batch)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
-    for part, trace in (("guide", guide_trace), ("model", model_trace)):
-        for site in density_sites(trace):
-            if not site["value"].isfinite().all():
-                return f"site '{site['name']}' of the {part} has values that are not finite"
-            if not site["fn"].log_prob(site["value"]).isfinite().all():
-                return f"site '{site['name']}' of the {part} has a log density that is not finite"
-    return "every site is finite by itself; the sum or the objective is not"
 
 
 @contextmanager

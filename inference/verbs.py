@@ -5,12 +5,14 @@ from contextlib import contextmanager
 
 import pyro
 from pyro import poutine
+from pyro.distributions import Distribution
 from pyro.poutine.messenger import Messenger
 import torch
 from torch import Tensor
 
 from inference.densities import SubstituteMessenger
-from pyro_lvm.pair import check_pair, density_sites, eval_mode, param_scope, programs
+from pyro_lvm.contract import check_pair
+from pyro_lvm.pair import density_sites, eval_mode, param_scope, programs
 
 Values = Tensor | dict[str, Tensor]
 
@@ -25,13 +27,18 @@ class _MeanMessenger(Messenger):
     def _pyro_sample(self, msg: dict) -> None:
         if msg["name"] not in self.names or msg["done"]:
             return
-        try:
-            msg["value"] = msg["fn"].mean
-        except NotImplementedError as error:
-            raise NotImplementedError(
-                f"site '{msg['name']}' has a {type(msg['fn']).__name__}, which has no mean in closed form. Average draws instead."
-            ) from error
+        msg["value"] = _mean(msg["name"], msg["fn"])
         msg["done"] = True
+
+
+def _mean(name: str, fn: Distribution) -> Tensor:
+    try:
+        mean = fn.mean
+    except NotImplementedError:
+        mean = None
+    if mean is None or mean.isnan().all():  # torch's way to say that categories have no mean
+        raise NotImplementedError(f"site '{name}' has a {type(fn).__name__}, which has no mean in closed form. Use draws instead.")
+    return mean
 
 
 def sample_prior(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False) -> Values:
@@ -96,7 +103,13 @@ def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = Non
 
 
 def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
-    r"""The mean of p(x|z), or a draw from it, at one code :math:`z \sim q(z \mid x)` for each datum; as :func:`encode`, then :func:`decode`.
+    r"""The mean of p(x|z), or a draw from it, at one code :math:`z \sim q(z \mid x)` for each datum: :func:`encode`, then :func:`decode`.
+
+    Args:
+        pair: Any pair.
+        batch: ``[B, *X]`` first, then whatever else the pair takes.
+        seed: Seed of the draws.
+        draws: Whether to draw x instead of giving the mean.
 
     Returns:
         Observations ``[B, *X]``; a dict by site name if the model observes several sites.

@@ -1,5 +1,6 @@
 """What a latent variable model is made of: priors, likelihoods, encoders, and the pair of Pyro programs they make."""
 
+from pyro_lvm.contract import Structure, check_pair
 from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, mixture
 from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
 from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf, spline
@@ -14,7 +15,7 @@ from pyro_lvm.likelihoods import (
 )
 from pyro_lvm.models import VAE
 from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
-from pyro_lvm.pair import Pair, Structure, check_pair, penalty
+from pyro_lvm.pair import Pair, penalty
 from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
 
 __all__ = [

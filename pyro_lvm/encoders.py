@@ -1,4 +1,4 @@
-"""Guides q(z|x): modules that map ``[*lead, *X]`` to a Pyro distribution, batch ``[*lead]`` event ``[D]``."""
+"""Guides q(z|x): modules that map data ``[*lead, *X]`` to a distribution with batch shape ``[*lead]``."""
 
 import pyro.distributions as dist
 import torch

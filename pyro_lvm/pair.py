@@ -1,6 +1,6 @@
-"""A latent variable model as a pair of Pyro programs, and the contract that every pair keeps.
+"""A latent variable model as a pair of Pyro programs.
 
-A pair is any object with a ``model`` that declares p(x, z) and a ``guide`` that declares q(z|x). The contract:
+A pair is any object with a ``model`` that declares p(x, z) and a ``guide`` that declares q(z|x). The contract, which :mod:`pyro_lvm.contract` checks:
 
 1. every positional argument is a tensor with the data along its first dimension; the first is the observed batch;
 2. every sample site of one datum is inside one ``pyro.plate`` of the batch's size at dim -1;
@@ -10,7 +10,6 @@ A pair is any object with a ``model`` that declares p(x, z) and a ``guide`` that
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 import inspect
 from weakref import WeakKeyDictionary
 
@@ -19,7 +18,6 @@ import pyro.distributions as dist
 from pyro import poutine
 from pyro.params.param_store import ParamStoreDict
 from pyro.poutine.util import site_is_subsample
-import torch
 from torch import Tensor, nn
 
 _STORES: WeakKeyDictionary = WeakKeyDictionary()
@@ -37,6 +35,7 @@ class Pair:
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
+        >>> from pyro_lvm import Pair, check_pair
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -152,208 +151,3 @@ def sample_sites(trace: poutine.Trace) -> list[dict]:
 def density_sites(trace: poutine.Trace) -> list[dict]:
     """The sample sites whose log densities make up a likelihood."""
     return [site for site in sample_sites(trace) if not is_penalty(site)]
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What a pair declares, read off one run of its programs.
-
-    Attributes:
-        latents: Latent sites that the guide samples.
-        enumerated: Discrete latents that are summed out.
-        observed: Observed sites.
-        global_sites: Sample sites outside the data plate.
-        full_size: The number of data that the data plate declares; B unless it subsamples.
-        measure: ``"mass"``, ``"density"`` or ``"mixed"``, from the supports of the observed sites.
-        is_deterministic: Whether the guide gives every latent one certain value.
-        refusal: Why the pair has no likelihood per datum, or None.
-    """
-
-    latents: tuple[str, ...]
-    enumerated: tuple[str, ...]
-    observed: tuple[str, ...]
-    global_sites: tuple[str, ...]
-    full_size: int
-    measure: str
-    is_deterministic: bool
-    refusal: str | None
-
-
-def check_batch(*batch: Tensor) -> int:
-    """The number of data in a batch, after checking that its tensors agree and are finite.
-
-    Raises:
-        TypeError: If an argument is no tensor.
-        ValueError: If the batch is empty, its lengths differ, or it holds NaN or infinite values.
-    """
-    if not batch:
-        raise ValueError("a batch must hold at least one tensor [B, *X]; got none.")
-    for i, tensor in enumerate(batch):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"argument {i} of the batch must be a torch.Tensor; got {type(tensor).__name__}.")
-        if tensor.dim() == 0 or len(tensor) == 0:
-            raise ValueError(f"argument {i} of the batch must have at least one row; got {tuple(tensor.shape)}.")
-        if len(tensor) != len(batch[0]):
-            raise ValueError(
-                f"all tensors of a batch must have as many rows as the first, {len(batch[0])}; argument {i} has {len(tensor)}."
-            )
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            bad = int((~tensor.isfinite()).reshape(len(tensor), -1).any(1).sum())
-            raise ValueError(
-                f"argument {i} of the batch must be finite; {bad} of {len(tensor)} rows hold NaN or infinite values. "
-                "Remove or impute those rows."
-            )
-    return len(batch[0])
-
-
-def check_support(site: dict) -> None:
-    """Checks that an observed site's data lie in the support of its distribution.
-
-    Raises:
-        ValueError: If they do not; names the site, the support and the range of the data.
-    """
-    value, support = site["value"], _support(site["fn"])
-    if support is None or not isinstance(value, Tensor) or value.numel() == 0:
-        return
-    if not bool(support.check(value).all()):
-        raise ValueError(
-            f"site '{site['name']}': data must lie in the support {support} of {_innermost(site['fn'])}; got values from "
-            f"{value.min().item():g} to {value.max().item():g}. Transform the data (for instance binarize it) or use another likelihood."
-        )
-
-
-def check_pair(pair: object, *batch: Tensor) -> Structure:
-    """Runs a pair once on a batch and checks the contract of a pair.
-
-    Args:
-        pair: Any object with Pyro programs ``.model`` and ``.guide``.
-        batch: ``[B, *X]`` first, then whatever else the programs take, batch-first.
-
-    Raises:
-        ValueError: If the batch is empty or not finite, if the guide misses a latent or samples a stranger, if event
-            dimensions disagree, or if data lie outside their support. Names the site and the remedy.
-    """
-    size = check_batch(*batch)
-    guide_trace, model_trace = _traces(pair, batch)
-    guide_sites = {site["name"]: site for site in density_sites(guide_trace)}
-    model_sites = {site["name"]: site for site in density_sites(model_trace)}
-    latents = {name: site for name, site in model_sites.items() if not site["is_observed"]}
-    enumerated = {n for n, site in latents.items() if n not in guide_sites and site["infer"].get("enumerate") == "parallel"}
-    sampled = [name for name in latents if name not in enumerated]
-    observed = [site for site in model_sites.values() if _is_data(site)]
-    _check_names(sampled, guide_sites, latents, observed)
-    for name in sampled:
-        _check_event_dims(name, latents[name]["fn"], guide_sites[name]["fn"])
-    for site in observed:
-        check_support(site)
-    sites = [*model_sites.values(), *guide_sites.values()]
-    outside = tuple(dict.fromkeys(s["name"] for s in sites if not _in_data_plate(s, size) and not _is_deterministic(s)))
-    point_masses = [name for name in sampled if isinstance(_innermost(guide_sites[name]["fn"]), dist.Delta)]
-    return Structure(
-        latents=tuple(sampled),
-        enumerated=tuple(sorted(enumerated)),
-        observed=tuple(site["name"] for site in observed),
-        global_sites=outside,
-        full_size=max((f.full_size or f.size for s in sites for f in s["cond_indep_stack"] if f.dim == -1), default=size),
-        measure=_measure(observed),
-        is_deterministic=bool(sampled) and len(point_masses) == len(sampled),
-        refusal=_refusal(size, sites, outside, [n for n in point_masses if not _discrete(latents[n]["fn"])], guide_sites),
-    )
-
-
-def _traces(pair: object, batch: tuple[Tensor, ...]) -> tuple[poutine.Trace, poutine.Trace]:
-    model, guide = programs(pair)
-    try:
-        with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(True), param_scope(pair):
-            guide_trace = poutine.trace(guide).get_trace(*batch)
-            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
-    except ValueError as error:
-        if "Shape mismatch inside plate" not in str(error):
-            raise
-        raise ValueError(
-            f"{error}. A site's batch shape must be the plate's size, {len(batch[0])}: declare the other dimensions as "
-            "event dimensions with .to_event(n), and write pyro.plate('data', len(x))."
-        ) from error
-    return guide_trace, model_trace
-
-
-def _check_names(sampled: list[str], guide_sites: dict, latents: dict, observed: list[dict]) -> None:
-    if not observed:
-        raise ValueError("the model must observe the data in at least one site; got none. Pass obs=x to its pyro.sample.")
-    for name in sampled:
-        if name not in guide_sites:
-            raise ValueError(
-                f"the guide must sample every latent of the model; it misses '{name}' and samples {sorted(guide_sites)}. "
-                f"Add pyro.sample('{name}', ...) to the guide, or mark a discrete site with infer={{'enumerate': 'parallel'}}."
-            )
-    for name, site in guide_sites.items():
-        if name not in latents and not site["is_observed"] and not site["infer"].get("is_auxiliary"):
-            raise ValueError(
-                f"the guide samples '{name}', which is no latent of the model; its latents are {sorted(latents)}. "
-                "Rename the site, or mark it with infer={'is_auxiliary': True}."
-            )
-
-
-def _check_event_dims(name: str, prior: dist.Distribution, posterior: dist.Distribution) -> None:
-    if prior.event_shape != posterior.event_shape:
-        raise ValueError(
-            f"site '{name}': model and guide must have one event shape; the model has {tuple(prior.event_shape)}, the guide "
-            f"{tuple(posterior.event_shape)}. Adapt the sizes, or .to_event(n) on one of them."
-        )
-
-
-def _refusal(size: int, sites: list[dict], outside: tuple, point_masses: list, guide_sites: dict) -> str | None:
-    if outside:
-        return (
-            f"site '{outside[0]}' lies outside the data plate: a likelihood per datum needs every site inside one plate of "
-            f"size {size} at dim -1. Move it into `with pyro.plate('data', len(x))`, or make it a parameter."
-        )
-    for site in sites:
-        extra = [f.name for f in site["cond_indep_stack"] if f.vectorized and f.dim != -1]
-        if extra:
-            return (
-                f"site '{site['name']}' is inside a second plate '{extra[0]}': a likelihood per datum needs one plate. "
-                "Declare that dimension as an event dimension with .to_event(n)."
-            )
-    has_auxiliary = any(s["infer"].get("is_auxiliary") and not s["is_observed"] for s in guide_sites.values())
-    if point_masses and not has_auxiliary:
-        return (
-            f"the guide puts a point mass (Delta) on the continuous latent '{point_masses[0]}': its value depends on the units "
-            "of the latent and is no bound. Use a guide with a density, such as Normal."
-        )
-    return None
-
-
-def _in_data_plate(site: dict, size: int) -> bool:
-    return any(frame.vectorized and frame.dim == -1 and frame.size == size for frame in site["cond_indep_stack"])
-
-
-def _is_deterministic(site: dict) -> bool:
-    return bool(site["infer"].get("_deterministic"))
-
-
-def _is_data(site: dict) -> bool:
-    return site["is_observed"] and not _is_deterministic(site) and not isinstance(site["fn"], dist.Unit)
-
-
-def _innermost(fn: dist.Distribution) -> dist.Distribution:
-    while isinstance(getattr(fn, "base_dist", None), torch.distributions.Distribution):
-        fn = fn.base_dist
-    return fn
-
-
-def _support(fn: dist.Distribution) -> torch.distributions.constraints.Constraint | None:
-    try:
-        return fn.support
-    except NotImplementedError:
-        return None
-
-
-def _discrete(fn: dist.Distribution) -> bool:
-    support = _support(fn)
-    return support is not None and bool(support.is_discrete)
-
-
-def _measure(observed: list[dict]) -> str:
-    kinds = {"mass" if _discrete(site["fn"]) else "density" for site in observed}
-    return kinds.pop() if len(kinds) == 1 else "mixed"

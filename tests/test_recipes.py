@@ -10,23 +10,31 @@ import torch
 from torch import Tensor, nn
 
 from inference.data import Data
-from inference.options import EncoderName, FitOptions, LikelihoodName, ModelOptions, NetworkName, PriorName
+from inference.options import (
+    EncoderName,
+    EvaluateOptions,
+    FitOptions,
+    LikelihoodName,
+    ModelOptions,
+    NetworkName,
+    PriorName,
+)
 from inference.recipes import (
     ENCODERS,
     LIKELIHOODS,
     NETWORKS,
     PRIORS,
-    EvaluateOptions,
-    OneHot,
-    Standardize,
     build_vae,
     evaluate_vae,
     fit_vae,
     seen_by_model,
 )
+from pyro_lvm.inputs import OneHot, Standardize
 from pyro_lvm.priors import VampPrior
 
-SMALL = ModelOptions(latent_dim=2, hidden=(6,), num_components=4, flow_transforms=1, flow_hidden=(8,), flow_context=3)
+SMALL = ModelOptions(
+    latent_dim=2, hidden=(6,), num_components=4, flow_transforms=1, flow_hidden=(8,), flow_context=3
+)
 SUPPORTS = {
     "bernoulli": lambda shape: torch.randint(2, shape),
     "gaussian": lambda shape: torch.randn(shape),
@@ -131,9 +139,8 @@ def test_a_seed_makes_the_model_and_leaves_the_callers_alone() -> None:
     torch.manual_seed(3)
     state = torch.get_rng_state()
     options = replace(SMALL, prior="vamp")
-    first, again, other = (
-        nn.utils.parameters_to_vector(build_vae(replace(options, seed=seed), x).parameters()) for seed in (0, 0, 1)
-    )
+    vaes = [build_vae(replace(options, seed=seed), x) for seed in (0, 0, 1)]
+    first, again, other = (nn.utils.parameters_to_vector(vae.parameters()) for vae in vaes)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -148,8 +155,9 @@ def test_objective_and_schedule_reach_the_fit() -> None:
     # With many draws the importance-weighted bound comes close to log p(x), which the ELBO stays below.
     losses = []
     for objective in ("elbo", "iwae"):
-        vae, options = build_vae(SMALL, x), FitOptions(epochs=1, objective=objective, num_particles=200, batch_size=40)
-        losses.append(fit_vae(vae, as_data(x), options, progress=False).history["train_loss"].item())
+        options = FitOptions(epochs=1, objective=objective, num_particles=200, batch_size=40)
+        result = fit_vae(build_vae(SMALL, x), as_data(x), options, progress=False)
+        losses.append(result.history["train_loss"].item())
     vae = build_vae(SMALL, x)
     score = evaluate_vae(vae, as_data(x), EvaluateOptions("train", 2000))
     assert -losses[1] == pytest.approx(score.mean, abs=0.1)
@@ -186,10 +194,10 @@ def test_one_hot_puts_categories_beside_channels() -> None:
     [
         (SMALL, torch.tensor([[0.0, 16.0]] * 9), "'bernoulli' cannot have made the data, .* 0 to 16"),
         (replace(SMALL, likelihood="poisson"), torch.tensor([[0.5]] * 9), "'poisson' cannot have made"),
-        (replace(SMALL, likelihood="gaussian", feature_noise=True), torch.tensor([[1.0, 2.0], [1.0, 3.0]]), "got 0 for 1"),
+        (replace(SMALL, likelihood="student-t", feature_noise=True), torch.ones(9, 3), "got 0 for 3"),
         (replace(SMALL, likelihood="gaussian"), torch.ones(9, 2), "got 0 for 1"),
         (replace(SMALL, network="conv"), torch.zeros(9, 64), r"\[channels, height, width\]; got \(64,\)"),
-        (replace(SMALL, prior="vamp", num_components=10), torch.zeros(9, 2), "between 1 and .* 9"),
+        (replace(SMALL, prior="vamp", num_components=10), torch.zeros(9, 2), "between 1 and 9"),
     ],
 )
 def test_what_cannot_be_is_refused(options: ModelOptions, x: Tensor, message: str) -> None:

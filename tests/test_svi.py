@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+import inference
 from inference import IWAE, compare, evaluate, fit
 from oracles import LinearGaussian
 from pyro_lvm import MLP, VAE, FullRankNormalEncoder, GaussianLikelihood, NormalEncoder, Pair, StandardNormal
@@ -345,3 +346,27 @@ def test_nothing_to_train_is_an_error(x):
     oracle = LinearGaussian(4, 2, seed=3)
     with pytest.raises(ValueError, match="must have parameters to train"):
         quick(oracle, x)
+
+
+def test_a_network_that_was_not_registered_is_named(x):
+    network = nn.Linear(4, 2).double()
+
+    def model(x):
+        noise = pyro.param("noise", torch.ones(4).double(), constraint=constraints.positive)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z.sum(-1, keepdim=True), noise).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(network(x), 1.0).to_event(1))
+
+    with pytest.warns(UserWarning, match="uses a Linear that is not registered.*Call pyro.module"):
+        quick(Pair(model, guide), x)
+
+
+def test_iwae_chooses_its_layout_once_in_a_fit(x, monkeypatch):
+    calls, choose = [], inference.objectives.choose_layout
+    monkeypatch.setattr(inference.objectives, "choose_layout", lambda *args: calls.append(1) or choose(*args))
+    quick(linear_vae(), x, elbo=IWAE(2), free_bits=0.1, warmup_epochs=2)
+    assert len(calls) == 1

@@ -1,11 +1,10 @@
 """``pyro-lvm COMMAND``: dispatches to the scripts; and what all scripts share: options in, errors out."""
 
 from argparse import ArgumentError
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Sequence
 from importlib import import_module
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -54,35 +53,6 @@ def make_parser(script: str, usage: str) -> "ArgumentParser":
     parser = ArgumentParser(usage=f"pyro-lvm {script} {usage}", description=purpose, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file of options; options that follow it win.")
     return parser
-
-
-@contextmanager
-def progress_lines() -> Iterator[None]:
-    """Lets a fit's progress bar redraw its line in a terminal; elsewhere, as in a log, an epoch is a line."""
-    if sys.stderr.isatty():
-        yield
-        return
-    with redirect_stderr(_Lines(sys.stderr)):
-        yield
-
-
-class _Lines:
-    """A stream that keeps one state of a fit's progress bar for each epoch, and all else that is written."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-        self.losses = ""
-
-    def write(self, text: str) -> int:
-        if not text.startswith("\r"):
-            return self.stream.write(text)
-        losses, before = text.partition("train_loss")[2], self.losses
-        self.losses = losses
-        # The bar shows an epoch's losses twice, first before it has counted the epoch.
-        return self.stream.write(f"{text.strip()}\n") if losses and losses == before else 0
-
-    def flush(self) -> None:
-        self.stream.flush()
 
 
 def _usage() -> str:

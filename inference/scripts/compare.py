@@ -22,7 +22,7 @@ from inference.runs import (
     read_history,
     replacing_folder,
 )
-from inference.scripts.cli import make_parser, progress_lines, report_errors
+from inference.scripts.cli import make_parser, report_errors
 from inference.tables import markdown_table
 
 TABLE = "comparison.csv"
@@ -33,7 +33,7 @@ NUM_IMAGES = 20
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains and scores priors on one data set, or scores finished runs, and prints the table."""
     parser = make_parser("compare", "[RUN ...] [options]")
-    parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; if none, train priors.")
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; none: train priors.")
     parser.add_argument("--priors", type=tuple[PriorName, ...], default=PRIORS, help="Priors to train.")
     parser.add_argument("--out", type=str, help="Folder to write; for trained priors runs/compare-DATA.")
     parser.add_argument("--device", type=str, default="cpu", help="Where to fit and to score, such as cuda.")
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe, out = Recipe(args.data, args.model, args.fit), args.out and Path(args.out)
 
     if args.model.prior != Recipe().model.prior:
-        raise ValueError(f"--model.prior has no effect; got {args.model.prior!r}. Name the priors in --priors.")
+        raise ValueError(f"--model.prior has no effect; got {args.model.prior!r}. Use --priors instead.")
     if args.runs:
         if recipe != Recipe() or args.priors != PRIORS:
             raise ValueError("finished runs keep their options; leave out --priors, --data, --model, --fit.")
@@ -53,9 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         compare_priors(args.priors, recipe, args.evaluate, out, args.device)
 
 
-def compare_priors(
-    priors: Sequence[str], recipe: Recipe, scoring: EvaluateOptions, out: Path, device: str
-) -> None:
+def compare_priors(priors: Sequence[str], recipe: Recipe, scoring: EvaluateOptions, out: Path, device: str) -> None:
     """Trains a model with each prior on the same data; an earlier comparison is replaced once all is done."""
     check_replaceable(out, overwrite=True, marker=TABLE)
     data = load(recipe.data)
@@ -68,19 +66,19 @@ def compare_priors(
         for prior, run in runs.items():
             print(f"\n{prior} prior, {len(scores) + 1} of {len(runs)}", flush=True)
             folders[prior].mkdir()
-            with progress_lines():
-                fit_run(run, folders[prior], device=device)
+            fit_run(run, folders[prior], device=device)
             scores[prior] = evaluate_run(run, folders[prior], scoring, device=device, progress=is_terminal)
+            print(scores[prior], flush=True)
         report(folders, runs, scores, new)
     print(f"\nWrote {out}.")
 
 
-def compare_runs(
-    folders: Mapping[str, Path], scoring: EvaluateOptions, out: Path | None, device: str
-) -> None:
+def compare_runs(folders: Mapping[str, Path], scoring: EvaluateOptions, out: Path | None, device: str) -> None:
     """Compares finished runs; those without the wanted evaluation are evaluated first."""
     if out is not None:
         check_replaceable(out, overwrite=True, marker=TABLE)
+        if any(out.resolve() in folder.resolve().parents for folder in folders.values()):
+            raise ValueError(f"{out} holds a compared run and would be replaced. Choose another --out.")
     runs, scores, is_terminal = load_runs(folders), {}, sys.stderr.isatty()
     for name, run in runs.items():
         kept = read_evaluation(run, folders[name], scoring)
@@ -94,21 +92,22 @@ def compare_runs(
     print(f"\nWrote {out}.")
 
 
-def report(
-    folders: Mapping[str, Path], runs: Mapping[str, Run], scores: Mapping[str, Evaluation], out: Path
-) -> None:
+def report(folders: Mapping[str, Path], runs: Mapping[str, Run], scores: Mapping[str, Evaluation], out: Path) -> None:
     """Prints the comparison, and writes it with pictures to a folder."""
     from inference import pictures
 
     table, fits = compare(scores), budget(folders, scores)
     print("", table, fits.to_string(), sep="\n\n")
     table.to_csv(out / TABLE)
-    (out / "comparison.md").write_text(f"{table.to_markdown()}\n\n{markdown_table(fits)}\n")
+    data = next(iter(runs.values())).data
+    (out / "comparison.md").write_text(
+        f"{data.description}\n\n{table.to_markdown()}\n\n{markdown_table(fits)}\n"
+    )
     histories = {name: read_history(folder) for name, folder in folders.items()}
     pictures.draw_history(histories, out / "curves.png")
     pictures.draw_estimates(scores, out / "estimate-vs-particles.png")
 
-    x = random_rows(next(iter(runs.values())).data.test, NUM_IMAGES, seed=0)
+    x = random_rows(data.test, NUM_IMAGES, seed=0)
     if pictures.are_images(x.shape[1:]):
         pictures.draw_models({name: run.vae.cpu() for name, run in runs.items()}, x, out)
     else:

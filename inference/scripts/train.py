@@ -6,7 +6,7 @@ from pathlib import Path
 from inference.options import Recipe
 from inference.recipes import load
 from inference.runs import SUMMARY, build_run, check_replaceable, fit_run, replacing_folder
-from inference.scripts.cli import make_parser, progress_lines, report_errors
+from inference.scripts.cli import make_parser, report_errors
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = build_run(recipe, load(recipe.data))
     print(run.data.description, flush=True)
 
-    with replacing_folder(out, **replacing) as folder, progress_lines():
+    with replacing_folder(out, **replacing) as folder:
         result = fit_run(run, folder, device=args.device)
         from inference.pictures import draw_history
 
