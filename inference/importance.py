@@ -63,7 +63,7 @@ def evaluate(
     num_particles: int = 1000,
     seed: int = 0,
     chunk_size: int | None = None,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Evaluation:
     r"""Per-datum log-likelihood by importance sampling, with its error and reliability.
 
