@@ -52,7 +52,7 @@ def test_seed_identity_log_px_is_elbo_plus_kl_to_the_posterior():
 def test_figures_do_not_depend_on_the_chunks(num_particles, dtype, tolerance):
     oracle = _MixedDtype(dtype)
     x = oracle.sample(13).to(dtype)
-    scores = [evaluate(oracle, x, num_particles=num_particles, chunk_size=c) for c in (None, 1000, 100, 3)]
+    scores = [evaluate(oracle, x, num_particles=num_particles, chunk_size=c) for c in (None, 1000, 100, 3 if num_particles < 100 else 77)]
     for score in scores[1:]:
         torch.testing.assert_close(score.log_px, scores[0].log_px, rtol=0, atol=tolerance)
         torch.testing.assert_close(score.elbo, scores[0].elbo, rtol=0, atol=tolerance)
