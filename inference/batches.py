@@ -81,7 +81,7 @@ def as_batches(
     if isinstance(data, Iterable) and iter(data) is not data:
         if batch_size is not None:
             raise ValueError(f"an iterable of batches comes with its own batch size; got batch_size={batch_size}. Leave it out.")
-        return IterableBatches(data, device, transform, None)
+        return IterableBatches(data, device, transform, _count(data))
     raise TypeError(
         "data must be a tensor, a tuple of tensors, a torch Dataset or an iterable of batches that can be passed through "
         f"again; got {type(data).__name__}."
@@ -98,6 +98,13 @@ def _batch_size(batch_size: int | None, num_data: int) -> int:
             f"batch_size must be between 1 and the number of rows, {num_data}; got {batch_size}. Pass batch_size={num_data} or less."
         )
     return batch_size
+
+
+def _count(batches: Iterable) -> int | None:
+    if isinstance(batches, list):
+        return sum(len(batch[0] if isinstance(batch, tuple | list) else batch) for batch in batches)
+    dataset = getattr(batches, "dataset", None)
+    return len(dataset) if hasattr(dataset, "__len__") else None
 
 
 def _transformed(batch: Batch, transform: Transform | None) -> Batch:

@@ -50,9 +50,9 @@ def log_weights(
     """
     seed = int(torch.randint(2**31, ())) if seed is None else seed
     _check_counts(num_particles, chunk_size)
+    check_batch(*batch)
     with _scoring(pair, batch[0].device):
-        _likelihood_structure(pair, batch)
-        blocks = list(_row_blocks(pair, batch, num_particles, seed, chunk_size))
+        blocks = [log_w for _, log_w in _row_blocks(pair, batch, num_particles, seed, chunk_size)]
     return torch.cat(blocks, dim=1)  # [K, B]
 
 
@@ -90,8 +90,7 @@ def evaluate(
     size = check_batch(*batch)
     parts = []
     with _scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
-        structure = _likelihood_structure(pair, batch)
-        for log_w in _row_blocks(pair, batch, num_particles, seed, chunk_size):
+        for structure, log_w in _row_blocks(pair, batch, num_particles, seed, chunk_size):
             parts.append(reduce_log_weights(log_w, is_bound=structure.is_deterministic))
             bar.update(log_w.shape[1])
     columns = {name: torch.cat([getattr(part, name) for part in parts], dim=-1) for name in parts[0]._fields}
@@ -130,28 +129,24 @@ def _rng_type(device: torch.device) -> str:
     return "cuda" if device.type == "cpu" else device.type
 
 
-def _likelihood_structure(pair: object, batch: tuple[Tensor, ...]) -> Structure:
-    structure = check_pair(pair, *(x[:2] for x in batch))
-    if structure.refusal is not None:
-        raise ValueError(structure.refusal)
-    return structure
-
-
 def _row_blocks(
     pair: object, batch: tuple[Tensor, ...], num_particles: int, seed: int, chunk_size: int | None
-) -> Iterator[Tensor]:
-    """Log weights ``[K, R]`` of one block of rows after the other."""
+) -> Iterator[tuple[Structure, Tensor]]:
+    """Structure, and log weights ``[K, R]``, of one block of rows after the other."""
     particles, rows = _block_shape(num_particles, batch[0].device)
-    layout = choose_layout(pair, batch)
+    layout = None
     for index, start in enumerate(range(0, len(batch[0]), rows)):
         block = tuple(x[start : start + rows] for x in batch)
-        check_pair(pair, *block)
+        structure = check_pair(pair, *block)
+        if structure.refusal is not None:
+            raise ValueError(structure.refusal)
+        layout = layout or choose_layout(pair, batch)
         with pyro.validation_enabled(False):
             parts = []
             for number, done in enumerate(range(0, num_particles, particles)):
                 torch.manual_seed(_block_seed(seed, index, number))
                 parts.append(_block(pair, block, min(particles, num_particles - done), layout, chunk_size))
-        yield torch.cat(parts)  # [K, R]
+        yield structure, torch.cat(parts)  # [K, R]
 
 
 def _check_counts(num_particles: int, chunk_size: int | None) -> None:

@@ -13,8 +13,9 @@ def flushed_denormals() -> Iterator[None]:
     Responsibilities of many components and saturated pixels have gradients near 1e-40, and a processor multiplies such numbers up to a
     hundred times more slowly: a step with VampPrior(500) takes 1.7 times as long.
     """
+    before = bool(torch.tensor(1e-39) * 1 == 0)
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(before)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inference.densities import Layout, choose_layout, latents_of, log_density, run_guide, run_model
 from pyro_lvm.contract import Structure, check_pair
-from pyro_lvm.pair import Pair, density_sites, is_penalty, penalty, sample_sites
+from pyro_lvm.pair import Pair, density_sites, is_data, is_penalty, penalty, sample_sites
 
 
 class IWAE(ELBO):
@@ -46,7 +46,7 @@ class IWAE(ELBO):
         guide_trace = run_guide(guide, batch, count, layout)
         latents = latents_of(guide_trace, count, size, layout)
         model_trace = run_model(model, batch, latents, count, layout)
-        scale = next(site["scale"] for site in density_sites(model_trace) if site["is_observed"])
+        scale = next(site["scale"] for site in density_sites(model_trace) if is_data(site))
 
         def weight(site: dict) -> float | Tensor:
             return site["scale"] / scale
@@ -55,10 +55,7 @@ class IWAE(ELBO):
         log_w = log_p - log_density(guide_trace, count, size, layout, weight)  # [K, B]
         bound = log_w.logsumexp(0) - math.log(count)  # [B]
         costs = [
-            site["fn"].log_prob(site["value"]).sum() * site["scale"]
-            for trace in (model_trace, guide_trace)
-            for site in sample_sites(trace)
-            if is_penalty(site)
+            site["fn"].log_prob(site["value"]).sum() * site["scale"] for site in sample_sites(model_trace) if is_penalty(site)
         ]
         return -(scale * bound).sum() - sum(costs) / count
 
@@ -79,8 +76,7 @@ class IWAE(ELBO):
     def _layout(self, model: Callable[..., object], guide: Callable[..., object], batch: tuple[Tensor, ...]) -> Layout:
         key = (unwrap(model), unwrap(guide))
         if key not in self._layouts:
-            pair = Pair(model, guide)
-            pair.param_store = pyro.get_param_store()
+            pair = Pair(model, guide, param_store=pyro.get_param_store())
             structure = check_pair(pair, *batch)
             _check_reparameterized(structure, guide, batch)
             self._layouts[key] = choose_layout(pair, batch)
@@ -103,6 +99,8 @@ def _check_reparameterized(structure: Structure, guide: Callable[..., object], b
 class KLWeight(Messenger):
     r"""Scales the latent sites of model and guide, so that the objective is E[log p(x|z)] - weight KL(q(z|x) || p(z)).
 
+    Enumerated sites are left as they are: their sum is part of the likelihood.
+
     Args:
         weight: A non-negative number, or a scalar tensor; may be changed between steps.
 
@@ -115,7 +113,7 @@ class KLWeight(Messenger):
         self.weight = weight
 
     def _pyro_sample(self, msg: dict) -> None:
-        if not msg["is_observed"] and not site_is_subsample(msg):
+        if not msg["is_observed"] and not site_is_subsample(msg) and msg["infer"].get("enumerate") != "parallel":
             msg["scale"] = self.weight * msg["scale"]
 
 
@@ -130,6 +128,9 @@ class FreeBits:
     Args:
         nats: The free amount for each latent site and datum, :math:`\lambda`.
         kl: The messenger that weights the KL, whose weight applies to the free amount too.
+
+    Raises:
+        ValueError: If ``nats`` is negative or, in a run of the guide, a latent is masked, enumerated or auxiliary.
 
     References:
         Kingma et al. (2016), Improved Variational Inference with Inverse Autoregressive Flow.
@@ -150,8 +151,12 @@ class _NoteDensities(Messenger):
         self.densities = densities
 
     def _pyro_post_sample(self, msg: dict) -> None:
-        if not msg["is_observed"] and not site_is_subsample(msg):
-            self.densities[msg["name"]] = msg["fn"].log_prob(msg["value"])
+        if msg["is_observed"] or site_is_subsample(msg):
+            return
+        for kind, found in (("masked", msg["mask"] is not None), *((k, msg["infer"].get(k)) for k in ("enumerate", "is_auxiliary"))):
+            if found:
+                raise ValueError(f"free bits need plain latents; '{msg['name']}' is {kind}. Set free_bits=0, or change the guide.")
+        self.densities[msg["name"]] = msg["fn"].log_prob(msg["value"])
 
 
 class _ChargeFreeBits(Messenger):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from inference.batches import Batch
-from pyro_lvm.pair import density_sites, is_penalty, programs
+from pyro_lvm.contract import check_batch, check_support
+from pyro_lvm.pair import density_sites, is_data, programs
 
 
 class NoteObserved(Messenger):
@@ -21,8 +22,14 @@ class NoteObserved(Messenger):
         self.sites: list[dict] = []
 
     def _pyro_post_sample(self, msg: dict) -> None:
-        if msg["is_observed"] and not msg["infer"].get("_deterministic") and not is_penalty(msg):
+        if msg["type"] == "sample" and is_data(msg):
             self.sites.append(msg)
+
+    def check(self, batch: Batch) -> None:
+        """Checks that the batch is finite and that the observed data lie in their supports."""
+        check_batch(*batch)
+        for site in self.sites:
+            check_support(site)
 
 
 def loss_and_gradients(

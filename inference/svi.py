@@ -21,7 +21,7 @@ from inference.numerics import flushed_denormals
 from inference.objectives import FreeBits, KLWeight
 from inference.parameters import guide_parameters, trainable_parameters
 from inference.steps import NoteObserved, find_culprit, loss_and_gradients
-from pyro_lvm.contract import check_batch, check_pair, check_support
+from pyro_lvm.contract import check_pair
 from pyro_lvm.pair import eval_mode, modules_of, param_scope, programs
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -108,7 +108,7 @@ def fit(
     """
     _check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, valid)
     device = _place(pair, device)
-    with torch.random.fork_rng(), param_scope(pair), flushed_denormals():
+    with torch.random.fork_rng(), torch.enable_grad(), param_scope(pair), flushed_denormals():
         torch.manual_seed(seed)
         train = as_batches(data, batch_size=batch_size, device=device, transform=transform)
         held_out = None if valid is None else as_batches(valid, batch_size=None, device=device, shuffle=False)
@@ -145,6 +145,7 @@ class _Loop:
         self.model, self.guide = programs(self.pair)
         self.steered = self._steered()
         parameters = trainable_parameters(self.pair, batch)
+        self.known = set(pyro.get_param_store().keys())
         groups = [parameters]
         if alternating:
             shared = guide_parameters(self.guide, parameters, batch)
@@ -179,7 +180,7 @@ class _Loop:
                         break
             finally:
                 if self.best is not None:
-                    restore(self.pair, self.best)
+                    restore(self.pair, snapshot(self.pair) | self.best)
         return FitResult(self.pair, pd.DataFrame(self.rows), self.best_epoch, stopped, self.seed)
 
     def _epoch(self, epoch: int) -> None:
@@ -193,8 +194,9 @@ class _Loop:
                     loss = self._step(optimizer, batch, epoch, number)
                 total, count = total + loss * len(batch[0]), count + len(batch[0])
         row["train_loss"] = total / count
+        self._check_no_late_parameters(epoch)
         if self.valid is not None:
-            row["valid_loss"] = self._valid_loss()
+            row["valid_loss"] = self._valid_loss(epoch)
         row["learning_rate"] = self.optimizers[0].param_groups[0]["lr"]
         for scheduler in self.schedulers:
             scheduler.step()
@@ -206,9 +208,7 @@ class _Loop:
         with NoteObserved() as observed:
             loss = loss_and_gradients(self.elbo, *self.steered, batch, group, self.declared_size or len(batch[0]))
         if epoch == 1:
-            check_batch(*batch)
-            for site in observed.sites:
-                check_support(site)
+            observed.check(batch)
         if not math.isfinite(loss):
             site = find_culprit(self.pair, batch, random_state)
             raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, batch {number}: {site}. Lower learning_rate, or set clip_norm.")
@@ -225,15 +225,28 @@ class _Loop:
         free = FreeBits(self.free_bits, self.kl)
         return free.model(model), free.guide(guide)
 
-    def _valid_loss(self) -> float:
+    def _valid_loss(self, epoch: int) -> float:
         total, count = 0.0, 0
         with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False), eval_mode(self.pair):
             torch.manual_seed(self.seed)
             for batch in self.valid:
                 size = len(batch[0])
-                total += self.elbo.loss(self.model, self.guide, *batch) * size / (self.declared_size or size)
-                count += size
+                with NoteObserved() as observed:
+                    loss = self.elbo.loss(self.model, self.guide, *batch)
+                if epoch == 1:
+                    observed.check(batch)
+                total, count = total + loss * size / (self.declared_size or size), count + size
+        if not math.isfinite(total):
+            raise FloatingPointError(f"the validation loss is {total / count} in epoch {epoch}. Lower learning_rate, or set clip_norm.")
         return total / count
+
+    def _check_no_late_parameters(self, epoch: int) -> None:
+        late = set(pyro.get_param_store().keys()) - self.known
+        if late:
+            raise ValueError(
+                f"all parameters must exist after the first run of the pair; {sorted(late)} came in epoch {epoch}, and would not be "
+                "trained. Declare them in every run."
+            )
 
     def _is_best(self) -> bool:
         if self.valid is None:
@@ -243,23 +256,35 @@ class _Loop:
 
     def _check_global_latents(self, global_sites: tuple[str, ...], size: int) -> None:
         num_data = self.train.num_data
-        if global_sites and num_data is not None and num_data > size and self.declared_size != num_data:
-            raise ValueError(
-                f"site '{global_sites[0]}' lies outside the data plate, and batches of {size} are drawn from {num_data} data: the plate "
-                f"must declare them. Write pyro.plate('data', {num_data}, subsample_size=len(x))."
-            )
+        declared = size if self.declared_size is None else self.declared_size
+        if not global_sites or declared == num_data or (num_data is None and declared > size):
+            return
+        raise ValueError(
+            f"site '{global_sites[0]}' lies outside the data plate, and batches of {size} are drawn from {num_data or 'more'} data: the "
+            f"plate must declare them. Write pyro.plate('data', {num_data or 'N'}, subsample_size=len(x))."
+        )
 
 
 @contextmanager
 def _train_mode(pair: object) -> Iterator[None]:
-    before = [(module, module.training) for module in modules_of(pair)]
-    for module, _ in before:
-        module.train()
+    """Puts the pair's modules in training mode, except frozen ones, and back afterwards, submodule by submodule."""
+    before = [(module, module.training) for root in modules_of(pair) for module in root.modules()]
+    for root in modules_of(pair):
+        _start_training(root)
     try:
         yield
     finally:
         for module, training in before:
-            module.train(training)
+            module.training = training
+
+
+def _start_training(module: nn.Module) -> None:
+    parameters = list(module.parameters())
+    if parameters and not any(p.requires_grad for p in parameters):
+        return
+    module.training = True
+    for child in module.children():
+        _start_training(child)
 
 
 def _adam(learning_rate: float) -> MakeOptimizer:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from inference.densities import SubstituteMessenger
-from pyro_lvm.contract import check_pair
+from pyro_lvm.contract import read_structure
 from pyro_lvm.pair import density_sites, eval_mode, param_scope, programs
 
 Values = Tensor | dict[str, Tensor]
@@ -53,8 +53,8 @@ def sample_prior(pair: object, *batch: Tensor, seed: int | None = None, means: b
     Returns:
         Observations ``[B, *X]``; a dict by site name if the model observes several sites.
     """
-    structure = check_pair(pair, *batch)
     with _verb(pair, seed):
+        structure = read_structure(pair, *batch)
         return _observations(pair, batch, structure.observed, {}, means)
 
 
@@ -73,8 +73,8 @@ def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = 
     Raises:
         NotImplementedError: If means are wanted of a distribution without one in closed form, such as a flow.
     """
-    structure = check_pair(pair, *batch)
     with _verb(pair, seed):
+        structure = read_structure(pair, *batch)
         return _unwrap(_codes(pair, batch, structure.latents, means))
 
 
@@ -94,11 +94,11 @@ def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = Non
     Raises:
         ValueError: If a latent is missing.
     """
-    structure = check_pair(pair, *batch)
-    values = latents if isinstance(latents, dict) else dict.fromkeys(structure.latents[:1], latents)
-    if set(values) != set(structure.latents):
-        raise ValueError(f"latents must hold the sites {structure.latents}; got {tuple(values)}. Pass a dict by site name.")
     with _verb(pair, seed):
+        structure = read_structure(pair, *batch)
+        values = latents if isinstance(latents, dict) else dict.fromkeys(structure.latents[:1], latents)
+        if set(values) != set(structure.latents):
+            raise ValueError(f"latents must hold the sites {structure.latents}; got {tuple(values)}. Pass a dict by site name.")
         return _observations(pair, batch, structure.observed, values, not draws)
 
 
@@ -114,8 +114,8 @@ def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bo
     Returns:
         Observations ``[B, *X]``; a dict by site name if the model observes several sites.
     """
-    structure = check_pair(pair, *batch)
     with _verb(pair, seed):
+        structure = read_structure(pair, *batch)
         return _observations(pair, batch, structure.observed, _codes(pair, batch, structure.latents, False), not draws)
 
 

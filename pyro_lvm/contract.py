@@ -8,7 +8,7 @@ from pyro import poutine
 import torch
 from torch import Tensor
 
-from pyro_lvm.pair import density_sites, param_scope, programs
+from pyro_lvm.pair import density_sites, is_data, is_penalty, param_scope, programs, sample_sites
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,25 @@ def check_pair(pair: object, *batch: Tensor) -> Structure:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
         batch: ``[B, *X]`` first, then whatever else the programs take, batch-first.
 
+    Returns:
+        What the pair declares. A pair without a likelihood per datum has a ``refusal``; it may still be trained.
+
     Raises:
         ValueError: If the batch is empty or not finite, if the guide misses a latent or samples a stranger, if event
             dimensions disagree, or if data lie outside their support. Names the site and the remedy.
     """
+    structure, observed = _read(pair, batch)
+    for site in observed:
+        check_support(site)
+    return structure
+
+
+def read_structure(pair: object, *batch: Tensor) -> Structure:
+    """As :func:`check_pair`, but the batch stands for its shape only: its values need not lie in any support."""
+    return _read(pair, batch)[0]
+
+
+def _read(pair: object, batch: tuple[Tensor, ...]) -> tuple[Structure, list[dict]]:
     size = check_batch(*batch)
     guide_trace, model_trace = _traces(pair, batch)
     guide_sites = {site["name"]: site for site in density_sites(guide_trace)}
@@ -97,25 +112,28 @@ def check_pair(pair: object, *batch: Tensor) -> Structure:
     latents = {name: site for name, site in model_sites.items() if not site["is_observed"]}
     enumerated = {n for n, site in latents.items() if n not in guide_sites and site["infer"].get("enumerate") == "parallel"}
     sampled = [name for name in latents if name not in enumerated]
-    observed = [site for site in model_sites.values() if _is_data(site)]
+    observed = [site for site in model_sites.values() if is_data(site)]
     _check_names(sampled, guide_sites, latents, observed)
+    _check_penalties(guide_trace)
     for name in sampled:
         _check_event_dims(name, latents[name]["fn"], guide_sites[name]["fn"])
-    for site in observed:
-        check_support(site)
-    sites = [*model_sites.values(), *guide_sites.values()]
-    outside = tuple(dict.fromkeys(s["name"] for s in sites if not _in_data_plate(s, size) and not _is_deterministic(s)))
-    point_masses = [name for name in sampled if isinstance(_innermost(guide_sites[name]["fn"]), dist.Delta)]
-    return Structure(
+    sites = [site for site in (*model_sites.values(), *guide_sites.values()) if not _is_deterministic(site)]
+    random = [site for site in guide_sites.values() if not site["is_observed"] and not _is_point_mass(site)]
+    structure = Structure(
         latents=tuple(sampled),
         enumerated=tuple(sorted(enumerated)),
         observed=tuple(site["name"] for site in observed),
-        global_sites=outside,
-        full_size=max((f.full_size or f.size for s in sites for f in s["cond_indep_stack"] if f.dim == -1), default=size),
+        global_sites=tuple(dict.fromkeys(site["name"] for site in sites if not _in_data_plate(site, size))),
+        full_size=max((f.full_size or f.size for s in observed for f in s["cond_indep_stack"] if f.dim == -1), default=size),
         measure=_measure(observed),
-        is_deterministic=bool(sampled) and len(point_masses) == len(sampled),
-        refusal=_refusal(size, sites, outside, [n for n in point_masses if not _discrete(latents[n]["fn"])], guide_sites),
+        is_deterministic=bool(sampled) and not random,
+        refusal=(
+            _plate_refusal(size, sites)
+            or _enumeration_refusal([latents[name] for name in enumerated])
+            or _guide_refusal([name for name in sampled if not _discrete(latents[name]["fn"])], guide_sites)
+        ),
     )
+    return structure, observed
 
 
 def _traces(pair: object, batch: tuple[Tensor, ...]) -> tuple[poutine.Trace, poutine.Trace]:
@@ -125,6 +143,11 @@ def _traces(pair: object, batch: tuple[Tensor, ...]) -> tuple[poutine.Trace, pou
             guide_trace = poutine.trace(guide).get_trace(*batch)
             model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
     except ValueError as error:
+        if "Expected parameter" in str(error):
+            raise ValueError(
+                f"the pair cannot run on this batch: {str(error).split(', but found')[0]}, and it does not. Look for NaN in its "
+                "parameters, or for a scale that is not positive."
+            ) from error
         if "Shape mismatch inside plate" not in str(error):
             raise
         raise ValueError(
@@ -147,7 +170,7 @@ def _check_names(sampled: list[str], guide_sites: dict, latents: dict, observed:
         if name not in latents and not site["is_observed"] and not site["infer"].get("is_auxiliary"):
             raise ValueError(
                 f"the guide samples '{name}', which is no latent of the model; its latents are {sorted(latents)}. "
-                "Rename the site, or mark it with infer={'is_auxiliary': True}."
+                "Rename the site, or leave it out."
             )
 
 
@@ -159,26 +182,63 @@ def _check_event_dims(name: str, prior: dist.Distribution, posterior: dist.Distr
         )
 
 
-def _refusal(size: int, sites: list[dict], outside: tuple, point_masses: list, guide_sites: dict) -> str | None:
-    if outside:
-        return (
-            f"site '{outside[0]}' lies outside the data plate: a likelihood per datum needs every site inside one plate of "
-            f"size {size} at dim -1. Move it into `with pyro.plate('data', len(x))`, or make it a parameter."
-        )
+def _check_penalties(guide_trace: poutine.Trace) -> None:
+    for site in sample_sites(guide_trace):
+        if is_penalty(site):
+            raise ValueError(
+                f"penalty '{site['name']}' must be declared in the model; got it in the guide, whose terms Pyro subtracts. Move it."
+            )
+
+
+def _plate_refusal(size: int, sites: list[dict]) -> str | None:
     for site in sites:
+        if not _in_data_plate(site, size):
+            return (
+                f"site '{site['name']}' lies outside the data plate: a likelihood per datum needs every site inside one plate of "
+                f"size {size} at dim -1. Move it into `with pyro.plate('data', len(x))`, or make it a parameter."
+            )
         extra = [f.name for f in site["cond_indep_stack"] if f.vectorized and f.dim != -1]
         if extra:
             return (
                 f"site '{site['name']}' is inside a second plate '{extra[0]}': a likelihood per datum needs one plate. "
                 "Declare that dimension as an event dimension with .to_event(n)."
             )
-    has_auxiliary = any(s["infer"].get("is_auxiliary") and not s["is_observed"] for s in guide_sites.values())
-    if point_masses and not has_auxiliary:
+    return None
+
+
+def _enumeration_refusal(enumerated: list[dict]) -> str | None:
+    for site in enumerated:
+        if site["mask"] is not None or isinstance(site["fn"], dist.MaskedDistribution):
+            return (
+                f"site '{site['name']}' is enumerated under a mask, which has no likelihood per datum here: a masked sum over c "
+                "counts every value once. Mask the observed site alone."
+            )
+    return None
+
+
+def _guide_refusal(continuous: list[str], guide_sites: dict[str, dict]) -> str | None:
+    """A point mass has a density only as the image of an auxiliary draw of as many dimensions."""
+    auxiliary = [s for s in guide_sites.values() if s["infer"].get("is_auxiliary") and not s["is_observed"]]
+    point_masses = [guide_sites[name] for name in continuous if _is_point_mass(guide_sites[name])]
+    if _num_elements(auxiliary) == _num_elements(point_masses):
+        return None
+    if not auxiliary:
         return (
-            f"the guide puts a point mass (Delta) on the continuous latent '{point_masses[0]}': its value depends on the units "
+            f"the guide puts a point mass (Delta) on the continuous latent '{point_masses[0]['name']}': its value depends on the units "
             "of the latent and is no bound. Use a guide with a density, such as Normal."
         )
-    return None
+    return (
+        f"the guide's auxiliary sites {[s['name'] for s in auxiliary]} must have as many elements as the latents that they determine; "
+        f"got {_num_elements(auxiliary)} for {_num_elements(point_masses)}. Sample the latents directly."
+    )
+
+
+def _num_elements(sites: list[dict]) -> int:
+    return sum(site["fn"].event_shape.numel() for site in sites)
+
+
+def _is_point_mass(site: dict) -> bool:
+    return isinstance(_innermost(site["fn"]), dist.Delta)
 
 
 def _in_data_plate(site: dict, size: int) -> bool:
@@ -187,10 +247,6 @@ def _in_data_plate(site: dict, size: int) -> bool:
 
 def _is_deterministic(site: dict) -> bool:
     return bool(site["infer"].get("_deterministic"))
-
-
-def _is_data(site: dict) -> bool:
-    return site["is_observed"] and not _is_deterministic(site) and not isinstance(site["fn"], dist.Unit)
 
 
 def _innermost(fn: dist.Distribution) -> dist.Distribution:

@@ -1,11 +1,13 @@
 """Models: modules that turn a prior, a likelihood and an encoder into Pyro's model and guide."""
 
 from itertools import count
+from weakref import WeakKeyDictionary
 
 import pyro
 from torch import Tensor, nn
 
 _NUMBERS = count()
+_NAMES: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class VAE(nn.Module):
@@ -34,7 +36,11 @@ class VAE(nn.Module):
         self.prior = prior
         self.likelihood = likelihood
         self.encoder = encoder
-        self._pyro_name = f"vae{next(_NUMBERS)}"
+
+    @property
+    def _pyro_name(self) -> str:
+        # Not an attribute: a deep copy is another model and needs another name.
+        return _NAMES.get(self) or _NAMES.setdefault(self, f"vae{next(_NUMBERS)}")
 
     def model(self, x: Tensor) -> None:
         """Declares p(z) and p(x|z) for observations ``[B, *X]``."""

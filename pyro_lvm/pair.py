@@ -8,8 +8,9 @@ A pair is any object with a ``model`` that declares p(x, z) and a ``guide`` that
 4. terms that only steer training are declared with :func:`penalty`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 import inspect
 from weakref import WeakKeyDictionary
 
@@ -21,6 +22,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 _STORES: WeakKeyDictionary = WeakKeyDictionary()
+_MAX_DEPTH = 6  # of functions that call functions, in the search for modules
 
 
 class Pair:
@@ -32,6 +34,7 @@ class Pair:
     Args:
         model: Declares :math:`p(z)\,p(x \mid z)`, with ``obs=`` on what is observed.
         guide: Declares :math:`q(z \mid x)`.
+        param_store: Parameters made before, such as ``pyro.get_param_store()`` after plain SVI; by default a new store.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -47,11 +50,13 @@ class Pair:
         ('z',)
     """
 
-    def __init__(self, model: Callable[..., object], guide: Callable[..., object]) -> None:
+    def __init__(
+        self, model: Callable[..., object], guide: Callable[..., object], *, param_store: ParamStoreDict | None = None
+    ) -> None:
         for name, program in (("model", model), ("guide", guide)):
             if not callable(program):
                 raise TypeError(f"{name} must be a callable Pyro program; got {type(program).__name__}.")
-        self.param_store = ParamStoreDict()
+        self.param_store = ParamStoreDict() if param_store is None else param_store
         self._programs = (model, guide)
 
     def model(self, *batch: Tensor) -> object:
@@ -68,7 +73,7 @@ class Pair:
 @contextmanager
 def param_scope(pair: object) -> Iterator[None]:
     """Lends the pair's own parameter store to Pyro's global one for the length of a ``with`` block; may be nested."""
-    own = pair.param_store if isinstance(pair, Pair) else _STORES.setdefault(pair, ParamStoreDict())
+    own = _store_of(pair)
     shared = pyro.get_param_store()
     outer = dict(vars(shared))
     vars(shared).update(vars(own))
@@ -77,6 +82,15 @@ def param_scope(pair: object) -> Iterator[None]:
     finally:
         vars(own).update(vars(shared))
         vars(shared).update(outer)
+
+
+def _store_of(pair: object) -> ParamStoreDict:
+    if isinstance(pair, Pair):
+        return pair.param_store
+    try:
+        return _STORES.setdefault(pair, ParamStoreDict())
+    except TypeError as error:
+        raise TypeError(f"a {type(pair).__name__} cannot own parameters ({error}). Use Pair(model, guide).") from error
 
 
 def programs(pair: object) -> tuple[Callable[..., object], Callable[..., object]]:
@@ -94,24 +108,35 @@ def programs(pair: object) -> tuple[Callable[..., object], Callable[..., object]
 
 
 def modules_of(pair: object) -> list[nn.Module]:
-    """The torch modules that the pair's programs are, are methods of, or refer to by name."""
-    found: dict[int, nn.Module] = {}
-    for candidate in (pair, *(part for program in programs(pair) for part in _referred_to(program))):
-        if isinstance(candidate, nn.Module):
-            found[id(candidate)] = candidate
-    return list(found.values())
+    """The torch modules that the pair's programs are, are methods of, or refer to by name, directly or through functions."""
+    found: dict[int, object] = {}
+    _collect(pair, found, _MAX_DEPTH)
+    for program in programs(pair):
+        _collect(program, found, _MAX_DEPTH)
+    return [thing for thing in found.values() if isinstance(thing, nn.Module)]
 
 
-def _referred_to(program: Callable[..., object]) -> list[object]:
-    if isinstance(program, nn.Module):
-        return [program]
-    if inspect.ismethod(program):
-        return [program.__self__]
-    program = inspect.unwrap(program)
-    if not inspect.isfunction(program):
-        return []
-    closure = inspect.getclosurevars(program)
-    return [*closure.nonlocals.values(), *closure.globals.values()]
+def _collect(thing: object, found: dict[int, object], depth: int) -> None:
+    if id(thing) in found or depth == 0:
+        return
+    found[id(thing)] = thing
+    for part in _parts(thing):
+        _collect(part, found, depth - 1)
+
+
+def _parts(thing: object) -> Iterable[object]:
+    if inspect.ismethod(thing):
+        owner = thing.__self__
+        return [owner] if isinstance(owner, nn.Module) else [thing.__func__, *getattr(owner, "__dict__", {}).values()]
+    if inspect.isfunction(thing):
+        closure = inspect.getclosurevars(inspect.unwrap(thing))
+        defaults = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
+        return [*closure.nonlocals.values(), *closure.globals.values(), *defaults]
+    if isinstance(thing, partial):
+        return [thing.func, *thing.args, *thing.keywords.values()]
+    if isinstance(thing, dict):
+        return thing.values()
+    return thing if isinstance(thing, list | tuple) else ()
 
 
 @contextmanager
@@ -128,7 +153,7 @@ def eval_mode(pair: object) -> Iterator[None]:
 
 
 def penalty(name: str, value: Tensor) -> None:
-    r"""Declares a term that steers training only: the objective gains ``-value``, no likelihood ever sees it.
+    r"""Declares, in a model, a term that steers training only: the objective gains ``-value``, no likelihood ever sees it.
 
     Args:
         name: Name of the site.
@@ -141,6 +166,11 @@ def penalty(name: str, value: Tensor) -> None:
 def is_penalty(site: dict) -> bool:
     """Whether a trace's site was declared by :func:`penalty`."""
     return bool(site["infer"].get("is_penalty"))
+
+
+def is_data(site: dict) -> bool:
+    """Whether a trace's site observes data: not a penalty, a factor or a deterministic value."""
+    return site["is_observed"] and not site["infer"].get("_deterministic") and not isinstance(site["fn"], dist.Unit)
 
 
 def sample_sites(trace: poutine.Trace) -> list[dict]:

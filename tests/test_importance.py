@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from inference import evaluate, log_weights
+from inference.densities import choose_layout
 from oracles import LinearGaussian, LinearMixture
 from pyro_lvm import Pair, penalty
 
@@ -290,3 +291,48 @@ def test_a_nan_weight_is_an_error_that_leaves_no_trace():
         evaluate(Pair(oracle.model, guide), oracle.sample(3), num_particles=10)
     assert torch.is_grad_enabled()
     assert not pyro.get_param_store().keys()
+
+
+def test_a_wrong_slice_is_noticed_below_large_densities():
+    """The rounding that is allowed must not grow with the density of the data."""
+    scale = 1e-3
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z[:, :1] * scale, scale).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+
+    x = torch.full((5, 1), 0.5)  # 500 scales away: log p near -1e5
+    few = (x[:3],)
+    assert not choose_layout(Pair(model, guide), few).broadcast
+
+
+def test_markov_enumeration_and_masked_enumeration_are_refused():
+    def markov(x):
+        with pyro.plate("data", len(x)):
+            c = torch.zeros(len(x)).long()
+            for t in pyro.markov(range(3)):
+                c = pyro.sample(f"c{t}", dist.Categorical(torch.tensor([[0.8, 0.2], [0.3, 0.7]])[c]), infer={"enumerate": "parallel"})
+            pyro.sample("x", dist.Normal(c.float(), 1.0), obs=x)
+
+    def masked(x):
+        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=x > 0):
+            c = pyro.sample("c", dist.Categorical(torch.ones(3)), infer={"enumerate": "parallel"})
+            pyro.sample("x", dist.Normal(c.float(), 1.0), obs=x)
+
+    with pytest.raises(ValueError, match="pyro.markov"):
+        log_weights(Pair(markov, lambda x: None), torch.ones(3), num_particles=2)
+    with pytest.raises(ValueError, match="'c' is enumerated under a mask"):
+        log_weights(Pair(masked, lambda x: None), torch.ones(3), num_particles=2)
+
+
+def test_flushing_of_denormals_is_left_as_it_was():
+    oracle = LinearGaussian()
+    for before in (True, False):
+        torch.set_flush_denormal(before)
+        evaluate(oracle, oracle.sample(2), num_particles=2)
+        assert bool(torch.tensor(1e-39) * 1 == 0) == before

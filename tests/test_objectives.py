@@ -2,7 +2,7 @@
 
 import pyro
 import pyro.distributions as dist
-from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 import pytest
 import torch
 
@@ -203,3 +203,44 @@ def test_penalties_are_paid_by_objectives(oracle):
         assert elbo.loss(model, oracle.broad_guide, x) == pytest.approx(plain + (x[:, 0] ** 2).sum().item(), abs=1e-9)
     score = evaluate(Pair(model, oracle.broad_guide), x, num_particles=10)
     assert torch.equal(score.log_px, evaluate(oracle.broad, x, num_particles=10).log_px)
+
+
+def test_a_deterministic_site_does_not_hide_the_plates_scale(oracle):
+    x = oracle.sample(3)
+
+    def model(x):
+        pyro.deterministic("half", x / 2)
+        with pyro.plate("data", 300, subsample=torch.arange(len(x))):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z @ oracle.weight.T + oracle.offset, oracle.noise.sqrt()).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", 300, subsample=torch.arange(len(x))):
+            pyro.sample("z", oracle.posterior(x))
+
+    assert -IWAE(4).loss(model, guide, x) == pytest.approx(100 * oracle.log_px(x).sum().item(), abs=1e-7)
+
+
+def test_warm_up_leaves_enumerated_sites_alone():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Categorical(torch.tensor([0.3, 0.7])), infer={"enumerate": "parallel"})
+            pyro.sample("x", dist.Normal(2.0 * c, 1.0), obs=x)
+
+    x, kl = torch.tensor([0.0, 2.5]), KLWeight(0.1)
+    joint = torch.tensor([0.3, 0.7]).log() + torch.distributions.Normal(torch.tensor([0.0, 2.0]), 1.0).log_prob(x[:, None])
+    exact = joint.logsumexp(1).sum().item()
+    for elbo in (IWAE(2), TraceEnum_ELBO(max_plate_nesting=1)):
+        assert -elbo.loss(kl(model), kl(lambda x: None), x) == pytest.approx(exact, abs=1e-5)
+
+
+def test_free_bits_refuse_masked_latents(oracle):
+    kl = KLWeight()
+    bits = FreeBits(1.0, kl)
+
+    def guide(x):
+        with pyro.poutine.mask(mask=torch.ones(len(x)) > 0):
+            oracle.broad_guide(x)
+
+    with pytest.raises(ValueError, match="free bits need plain latents; 'z' is masked"):
+        Trace_ELBO().loss(bits.model(oracle.model), bits.guide(guide), oracle.sample(2))

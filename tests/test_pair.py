@@ -1,12 +1,14 @@
 """The contract of a pair, and the parameter stores of pairs."""
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
 
-from pyro_lvm import Pair, check_pair
+from pyro_lvm import Pair, check_pair, penalty
 from pyro_lvm.pair import modules_of, param_scope
 
 
@@ -176,3 +178,62 @@ def test_the_modules_that_programs_refer_to_are_found():
     holder = Holder()
     assert set(modules_of(Pair(model, local))) == {local, _global_network}
     assert modules_of(holder) == [holder] == modules_of(Pair(holder.model, holder.guide))
+
+
+def test_a_penalty_belongs_in_the_model():
+    def guide(x):
+        normal_guide(x)
+        with pyro.plate("more", len(x)):
+            penalty("cost", torch.ones(len(x)))
+
+    raises_on(normal_model, guide, torch.ones(3), "penalty 'cost' must be declared in the model")
+
+
+def test_auxiliary_sites_must_determine_the_latents():
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            u = pyro.sample("u", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1), infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(2 * u, log_density=-2 * torch.tensor(2.0).log(), event_dim=1))
+
+    def loose(x):
+        normal_guide(x)
+        with pyro.plate("more", len(x)):
+            pyro.sample("u", dist.Normal(torch.zeros(len(x)), 1.0), infer={"is_auxiliary": True})
+
+    structure = check_pair(Pair(normal_model, guide), torch.ones(4))
+    assert structure.refusal is None and not structure.is_deterministic
+    assert "auxiliary sites ['u']" in check_pair(Pair(normal_model, loose), torch.ones(4)).refusal
+
+
+def test_nan_parameters_are_named_briefly():
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.full((len(x), 2), float("nan")), 1.0).to_event(1))
+
+    raises_on(normal_model, guide, torch.ones(3), "Expected parameter loc.*and it does not. Look for NaN")
+
+
+def test_parameters_of_plain_svi_can_be_taken_over():
+    pyro.param("w", torch.tensor(3.0))
+    pair = Pair(lambda x: pyro.param("w", torch.tensor(0.0)), normal_guide, param_store=pyro.get_param_store())
+    assert pair.model(torch.ones(2)).item() == 3.0
+    pyro.clear_param_store()
+
+
+def test_modules_behind_helpers_partials_and_plain_objects_are_found():
+    inner, kept, bound = nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1)
+
+    def helper(x):
+        return inner(x)
+
+    def model(x, networks={"kept": kept}):
+        return helper(networks["kept"](x))
+
+    class Plain:
+        def __init__(self):
+            self.network = bound
+
+        def guide(self, x):
+            return self.network(x)
+
+    assert {id(m) for m in modules_of(Pair(partial(model), Plain().guide))} == {id(inner), id(kept), id(bound)}

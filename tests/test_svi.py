@@ -1,5 +1,7 @@
 """fit: what it reaches, for whom it works, and what it leaves when something goes wrong."""
 
+import copy as copy_module
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -370,3 +372,53 @@ def test_iwae_chooses_its_layout_once_in_a_fit(x, monkeypatch):
     monkeypatch.setattr(inference.objectives, "choose_layout", lambda *args: calls.append(1) or choose(*args))
     quick(linear_vae(), x, elbo=IWAE(2), free_bits=0.1, warmup_epochs=2)
     assert len(calls) == 1
+
+
+def test_a_deep_copy_is_another_model_to_plain_svi(x):
+    vae = linear_vae()
+    quick(vae, x, epochs=1)
+    copy = copy_module.deepcopy(vae)
+    before = copy.likelihood.network.layers[0].weight.detach().clone()
+    for model in (vae, copy):
+        SVI(model.model, model.guide, pyro.optim.Adam({"lr": 0.1}), Trace_ELBO()).step(x)
+    assert not torch.equal(copy.likelihood.network.layers[0].weight, before)
+    pyro.clear_param_store()
+
+
+def test_validation_that_is_not_finite_and_late_parameters_are_errors(x):
+    with pytest.raises(ValueError, match="rows hold NaN"):
+        quick(linear_vae(), x, valid=torch.full((3, 4), float("nan")).double())
+    vae, runs = linear_vae(), []
+
+    def model(x):
+        runs.append(1)
+        if len(runs) > 4:
+            pyro.param("late", torch.tensor(1.0))
+        vae.model(x)
+
+    with pytest.raises(ValueError, match="'late'.*came in epoch 1"):
+        quick(Pair(model, vae.guide), x)
+
+
+def test_a_frozen_network_stays_in_its_mode(x):
+    frozen = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).double().eval().requires_grad_(False)
+    vae = linear_vae()
+    vae.encoder.network = nn.Sequential(frozen, vae.encoder.network)
+    frozen.eval()
+    before = frozen[1].running_mean.clone()
+    with pytest.warns(UserWarning, match="requires_grad=False"):  # Pyro's own
+        quick(vae, x)
+    assert torch.equal(frozen[1].running_mean, before) and not frozen[1].training
+
+
+def test_a_global_latent_is_refused_for_batches_that_come_as_a_list(x):
+    def model(x):
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc, 1.0).expand([4]).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.sample("loc", dist.Normal(pyro.param("loc_q", torch.zeros(())), 1.0))
+
+    with pytest.raises(ValueError, match="drawn from 600 data"):
+        quick(Pair(model, guide), list(x.split(100)), batch_size=None)

@@ -78,3 +78,16 @@ def test_a_flow_has_no_mean():
     assert encode(vae, torch.ones(4, 3)).shape == (4, 2)
     with pytest.raises(NotImplementedError, match="site 'z' has a FlowDistribution.*no mean"):
         encode(vae, torch.ones(4, 3), means=True)
+
+
+def test_verbs_do_not_move_batch_norm_and_take_one_row():
+    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    vae = VAE(StandardNormal(2), BernoulliLikelihood(MLP(2, [4], 3)), NormalEncoder(network))
+    before = network[1].running_mean.clone()
+    assert encode(vae, torch.ones(1, 3)).shape == (1, 2)
+    assert torch.equal(network[1].running_mean, before) and network[1].training
+
+
+def test_a_template_need_not_be_in_the_support():
+    vae = VAE(StandardNormal(2), BernoulliLikelihood(MLP(2, [4], 3)), NormalEncoder(MLP(3, [4], 4)))
+    assert sample_prior(vae, torch.full((2, 3), 7.0)).shape == (2, 3)
