@@ -22,7 +22,7 @@ from inference.objectives import FreeBits, KLWeight
 from inference.parameters import guide_parameters, trainable_parameters
 from inference.steps import NoteObserved, find_culprit, loss_and_gradients
 from pyro_lvm.contract import check_pair
-from pyro_lvm.pair import eval_mode, modules_of, param_scope, programs
+from pyro_lvm.pair import eval_mode, modes_kept, modules_of, param_scope, programs
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 MakeScheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -267,15 +267,11 @@ class _Loop:
 
 @contextmanager
 def _train_mode(pair: object) -> Iterator[None]:
-    """Puts the pair's modules in training mode, except frozen ones, and back afterwards, submodule by submodule."""
-    before = [(module, module.training) for root in modules_of(pair) for module in root.modules()]
-    for root in modules_of(pair):
-        _start_training(root)
-    try:
+    """Puts the pair's modules, except frozen ones, in training mode for the length of a ``with`` block."""
+    with modes_kept(pair):
+        for root in modules_of(pair):
+            _start_training(root)
         yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 def _start_training(module: nn.Module) -> None:

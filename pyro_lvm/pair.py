@@ -140,16 +140,24 @@ def _parts(thing: object) -> Iterable[object]:
 
 
 @contextmanager
-def eval_mode(pair: object) -> Iterator[None]:
-    """Puts the pair's modules in evaluation mode, and back afterwards, submodule by submodule."""
-    before = [(module, module.training) for root in modules_of(pair) for module in root.modules()]
-    for module, _ in before:
-        module.training = False
+def modes_kept(pair: object) -> Iterator[list[nn.Module]]:
+    """Yields the pair's modules and all their submodules; puts each back in its training or evaluation mode afterwards."""
+    modules = [module for root in modules_of(pair) for module in root.modules()]
+    before = [module.training for module in modules]
     try:
-        yield
+        yield modules
     finally:
-        for module, training in before:
+        for module, training in zip(modules, before, strict=True):
             module.training = training
+
+
+@contextmanager
+def eval_mode(pair: object) -> Iterator[None]:
+    """Puts the pair's modules in evaluation mode for the length of a ``with`` block."""
+    with modes_kept(pair) as modules:
+        for module in modules:
+            module.training = False
+        yield
 
 
 def penalty(name: str, value: Tensor) -> None:

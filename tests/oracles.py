@@ -53,6 +53,16 @@ class LinearGaussian:
     def broad(self) -> Pair:
         return Pair(self.model, self.broad_guide)
 
+    def subsampled_model(self, x: Tensor) -> None:
+        """The model, with a plate that declares 300 data."""
+        with pyro.plate("data", 300, subsample=torch.arange(len(x))):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(self.weight.shape[1]), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z @ self.weight.T + self.offset, self.noise.sqrt()).to_event(1), obs=x)
+
+    def subsampled_guide(self, x: Tensor) -> None:
+        with pyro.plate("data", 300, subsample=torch.arange(len(x))):
+            pyro.sample("z", self.posterior(x))
+
 
 class LinearMixture(LinearGaussian):
     """A mixture-of-normals prior under a linear decoder; the exact posterior is again a mixture."""
@@ -87,9 +97,9 @@ class LinearMixture(LinearGaussian):
             z = pyro.sample("z", dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components))
             pyro.sample("x", dist.Normal(z @ self.weight.T + self.offset, self.noise.sqrt()).to_event(1), obs=x)
 
-
-def linear_vae_parameters(weight: Tensor, offset: Tensor, variance: Tensor) -> LinearGaussian:
-    """The closed-form likelihood of a fitted linear decoder with normal noise."""
-    oracle = LinearGaussian(*weight.shape)
-    oracle.weight, oracle.offset, oracle.noise = weight, offset, variance
-    return oracle
+    def enumerated_model(self, x: Tensor) -> None:
+        """The same model with the component as a site of its own, marked for enumeration."""
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"})
+            z = pyro.sample("z", dist.Normal(self.loc[c], self.scale[c]).to_event(1))
+            pyro.sample("x", dist.Normal(z @ self.weight.T + self.offset, self.noise.sqrt()).to_event(1), obs=x)

@@ -172,14 +172,8 @@ def test_a_guide_that_slices_its_own_latent_is_tiled():
 def test_enumerated_sites_are_summed_out_exactly():
     oracle = LinearMixture()
 
-    def model(x):
-        with pyro.plate("data", len(x)):
-            c = pyro.sample("c", dist.Categorical(logits=oracle.logits), infer={"enumerate": "parallel"})
-            z = pyro.sample("z", dist.Normal(oracle.loc[c], oracle.scale[c]).to_event(1))
-            pyro.sample("x", dist.Normal(z @ oracle.weight.T + oracle.offset, oracle.noise.sqrt()).to_event(1), obs=x)
-
     x = oracle.sample(8)
-    log_w = log_weights(Pair(model, oracle.guide), x, num_particles=5)
+    log_w = log_weights(Pair(oracle.enumerated_model, oracle.guide), x, num_particles=5)
     torch.testing.assert_close(log_w, oracle.log_px(x).expand(5, 8), rtol=0, atol=1e-10)
 
 

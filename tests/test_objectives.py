@@ -42,16 +42,8 @@ def test_iwae_scales_the_bound_of_each_datum_and_not_its_weights(oracle):
 def test_iwae_under_a_plate_that_declares_more_data(oracle):
     x = oracle.sample(3)
 
-    def model(x):
-        with pyro.plate("data", 300, subsample=torch.arange(len(x))):
-            z = pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(z @ oracle.weight.T + oracle.offset, oracle.noise.sqrt()).to_event(1), obs=x)
-
-    def guide(x):
-        with pyro.plate("data", 300, subsample=torch.arange(len(x))):
-            pyro.sample("z", oracle.posterior(x))
-
-    assert -IWAE(4).loss(model, guide, x) == pytest.approx(100 * oracle.log_px(x).sum().item(), abs=1e-7)
+    loss = IWAE(4).loss(oracle.subsampled_model, oracle.subsampled_guide, x)
+    assert -loss == pytest.approx(100 * oracle.log_px(x).sum().item(), abs=1e-7)
 
 
 def test_iwae_gradients_are_those_of_the_bound_written_out(oracle):
@@ -92,19 +84,13 @@ def test_iwae_bounds_rise_with_the_number_of_particles(oracle):
 def test_iwae_sums_enumerated_sites_out():
     oracle = LinearMixture()
 
-    def model(x):
-        with pyro.plate("data", len(x)):
-            c = pyro.sample("c", dist.Categorical(logits=oracle.logits), infer={"enumerate": "parallel"})
-            z = pyro.sample("z", dist.Normal(oracle.loc[c], oracle.scale[c]).to_event(1))
-            pyro.sample("x", dist.Normal(z @ oracle.weight.T + oracle.offset, oracle.noise.sqrt()).to_event(1), obs=x)
-
     def guide(x):
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(oracle.offset[:2].expand(len(x), 2), 1.0).to_event(1))
 
     x = oracle.sample(3)
     torch.manual_seed(0)
-    loss = IWAE(2).loss(model, guide, x)
+    loss = IWAE(2).loss(oracle.enumerated_model, guide, x)
     torch.manual_seed(0)
     assert loss == pytest.approx(IWAE(2).loss(oracle.model, guide, x), abs=1e-9)
 
@@ -210,15 +196,9 @@ def test_a_deterministic_site_does_not_hide_the_plates_scale(oracle):
 
     def model(x):
         pyro.deterministic("half", x / 2)
-        with pyro.plate("data", 300, subsample=torch.arange(len(x))):
-            z = pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(z @ oracle.weight.T + oracle.offset, oracle.noise.sqrt()).to_event(1), obs=x)
+        oracle.subsampled_model(x)
 
-    def guide(x):
-        with pyro.plate("data", 300, subsample=torch.arange(len(x))):
-            pyro.sample("z", oracle.posterior(x))
-
-    assert -IWAE(4).loss(model, guide, x) == pytest.approx(100 * oracle.log_px(x).sum().item(), abs=1e-7)
+    assert -IWAE(4).loss(model, oracle.subsampled_guide, x) == pytest.approx(100 * oracle.log_px(x).sum().item(), abs=1e-7)
 
 
 def test_warm_up_leaves_enumerated_sites_alone():
