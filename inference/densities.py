@@ -98,6 +98,19 @@ def _run(
         return poutine.trace(program).get_trace(*layout.batch(batch, num_particles))
 
 
+def guide_draws(guide: Callable[..., object], batch: tuple[Tensor, ...], num_particles: int, layout: Layout) -> tuple[Tensor, Latents]:
+    """Log density ``[K, B]`` of fresh draws, and the draws ``[K, B, ...]`` by site."""
+    trace, size = run_guide(guide, batch, num_particles, layout), len(batch[0])
+    return log_density(trace, num_particles, size, layout), latents_of(trace, num_particles, size, layout)
+
+
+def model_density(
+    model: Callable[..., object], batch: tuple[Tensor, ...], latents: Latents, num_particles: int, layout: Layout
+) -> Tensor:
+    """Log density ``[K, B]`` of the model at given latents ``[K, B, ...]``."""
+    return log_density(run_model(model, batch, latents, num_particles, layout), num_particles, len(batch[0]), layout)
+
+
 def latents_of(trace: poutine.Trace, num_particles: int, size: int, layout: Layout) -> Latents:
     """The unobserved values of a guide's trace, each ``[K, B, ...]``."""
     return {

@@ -14,7 +14,35 @@ import zuko  # noqa: E402
 # Importing zuko switches argument validation off for every torch distribution in the process.
 Distribution.set_default_validate_args(_validate_args)
 
-__all__ = ["DiagNormalMixture", "FlowDistribution", "mixture", "zuko"]
+__all__ = ["DiagNormalMixture", "FlowDistribution", "IndependentBernoulli", "mixture", "zuko"]
+
+_MOST_FACTORS = 64  # of numbers up to 2, whose product float32 still holds
+
+
+class IndependentBernoulli(dist.Independent):
+    r"""Independent Bernoulli variables as one event, given by their logits :math:`l`.
+
+    .. math:: \log p(x) = \sum_i \big(x_i l_i - \max(l_i, 0)\big) - \log \prod_i \big(1 + e^{-|l_i|}\big)
+
+    Without gradients the density takes one logarithm for many variables.
+
+    Args:
+        base_distribution: A Bernoulli distribution with batch shape ``[*lead, *X]``.
+        reinterpreted_batch_ndims: The number of dimensions of X.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        logits = self.base_dist.logits
+        if torch.is_grad_enabled() and (logits.requires_grad or value.requires_grad):
+            return super().log_prob(value)
+        if self._validate_args:
+            self._validate_sample(value)
+        value, logits = torch.broadcast_tensors(value.to(logits.dtype), logits)
+        linear = (value * logits - logits.relu()).flatten(-self.reinterpreted_batch_ndims).sum(-1)  # [*lead]
+        factors = 1.0 + (-logits.abs()).exp()
+        size = max(n for n in range(1, _MOST_FACTORS + 1) if self.event_shape.numel() % n == 0)
+        products = factors.reshape(*linear.shape, -1, size).prod(-1)  # [*lead, G]
+        return linear - products.log().sum(-1)
 
 
 class DiagNormalMixture(TorchDistribution):
@@ -64,8 +92,11 @@ class DiagNormalMixture(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        log_prob = self._log_joint(value).logsumexp(-1)  # [*lead]
-        log_prob = log_prob.to(torch.result_type(value, self.loc))
+        log_joint = self._log_joint(value)  # [*lead, C]
+        peak = log_joint.detach().amax(-1).clamp_min(torch.finfo(log_joint.dtype).min)  # [*lead]
+        # Differences to the largest term bear float32, and its exponentials take half the time.
+        terms = (log_joint - peak[..., None]).to(torch.result_type(value, self.loc))
+        log_prob = (terms.logsumexp(-1) + peak).to(terms.dtype)
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
     def _log_joint(self, z: Tensor) -> Tensor:
