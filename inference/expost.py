@@ -110,7 +110,8 @@ def fit_gaussian_mixture(
     candidates = _candidates(num_components, len(codes), 2 if diagonal else len(loc) + 1)
     kind = "diag" if diagonal else "full"
     z = ((codes.double() - loc) / scale).cpu().numpy()
-    fits = [GaussianMixture(C, covariance_type=kind, max_iter=1000, random_state=seed).fit(z) for C in candidates]
+    # At its own tolerance, 1e-3, scikit-learn stops some hundredths of a nat short.
+    fits = [GaussianMixture(C, covariance_type=kind, tol=1e-4, max_iter=1000, random_state=seed).fit(z) for C in candidates]
     if valid is None:
         best = min(fits, key=lambda fitted: fitted.bic(z))
     else:

@@ -41,15 +41,15 @@ def share_on_ring(z):
 
 def test_codes_are_draws_batch_by_batch():
     oracle = LinearGaussian()
-    x = oracle.sample(20000)
+    x = oracle.sample(6000)
     torch.manual_seed(3)
     state = torch.get_rng_state()
     codes = codes_of(oracle, x, seed=1)
     assert torch.equal(torch.get_rng_state(), state)
     residual = codes - oracle.posterior(x).mean
-    assert (torch.cov(residual.T) - oracle.covariance).abs().max() < 6 * oracle.covariance.max() * (2 / 20000) ** 0.5
+    assert (torch.cov(residual.T) - oracle.covariance).abs().max() < 6 * oracle.covariance.max() * (2 / 6000) ** 0.5
     assert torch.equal(codes, codes_of(oracle, (x,), seed=1)) and not torch.equal(codes, codes_of(oracle, x, seed=2))
-    assert torch.equal(codes_of(oracle, x, batch_size=20000, seed=1), encode(oracle, x, seed=1))
+    assert torch.equal(codes_of(oracle, x, batch_size=6000, seed=1), encode(oracle, x, seed=1))
     assert torch.equal(codes_of(oracle, x, transform=lambda x: x + 1, seed=1), codes_of(oracle, x + 1, seed=1))
 
 
@@ -82,7 +82,7 @@ def test_several_latents_have_no_single_prior():
 def test_mixture_is_scikit_learns_whatever_the_units(diagonal, kind):
     codes = clusters(600)
     loc, scale = codes.mean(0), codes.std(0, correction=0)
-    oracle = GaussianMixture(3, covariance_type=kind, max_iter=1000, random_state=0).fit(((codes - loc) / scale).numpy())
+    oracle = GaussianMixture(3, covariance_type=kind, tol=1e-4, max_iter=1000, random_state=0).fit(((codes - loc) / scale).numpy())
     prior = fit_gaussian_mixture(codes, num_components=3, diagonal=diagonal)
     z = 5 * torch.randn(4, 50, 2).double()  # [K, B, D]
     standardized = ((z - loc) / scale).reshape(-1, 2).numpy()
@@ -107,10 +107,8 @@ def test_fitted_mixture_is_a_density_with_the_moments_of_the_codes(diagonal):
     torch.testing.assert_close(p.mean, codes.mean(0), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(p.variance, codes.var(0, correction=0), rtol=1e-3, atol=1e-3)
     assert ((draws.mean(0) - p.mean).abs() < 5 * (p.variance / 40000).sqrt()).all()
-    products = (draws - p.mean).prod(-1)
-    expected = 0 if diagonal else torch.cov(codes.T, correction=0)[0, 1]
-    if not diagonal:
-        assert (products.mean() - expected).abs() < 5 * products.std() / 200
+    for drawn, expected in (((draws - p.mean) ** 2, p.variance), ((draws - p.mean).prod(-1), torch.cov(codes.T, correction=0)[0, 1])):
+        assert ((drawn.mean(0) - expected).abs() < 5 * drawn.std(0) / 200).all()
 
 
 @pytest.mark.parametrize("valid", [None, clusters(600, seed=1)], ids=["bic", "held-out"])
@@ -136,7 +134,7 @@ def test_priors_have_the_dtype_of_the_codes_and_leave_the_random_state_alone():
     torch.manual_seed(5)
     state, codes = torch.get_rng_state(), ring(60).float()
     torch.set_rng_state(state)
-    priors = fit_gaussian(codes), fit_gaussian_mixture(codes, codes), fit_flow(codes, codes, epochs=1)
+    priors = fit_gaussian(codes), fit_gaussian_mixture(codes, codes), fit_flow(codes, codes, flow=spline(2, hidden=(8,)), epochs=1)
     assert torch.equal(torch.get_rng_state(), state)
     for prior in priors:
         assert prior().sample().dtype == prior().log_prob(codes).dtype == torch.float32
@@ -165,7 +163,12 @@ def test_early_stopping_keeps_the_best_epoch(monkeypatch):
     assert result.stopped_early and len(losses) == result.best_epoch + 5 < 60
     best = -prior().log_prob(valid).mean().item()
     assert best == pytest.approx(losses.min(), rel=1e-5) and losses.iloc[-1] > best + 0.01
-    assert -fit_flow(codes, valid, epochs=2).forward().log_prob(valid).mean() == -fit_flow(codes, valid, epochs=2)().log_prob(valid).mean()
+
+
+def test_a_seed_makes_the_flow():
+    codes = ring(60)  # the default flow
+    first, again, other = (fit_flow(codes, codes, epochs=1, seed=seed)().log_prob(codes) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 # Models mended
@@ -198,13 +201,15 @@ class MismatchedPrior(LinearGaussian):
 
 def test_gaussian_of_the_codes_recovers_the_marginal():
     oracle = MismatchedPrior()
-    train, test = oracle.sample(20000), oracle.sample(2000)
+    train, test = oracle.sample(20000), oracle.sample(400)
     pair, exact = Pair(oracle.model, oracle.guide), oracle.log_px(test)
-    before = evaluate(pair, test, num_particles=100, progress=False)
-    mended = evaluate(pair.with_prior(fit_gaussian(codes_of(pair, train)), site="z"), test, num_particles=100, progress=False)
+    before = evaluate(pair, test, num_particles=50, progress=False)
+    mended = evaluate(pair.with_prior(fit_gaussian(codes_of(pair, train)), site="z"), test, num_particles=50, progress=False)
     assert exact.mean() - before.mean > 0.5
-    # Fitting five numbers to N codes costs 5 / 2N nats on average.
-    assert mended.mean == pytest.approx(exact.mean().item(), abs=5 / 40000 + 5 * mended.mc_standard_error + 1e-3)
+    difference = mended.log_px - exact
+    # Five numbers fitted to N codes cost 5 / 2N nats on average, and single data sqrt(5 / N) either way.
+    assert abs(difference.mean()) < 5 / 40000 + 5 * difference.std() / 20 < 0.01
+    assert difference.abs().max() < 10 * (5 / 20000) ** 0.5
 
 
 class Exact(nn.Module):
@@ -268,15 +273,15 @@ def test_draws_lie_on_a_ring_of_codes():
     normal = share_on_ring(fit_gaussian(codes)().sample((4000,)))
     assert normal < 0.3
     assert share_on_ring(fit_gaussian_mixture(codes, valid)().sample((4000,))) > 0.95
-    flow = fit_flow(codes, valid, flow=spline(2, transforms=2, hidden=(32, 32)), epochs=20, learning_rate=5e-3)
+    flow = fit_flow(codes, valid, flow=spline(2, transforms=2, hidden=(32, 32)), epochs=8, learning_rate=0.01)
     assert share_on_ring(flow().sample((4000,))) > 0.85
 
     torch.manual_seed(0)
     likelihood = GaussianLikelihood(MLP(2, [64], 2), learn_scale=True)
     second = VAE(StandardNormal(2), likelihood, NormalEncoder(MLP(2, [64], 4)))
-    fit(second, codes, valid=valid, epochs=40, learning_rate=5e-3, warmup_epochs=15, progress=False)
+    fit(second, codes, valid=valid, epochs=30, batch_size=150, learning_rate=0.01, warmup_epochs=10, progress=False)
     # A VAE of normal parts bends the plane around the hole, and smears.
-    assert share_on_ring(sample_prior(second, codes, seed=0)) > 2 * normal
+    assert share_on_ring(sample_prior(second, codes, seed=0)) > 1.5 * normal
 
 
 # Bad input

@@ -1,6 +1,6 @@
 """Compares priors by held-out log-likelihood, ``pyro-lvm compare``, or runs, ``pyro-lvm compare RUN ...``."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,11 +34,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.runs:
         if recipe != Recipe() or args.priors != PRIORS:
             raise ValueError("finished runs keep their options; leave out --priors, --data, --model, --fit.")
-        expost = plan_expost(args.expost, args.expost_of or args.runs, args.runs)
+        expost = plan_expost(args.expost, args.expost_of, args.runs, args.runs)
         compare_runs({name: Path(name) for name in args.runs}, expost, args.evaluate, out, args.device)
     else:
         out = out or Path("runs", f"compare-{Path(recipe.data.source).stem}")
-        expost = plan_expost(args.expost, args.expost_of or ["standard"], args.priors)
+        expost = plan_expost(args.expost, args.expost_of, ["standard"], args.priors)
         compare_priors(args.priors, expost, recipe, args.evaluate, out, args.device)
 
 
@@ -85,12 +85,16 @@ def compare_runs(folders: Mapping[str, Path], expost: Expost, scoring: EvaluateO
     print(f"\nWrote {out}.")
 
 
-def plan_expost(expost: Sequence[str], of: Sequence[str], names: Iterable[str]) -> dict[str, Sequence[str]]:
-    """The priors to fit after training by the model that they are fitted to."""
-    for name in of if expost else ():
+def plan_expost(expost: Sequence[str], of: Sequence[str] | None, default: Sequence[str], names: Sequence[str]) -> Expost:
+    """The priors to fit after training, by the model that they are fitted to."""
+    if not expost:
+        if of:
+            raise ValueError(f"--expost_of has no effect without --expost; got {' '.join(of)}. Leave it out.")
+        return {}
+    for name in of or default:
         if name not in names:
             raise ValueError(f"--expost_of must name compared models, {', '.join(names)}; got {name!r}. Give --expost_of.")
-    return dict.fromkeys(of, expost)
+    return dict.fromkeys(of or default, expost)
 
 
 if __name__ == "__main__":
