@@ -1,7 +1,7 @@
 """Priors fitted after training, to the codes of a fitted pair: the likelihood and the guide stay as they are.
 
-Under the ELBO the codes of the data, drawn from the aggregate posterior, need not fill the prior. Each function here fits a density to codes of
-training data and returns a prior module, so that ``pair.with_prior(prior)`` samples and is scored like any other pair.
+The codes of the data, draws from the aggregate posterior, need not fill the prior. Each function here fits a density to codes of training
+data and returns a prior module, so that ``vae.with_prior(prior)`` samples and is scored like any other pair.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,18 @@ _LEAST_SPREAD = 1e-6  # of a feature given the others, in its standard deviation
 
 
 def codes_of(
-    pair: object, data: Tensor | Sequence[Tensor], *, transform: Transform | None = None, batch_size: int = 1000, seed: int = 0
+    pair: object,
+    data: Tensor | Sequence[Tensor],
+    *,
+    transform: Transform | None = None,
+    batch_size: int = 1000,
+    seed: int = 0,
 ) -> Tensor:
     r"""One code for each datum, :math:`z \sim q(z \mid x)`, batch by batch: draws from the aggregate posterior.
 
     Args:
         pair: Any pair with one latent site.
-        data: Observations ``[N, *X]``, or a tuple of tensors with these first. Training data: codes of test data would tell the prior of them.
+        data: Observations ``[N, *X]``, or a tuple of tensors with these first; training data, if a prior is to be fitted.
         transform: Applied to the observations of every batch, as in :func:`~inference.svi.fit`.
         batch_size: Data that are encoded at a time.
         seed: Seed of the draws.
@@ -52,6 +57,7 @@ def codes_of(
     return torch.cat(parts)  # [N, D]
 
 
+@torch.no_grad()
 def fit_gaussian(codes: Tensor) -> FullGaussianMixturePrior:
     r"""The normal distribution of the codes, by maximum likelihood in closed form.
 
@@ -71,12 +77,13 @@ def fit_gaussian(codes: Tensor) -> FullGaussianMixturePrior:
     factor, failed = torch.linalg.cholesky_ex(z.T @ z / len(z))
     if failed or factor.diagonal().min() < _LEAST_SPREAD:
         raise ValueError(
-            f"codes must spread over all {len(loc)} features; {len(codes)} codes lie in a subspace of them. Give more codes, or drop features "
-            "that repeat others."
+            f"codes must spread over all {len(loc)} features; {len(codes)} codes lie in a subspace of them. Give more codes, or drop "
+            "features that repeat others."
         )
     return _full_prior(codes, codes.new_zeros(1), loc[None], scale[:, None] * factor[None])
 
 
+@torch.no_grad()
 def fit_gaussian_mixture(
     codes: Tensor,
     valid: Tensor | None = None,
@@ -85,14 +92,13 @@ def fit_gaussian_mixture(
     diagonal: bool = False,
     seed: int = 0,
 ) -> FullGaussianMixturePrior | GaussianMixturePrior:
-    r"""A mixture of normal distributions fitted to codes by expectation maximization, with as many components as the codes bear.
+    r"""A mixture of normal distributions fitted to codes by expectation maximization.
 
     .. math:: p(z) = \sum_{c=1}^C w_c \, \mathcal N(z \mid m_c, S_c)
 
     Args:
         codes: Codes of training data ``[N, D]``.
-        valid: Codes of validation data ``[M, D]``: of several numbers of components, the one with the highest mean log p(z) of them is
-            chosen; without them, the one with the least BIC.
+        valid: Codes of validation data ``[M, D]``, whose mean log p(z) chooses among the candidates; without them, the least BIC does.
         num_components: :math:`C`, or candidates to choose from; by default 1, 2, 5, 10, 20 and 50, as far as there are codes enough.
         diagonal: Whether the covariances are diagonal.
         seed: Seed of the starts, by k-means.
@@ -110,8 +116,7 @@ def fit_gaussian_mixture(
     candidates = _candidates(num_components, len(codes), 2 if diagonal else len(loc) + 1)
     kind = "diag" if diagonal else "full"
     z = ((codes.double() - loc) / scale).cpu().numpy()
-    # At its own tolerance, 1e-3, scikit-learn stops some hundredths of a nat short.
-    fits = [GaussianMixture(C, covariance_type=kind, tol=1e-4, max_iter=1000, random_state=seed).fit(z) for C in candidates]
+    fits = [GaussianMixture(C, covariance_type=kind, max_iter=1000, random_state=seed).fit(z) for C in candidates]
     if valid is None:
         best = min(fits, key=lambda fitted: fitted.bic(z))
     else:
@@ -168,8 +173,17 @@ def fit_flow(
     if features != len(loc):
         raise ValueError(f"flow must have {len(loc)} features, as the codes; got {features}. Pass maf({len(loc)}).")
     prior = FlowPrior(standardized(flow, loc, scale)).to(codes)
-    budget = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience, "seed": seed}
-    fit(_density(prior), codes, valid=valid, progress=progress, **budget)
+    fit(
+        _density(prior),
+        codes,
+        valid=valid,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience,
+        seed=seed,
+        progress=progress,
+    )
     return prior
 
 
@@ -177,7 +191,7 @@ def _encoded(pair: object, batch: tuple[Tensor, ...], transform: Transform | Non
     x, *others = batch
     codes = encode(pair, x if transform is None else transform(x), *others)
     if isinstance(codes, dict):
-        raise ValueError(f"a pair must have one latent site to be given another prior; got {tuple(codes)}. Fit a model of several sites whole.")
+        raise ValueError(f"a pair must have one latent site to be given another prior; got {tuple(codes)}. Use encode(pair, x).")
     return codes
 
 
@@ -214,6 +228,7 @@ def _started(prior: nn.Module, codes: Tensor, **values: Tensor) -> nn.Module:
     return prior
 
 
+@torch.no_grad()
 def _moments(name: str, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each feature, float64 ``[D]``."""
     _check_codes(name, codes)
@@ -221,8 +236,8 @@ def _moments(name: str, codes: Tensor) -> tuple[Tensor, Tensor]:
     loc, scale = z.mean(0), z.std(0, correction=0)
     if not (scale > 0).all():
         raise ValueError(
-            f"{name} must vary in every feature; got {len(codes)} codes with {int((scale == 0).sum())} constant features. Use a guide with a "
-            "density, or give more codes."
+            f"{name} must vary in every feature; got {len(codes)} codes with {int((scale == 0).sum())} constant features. Use a guide "
+            "with a density, or give more codes."
         )
     return loc, scale
 
@@ -230,14 +245,13 @@ def _moments(name: str, codes: Tensor) -> tuple[Tensor, Tensor]:
 def _check_codes(name: str, codes: Tensor, num_features: int | None = None) -> None:
     if codes.dim() != 2 or 0 in codes.shape or num_features not in (None, codes.shape[1]):
         raise ValueError(
-            f"{name} must have shape [N, {num_features or 'D'}]; got {tuple(codes.shape)}. Give one vector for each datum, such as "
-            "codes.flatten(1)."
+            f"{name} must have shape [N, {num_features or 'D'}]; got {tuple(codes.shape)}. Give a vector for each datum: codes.flatten(1)."
         )
     if not codes.is_floating_point():
-        raise TypeError(f"{name} must be floating point; got {codes.dtype}. Priors of discrete codes are another matter.")
+        raise TypeError(f"{name} must be floating point; got {codes.dtype}. Use .float(), unless they are discrete.")
     wrong = int((~codes.isfinite()).any(1).sum())
     if wrong:
-        raise ValueError(f"{name} must be finite; {wrong} of {len(codes)} hold NaN or infinite values. Look at the encoder's output.")
+        raise ValueError(f"{name} must be finite; {wrong} of {len(codes)} hold NaN or infinite values. Look at the encoder.")
 
 
 def _candidates(num_components: int | Sequence[int] | None, num_codes: int, least: int) -> list[int]:

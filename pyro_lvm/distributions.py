@@ -216,7 +216,7 @@ def mixture(logits: Tensor, components: TorchDistribution) -> TorchDistribution:
 
 
 def lower_triangular(diagonal: Tensor, below: Tensor) -> Tensor:
-    """Lower triangular matrices ``[*lead, D, D]`` of their diagonals ``[*lead, D]`` and of their rows below it, ``[*lead, D (D - 1) / 2]``."""
+    """Lower triangular matrices ``[*lead, D, D]`` of diagonals ``[*lead, D]`` and the rows below, ``[*lead, D (D - 1) / 2]``."""
     lower = torch.diag_embed(diagonal)  # [*lead, D, D]
     row, column = torch.tril_indices(*lower.shape[-2:], offset=-1, device=lower.device)
     lower[..., row, column] = below

@@ -74,7 +74,7 @@ class TwoStageVAE(nn.Module):
         super().__init__()
         for name, stage in (("first", first), ("second", second)):
             if not isinstance(stage, VAE):
-                raise TypeError(f"{name} must be a VAE; got {type(stage).__name__}. Write another pair's model p(u) p(z|u) p(x|z) as a program.")
+                raise TypeError(f"{name} must be a VAE; got {type(stage).__name__}. Write p(u) p(z|u) p(x|z) as a Pyro program instead.")
         self.prior = second.prior
         self.code_likelihood, self.likelihood = second.likelihood, first.likelihood
         self.encoder, self.code_encoder = first.encoder, second.encoder

@@ -71,14 +71,16 @@ class Pair:
             return self._programs[1](*batch)
 
     def with_prior(self, prior: nn.Module, *, site: str) -> "Pair":
-        """The same programs and parameters, shared and not copied, under another prior of one latent site.
+        r"""The same programs and parameters, shared and not copied, with another density of one latent site.
+
+        .. math:: p(z)\, p(x \mid z) \;\to\; p'(z)\, p(x \mid z)
 
         Args:
-            prior: Module whose call returns the distribution, with the event shape of the site's values. :func:`inference.fit` of the new
-                pair leaves it as it is.
+            prior: Module whose call returns the distribution. A fit of the new pair leaves it as it is, with a warning.
             site: Name of the latent site.
 
         Raises:
+            TypeError: If the prior is no module.
             ValueError: If (on a run of the model) there is no such latent.
         """
         if not isinstance(prior, nn.Module):

@@ -82,7 +82,7 @@ def test_several_latents_have_no_single_prior():
 def test_mixture_is_scikit_learns_whatever_the_units(diagonal, kind):
     codes = clusters(600)
     loc, scale = codes.mean(0), codes.std(0, correction=0)
-    oracle = GaussianMixture(3, covariance_type=kind, tol=1e-4, max_iter=1000, random_state=0).fit(((codes - loc) / scale).numpy())
+    oracle = GaussianMixture(3, covariance_type=kind, max_iter=1000, random_state=0).fit(((codes - loc) / scale).numpy())
     prior = fit_gaussian_mixture(codes, num_components=3, diagonal=diagonal)
     z = 5 * torch.randn(4, 50, 2).double()  # [K, B, D]
     standardized = ((z - loc) / scale).reshape(-1, 2).numpy()
@@ -118,6 +118,11 @@ def test_the_true_number_of_components_is_chosen(valid):
     assert torch.softmax(prior.logits, 0).detach() == pytest.approx(1 / 3, abs=5 * (2 / 9 / 600) ** 0.5)
 
 
+def test_validation_codes_have_the_last_word():
+    broad = fit_gaussian(clusters(600))().sample((600,))
+    assert len(fit_gaussian_mixture(clusters(600), broad, num_components=(1, 3)).logits) == 1
+
+
 def test_candidates_are_as_many_as_the_codes_bear():
     assert len(fit_gaussian_mixture(clusters(600)).logits) == 5  # of 1, 2, 5, ...: no 3, which 2 cannot stand for
     assert len(fit_gaussian_mixture(clusters(600)[:5]).logits) == 1
@@ -130,11 +135,17 @@ def test_gaussian_has_the_closed_form():
     torch.testing.assert_close(fit_gaussian(codes)().log_prob(codes), expected.log_prob(codes), rtol=1e-10, atol=1e-10)
 
 
+def test_codes_may_carry_gradients():
+    codes = ring(60)
+    for fitted in (fit_gaussian, lambda z: fit_gaussian_mixture(z, z), lambda z: fit_flow(z, z, epochs=1)):
+        densities = [fitted(z)().log_prob(codes) for z in (codes, codes.clone().requires_grad_())]
+        torch.testing.assert_close(*densities, rtol=0, atol=0)
+
+
 def test_priors_have_the_dtype_of_the_codes_and_leave_the_random_state_alone():
-    torch.manual_seed(5)
-    state, codes = torch.get_rng_state(), ring(60).float()
-    torch.set_rng_state(state)
-    priors = fit_gaussian(codes), fit_gaussian_mixture(codes, codes), fit_flow(codes, codes, flow=spline(2, hidden=(8,)), epochs=1)
+    codes, flow = ring(60), spline(2, hidden=(8,))
+    state = torch.get_rng_state()
+    priors = fit_gaussian(codes), fit_gaussian_mixture(codes, codes), fit_flow(codes, codes, flow=flow, epochs=1)
     assert torch.equal(torch.get_rng_state(), state)
     for prior in priors:
         assert prior().sample().dtype == prior().log_prob(codes).dtype == torch.float32
@@ -166,8 +177,10 @@ def test_early_stopping_keeps_the_best_epoch(monkeypatch):
 
 
 def test_a_seed_makes_the_flow():
-    codes = ring(60)  # the default flow
+    codes = ring(60)
+    state = torch.get_rng_state()
     first, again, other = (fit_flow(codes, codes, epochs=1, seed=seed)().log_prob(codes) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
