@@ -4,6 +4,7 @@ from inference.checkpoint import load_checkpoint, save_checkpoint
 from inference.compare import compare
 from inference.data import load_data
 from inference.evaluation import Evaluation
+from inference.expost import codes_of, fit_flow, fit_gaussian, fit_gaussian_mixture
 from inference.importance import evaluate, log_weights
 from inference.objectives import IWAE, FreeBits, KLWeight
 from inference.svi import FitResult, fit
@@ -15,11 +16,15 @@ __all__ = [
     "FitResult",
     "FreeBits",
     "KLWeight",
+    "codes_of",
     "compare",
     "decode",
     "encode",
     "evaluate",
     "fit",
+    "fit_flow",
+    "fit_gaussian",
+    "fit_gaussian_mixture",
     "load_checkpoint",
     "load_data",
     "log_weights",

@@ -18,6 +18,7 @@ LikelihoodName = Literal[
     "negative-binomial",
 ]
 NetworkName = Literal["mlp", "gated", "conv"]
+ExpostName = Literal["gaussian", "mixture", "flow", "two-stage"]
 Split = Literal["train", "valid", "test"]
 
 

@@ -15,9 +15,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from inference.data import Data, load_data
 from inference.evaluation import Evaluation
+from inference.expost import codes_of, fit_flow, fit_gaussian, fit_gaussian_mixture
 from inference.importance import evaluate
 from inference.objectives import IWAE
-from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Shape
+from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe, Shape
 from inference.svi import FitResult, MakeScheduler, fit
 from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
 from pyro_lvm.flows import iaf, inverse_spline, maf, spline
@@ -31,7 +32,7 @@ from pyro_lvm.likelihoods import (
     PoissonLikelihood,
     StudentTLikelihood,
 )
-from pyro_lvm.models import VAE
+from pyro_lvm.models import VAE, TwoStageVAE
 from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
 from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
 
@@ -108,6 +109,42 @@ def evaluate_vae(
     """Scores a split of the data; see :func:`inference.importance.evaluate`."""
     x, K = getattr(data, options.split).to(device), options.num_particles
     return evaluate(vae.to(device), x, num_particles=K, seed=options.seed, progress=progress)
+
+
+def mend_vae(vae: VAE, data: Data, expost: str, recipe: Recipe, *, device: str | None = None) -> VAE | TwoStageVAE:
+    """A fitted VAE's likelihood and encoder under a prior fitted to its codes; test data play no part.
+
+    Args:
+        vae: The fitted VAE; it stays as it is.
+        data: Its data: codes of ``train`` fit the prior, codes of ``valid`` choose its size or its epoch.
+        expost: What kind of prior.
+        recipe: What the VAE was made from, for the sizes of networks, the length of a fit and its seed.
+        device: Where to encode and to fit.
+    """
+    vae, seed = vae.to(device), recipe.fit.seed
+    codes = codes_of(vae, data.train.to(device), transform=data.transform, seed=seed)
+    return EXPOST[expost](vae, codes, codes_of(vae, data.valid.to(device), seed=seed), recipe)
+
+
+def _expost_flow(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> VAE:
+    options, D = recipe.model, codes.shape[1]
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        flow = spline(D, transforms=options.flow_transforms, hidden=options.flow_hidden)
+    return vae.with_prior(fit_flow(codes, valid, flow=flow, **_budget(recipe.fit, codes)))
+
+
+def _two_stage(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> TwoStageVAE:
+    options = ModelOptions(likelihood="gaussian", feature_noise=True, latent_dim=codes.shape[1], seed=recipe.model.seed)
+    second = build_vae(options, codes.cpu()).to(codes)
+    # Without warm-up the noise, which starts at the codes' own spread, often explains them all and u nothing.
+    fit(second, codes, valid=valid, warmup_epochs=recipe.fit.epochs // 5, progress=False, **_budget(recipe.fit, codes))
+    return TwoStageVAE(vae, second)
+
+
+def _budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]:
+    same = {name: getattr(options, name) for name in ("epochs", "learning_rate", "patience", "seed")}
+    return same | {"batch_size": min(options.batch_size, len(codes))}
 
 
 def _mixture(options: ModelOptions, encoder: nn.Module, train: Tensor) -> GaussianMixturePrior:
@@ -283,4 +320,10 @@ OBJECTIVES: dict[str, Callable[[int], ELBO]] = {
 SCHEDULES: dict[str, Callable[[int], MakeScheduler | None]] = {
     "constant": lambda epochs: None,
     "cosine": lambda epochs: lambda optimizer: CosineAnnealingLR(optimizer, epochs),
+}
+EXPOST: dict[str, Callable[[VAE, Tensor, Tensor, Recipe], VAE | TwoStageVAE]] = {
+    "gaussian": lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian(codes)),
+    "mixture": lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian_mixture(codes, valid, seed=recipe.fit.seed)),
+    "flow": _expost_flow,
+    "two-stage": _two_stage,
 }

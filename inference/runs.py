@@ -1,14 +1,15 @@
 """Run folders: what a fitted model was made from, its weights and its scores, written whole or not at all."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 import json
 import os
 from pathlib import Path
 import shutil
 import sys
+import time
 
 from jsonargparse import ArgumentParser
 import pandas as pd
@@ -16,14 +17,14 @@ import torch
 from torch import Tensor
 import yaml
 
-from inference.checkpoint import load_checkpoint
+from inference.checkpoint import load_checkpoint, save_checkpoint
 from inference.data import Data
 from inference.evaluation import Evaluation
 from inference.importance import data_id
 from inference.options import EvaluateOptions, Recipe
-from inference.recipes import build_vae, evaluate_vae, fit_vae, load, seen_by_model
+from inference.recipes import build_vae, evaluate_vae, fit_vae, load, mend_vae, seen_by_model
 from inference.svi import FitResult
-from pyro_lvm.models import VAE
+from pyro_lvm.models import VAE, TwoStageVAE
 
 CONFIG, SUMMARY, CHECKPOINT, HISTORY = "config.yaml", "summary.yaml", "checkpoint.safetensors", "history.csv"
 
@@ -35,12 +36,12 @@ class Run:
     Attributes:
         recipe: All options.
         data: Its data.
-        vae: The model; once it is fitted, with the weights of the best epoch.
+        vae: The model; once it is fitted, with the weights of the best epoch, or under a prior fitted after training.
     """
 
     recipe: Recipe
     data: Data
-    vae: VAE
+    vae: VAE | TwoStageVAE
 
 
 def build_run(recipe: Recipe, data: Data) -> Run:
@@ -163,6 +164,47 @@ def read_evaluation(run: Run, folder: Path, options: EvaluateOptions) -> Evaluat
     score = Evaluation.from_netcdf(path) if path.is_file() else None
     is_current = score is not None and score.data_id == data_id(getattr(run.data, options.split))
     return score if is_current else None
+
+
+def score_run(
+    run: Run,
+    folder: Path,
+    expost: Sequence[str],
+    options: EvaluateOptions,
+    *,
+    device: str | None = None,
+    with_models: bool = True,
+) -> Iterator[tuple[str, Run, Evaluation]]:
+    """Scores a run, then its model under each of some priors fitted after training; scores that a folder keeps are read.
+
+    Args:
+        run: The fitted run.
+        folder: Its folder; weights and scores of a prior fitted after training go to a folder ``expost-KIND`` in it.
+        expost: Kinds of priors to fit.
+        options: How to score.
+        device: Where to fit and to score.
+        with_models: Whether the models are wanted, or only their scores: then a prior whose score is kept is not fitted again.
+
+    Yields:
+        For the run ``""``, the run and its score; for each prior ``"+KIND"``, the run under that prior and its score.
+    """
+    is_terminal = sys.stderr.isatty()
+    kept = read_evaluation(run, folder, options)
+    yield "", run, kept or evaluate_run(run, folder, options, device=device, progress=is_terminal)
+    for kind in expost:
+        place = folder / f"expost-{kind}"
+        kept = read_evaluation(run, place, options)
+        mended = _mended(run, place, kind, device) if with_models or kept is None else run
+        yield f"+{kind}", mended, kept or evaluate_run(mended, place, options, device=device, progress=is_terminal)
+
+
+def _mended(run: Run, folder: Path, expost: str, device: str | None) -> Run:
+    start = time.perf_counter()
+    mended = replace(run, vae=mend_vae(run.vae, run.data, expost, run.recipe, device=device))
+    seconds = time.perf_counter() - start
+    print(f"{folder}: fitted to {len(run.data.train)} codes in {seconds:.1f} s", flush=True)
+    save_checkpoint(mended.vae, folder / CHECKPOINT)
+    return mended
 
 
 def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:

@@ -1,9 +1,9 @@
 """What a latent variable model is made of: priors, likelihoods, encoders, and the pair of Pyro programs they make."""
 
 from pyro_lvm.contract import Structure, check_pair
-from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, mixture
+from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, FullNormalMixture, mixture
 from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
-from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf, spline
+from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf, spline, standardized
 from pyro_lvm.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -13,10 +13,10 @@ from pyro_lvm.likelihoods import (
     PoissonLikelihood,
     StudentTLikelihood,
 )
-from pyro_lvm.models import VAE
+from pyro_lvm.models import VAE, TwoStageVAE
 from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
 from pyro_lvm.pair import Pair, penalty
-from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
+from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
 
 __all__ = [
     "MLP",
@@ -30,6 +30,8 @@ __all__ = [
     "FlowDistribution",
     "FlowEncoder",
     "FlowPrior",
+    "FullGaussianMixturePrior",
+    "FullNormalMixture",
     "FullRankNormalEncoder",
     "GatedMLP",
     "GaussianLikelihood",
@@ -42,6 +44,7 @@ __all__ = [
     "StandardNormal",
     "Structure",
     "StudentTLikelihood",
+    "TwoStageVAE",
     "VampPrior",
     "check_pair",
     "iaf",
@@ -51,4 +54,5 @@ __all__ = [
     "penalty",
     "set_output_bias_",
     "spline",
+    "standardized",
 ]

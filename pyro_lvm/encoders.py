@@ -6,7 +6,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import AffineTransform
 
-from pyro_lvm.distributions import FlowDistribution, zuko
+from pyro_lvm.distributions import FlowDistribution, lower_triangular, zuko
 from pyro_lvm.flows import InverseFlow
 
 __all__ = ["FlowEncoder", "FullRankNormalEncoder", "NormalEncoder"]
@@ -65,7 +65,7 @@ class FullRankNormalEncoder(nn.Module):
         features = self.network(x)  # [*lead, P]
         _check_features(features, D + D * (D + 1) // 2, "mean and Cholesky factor: D + D * (D + 1) / 2")
         loc, log_diagonal, below = features.split([D, D, D * (D - 1) // 2], -1)
-        return dist.MultivariateNormal(loc, scale_tril=_lower_triangular(log_diagonal.exp(), below))
+        return dist.MultivariateNormal(loc, scale_tril=lower_triangular(log_diagonal.exp(), below))
 
 
 class FlowEncoder(nn.Module):
@@ -113,13 +113,6 @@ class FlowEncoder(nn.Module):
         standardize = AffineTransform(loc, log_scale.exp(), event_dim=1).inv
         transform = zuko.transforms.ComposedTransform(standardize, noise.transform)
         return FlowDistribution(zuko.distributions.NormalizingFlow(transform, noise.base))
-
-
-def _lower_triangular(diagonal: Tensor, below: Tensor) -> Tensor:
-    lower = torch.diag_embed(diagonal)  # [*lead, D, D]
-    row, column = torch.tril_indices(*lower.shape[-2:], offset=-1, device=lower.device)
-    lower[..., row, column] = below
-    return lower
 
 
 def _check_features(features: Tensor, expected: int, meaning: str) -> None:

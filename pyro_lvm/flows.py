@@ -7,11 +7,12 @@ guide draws them, so each gets the form that is cheap for it.
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributions import AffineTransform
 
 from pyro_lvm.distributions import zuko
 
-__all__ = ["InverseFlow", "iaf", "inverse_spline", "maf", "spline"]
+__all__ = ["InverseFlow", "iaf", "inverse_spline", "maf", "spline", "standardized"]
 
 
 class InverseFlow(zuko.lazy.Flow):
@@ -161,6 +162,29 @@ def inverse_spline(
     """
     flow = spline(latent_dim, context=context, transforms=transforms, hidden=hidden, bins=bins)
     return InverseFlow(flow, latent_dim, context)
+
+
+def standardized(flow: zuko.lazy.Flow, loc: Tensor, scale: Tensor) -> zuko.lazy.Flow:
+    r"""A flow that sees its values centered and scaled by a fixed affine step, which its density counts.
+
+    .. math:: \epsilon = f\left(\frac{z - m}{s}\right), \quad
+        \log \left| \det \frac{\partial \epsilon}{\partial z} \right| = \log \left| \det f' \right| - \sum_d \log s_d
+
+    Args:
+        flow: Zuko lazy flow :math:`f` of D features.
+        loc: :math:`m`, shape ``[D]``; a buffer of the flow.
+        scale: :math:`s`, shape ``[D]``, positive; a buffer of the flow.
+
+    Returns:
+        Zuko lazy flow.
+
+    Raises:
+        ValueError: If a scale is not positive.
+    """
+    if not bool((scale > 0).all()):
+        raise ValueError(f"scale must be positive; got {scale.min():g}. Drop constant features.")
+    affine = zuko.lazy.UnconditionalTransform(AffineTransform, loc, scale, event_dim=1, buffer=True)
+    return zuko.lazy.Flow([affine.inv, flow.transform], flow.base)
 
 
 @torch.no_grad()

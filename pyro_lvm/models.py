@@ -37,24 +37,64 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.encoder = encoder
 
-    @property
-    def _pyro_name(self) -> str:
-        # Not an attribute: a deep copy is another model and needs another name.
-        return _NAMES.get(self) or _NAMES.setdefault(self, f"vae{next(_NUMBERS)}")
-
     def model(self, x: Tensor) -> None:
         """Declares p(z) and p(x|z) for observations ``[B, *X]``."""
-        pyro.module(self._pyro_name, self)
+        pyro.module(_pyro_name(self), self)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())
             pyro.sample("x", self.likelihood(z), obs=x)
 
     def guide(self, x: Tensor) -> None:
         """Declares q(z|x) for observations ``[B, *X]``."""
-        pyro.module(self._pyro_name, self)
+        pyro.module(_pyro_name(self), self)
         with pyro.plate("data", len(x)):
             pyro.sample("z", self.encoder(x))
 
     def with_prior(self, prior: nn.Module) -> "VAE":
         """The same likelihood and encoder, shared and not copied, under another prior."""
         return VAE(prior, self.likelihood, self.encoder)
+
+
+class TwoStageVAE(nn.Module):
+    r"""A VAE whose prior is a second VAE, fitted to the codes of the first.
+
+    .. math:: p(x) = \int p(u)\, p(z \mid u)\, p(x \mid z)\, du\, dz, \qquad q(z, u \mid x) = q(z \mid x)\, q(u \mid z)
+
+    Its sites are named ``u``, ``z`` and ``x``. The parts are shared with both VAEs and not copied.
+
+    Args:
+        first: VAE of the data; its prior plays no part.
+        second: VAE of the codes z, fitted to draws from :math:`q(z \mid x)`.
+
+    References:
+        Dai, Wipf (2019), Diagnosing and Enhancing VAE Models. https://arxiv.org/abs/1903.05789
+    """
+
+    def __init__(self, first: VAE, second: VAE) -> None:
+        super().__init__()
+        for name, stage in (("first", first), ("second", second)):
+            if not isinstance(stage, VAE):
+                raise TypeError(f"{name} must be a VAE; got {type(stage).__name__}. Write p(u) p(z|u) p(x|z) as a Pyro program instead.")
+        self.prior = second.prior
+        self.code_likelihood, self.likelihood = second.likelihood, first.likelihood
+        self.encoder, self.code_encoder = first.encoder, second.encoder
+
+    def model(self, x: Tensor) -> None:
+        """Declares p(u), p(z|u) and p(x|z) for observations ``[B, *X]``."""
+        pyro.module(_pyro_name(self), self)
+        with pyro.plate("data", len(x)):
+            u = pyro.sample("u", self.prior())
+            z = pyro.sample("z", self.code_likelihood(u))
+            pyro.sample("x", self.likelihood(z), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        """Declares q(z|x) and q(u|z) for observations ``[B, *X]``."""
+        pyro.module(_pyro_name(self), self)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", self.encoder(x))
+            pyro.sample("u", self.code_encoder(z))
+
+
+def _pyro_name(model: nn.Module) -> str:
+    # Not an attribute: a deep copy is another model and needs another name.
+    return _NAMES.get(model) or _NAMES.setdefault(model, f"vae{next(_NUMBERS)}")

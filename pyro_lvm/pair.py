@@ -18,6 +18,7 @@ import pyro
 import pyro.distributions as dist
 from pyro import poutine
 from pyro.params.param_store import ParamStoreDict
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
@@ -68,6 +69,53 @@ class Pair:
         """Runs the guide with this pair's parameters."""
         with param_scope(self):
             return self._programs[1](*batch)
+
+    def with_prior(self, prior: nn.Module, *, site: str) -> "Pair":
+        r"""The same programs and parameters, shared and not copied, with another density of one latent site.
+
+        .. math:: p(z)\, p(x \mid z) \;\to\; p'(z)\, p(x \mid z)
+
+        Args:
+            prior: Module whose call returns the distribution. A fit of the new pair leaves it as it is, with a warning.
+            site: Name of the latent site.
+
+        Raises:
+            TypeError: If the prior is no module.
+            ValueError: If (on a run of the model) there is no such latent.
+        """
+        if not isinstance(prior, nn.Module):
+            raise TypeError(f"prior must be a torch.nn.Module that returns a distribution; got {type(prior).__name__}.")
+        model, guide = self._programs
+
+        def mended(*batch: Tensor) -> object:
+            with _PriorMessenger(site, prior):
+                return model(*batch)
+
+        return Pair(mended, guide, param_store=self.param_store)
+
+
+class _PriorMessenger(Messenger):
+    """Gives a latent site another prior, whatever its plates."""
+
+    def __init__(self, site: str, prior: nn.Module) -> None:
+        super().__init__()
+        self.site, self.prior = site, prior
+
+    def __enter__(self) -> "_PriorMessenger":
+        self.latents: list[str] = []
+        return super().__enter__()
+
+    def _pyro_sample(self, msg: dict) -> None:
+        if msg["is_observed"] or site_is_subsample(msg):
+            return
+        self.latents.append(msg["name"])
+        if msg["name"] == self.site:
+            msg["fn"] = self.prior().expand(msg["fn"].batch_shape)
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        super().__exit__(kind, error, traceback)
+        if error is None and self.site not in self.latents:
+            raise ValueError(f"site must be a latent of the model, one of {self.latents}; got '{self.site}'. Give its name.")
 
 
 @contextmanager

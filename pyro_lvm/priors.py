@@ -6,9 +6,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, mixture, zuko
+from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, FullNormalMixture, lower_triangular, mixture, zuko
 
-__all__ = ["FlowPrior", "GaussianMixturePrior", "StandardNormal", "VampPrior"]
+__all__ = ["FlowPrior", "FullGaussianMixturePrior", "GaussianMixturePrior", "StandardNormal", "VampPrior"]
 
 
 class StandardNormal(nn.Module):
@@ -59,6 +59,34 @@ class GaussianMixturePrior(nn.Module):
 
     def forward(self) -> DiagNormalMixture:
         return DiagNormalMixture(self.logits, self.loc, self.log_scale.exp())
+
+
+class FullGaussianMixturePrior(nn.Module):
+    r"""Learned mixture of normal distributions with full covariances.
+
+    .. math:: p(z) = \sum_{c=1}^C w_c \, \mathcal N(z \mid m_c, L_c L_c^\top), \quad L_{cdd} = e^{l_{cd}}
+
+    Means start as draws from :math:`\mathcal N(0, I/2)` and covariances at :math:`I/2`, as for :class:`GaussianMixturePrior`.
+
+    Args:
+        latent_dim: Number of latent features, :math:`D`.
+        num_components: Number of components, :math:`C`.
+
+    Raises:
+        ValueError: If a count is below 1.
+    """
+
+    def __init__(self, latent_dim: int, num_components: int) -> None:
+        super().__init__()
+        _check_at_least_one(latent_dim=latent_dim, num_components=num_components)
+        shape = (num_components, latent_dim)
+        self.logits = nn.Parameter(torch.zeros(num_components))
+        self.loc = nn.Parameter(torch.randn(shape) * 0.5**0.5)
+        self.log_diagonal = nn.Parameter(torch.full(shape, 0.5).log() / 2)
+        self.below = nn.Parameter(torch.zeros(num_components, latent_dim * (latent_dim - 1) // 2))
+
+    def forward(self) -> FullNormalMixture:
+        return FullNormalMixture(self.logits, self.loc, lower_triangular(self.log_diagonal.exp(), self.below))
 
 
 class VampPrior(nn.Module):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from inference import log_weights, sample_prior
 from pyro_lvm import Pair, check_pair, penalty
 from pyro_lvm.pair import modules_of, param_scope
 
@@ -237,3 +238,40 @@ def test_modules_behind_helpers_partials_and_plain_objects_are_found():
             return self.network(x)
 
     assert {id(m) for m in modules_of(Pair(partial(model), Plain().guide))} == {id(inner), id(kept), id(bound)}
+
+
+class LaplacePrior(nn.Module):
+    def __init__(self, latent_dim=2):
+        super().__init__()
+        self.scale = nn.Parameter(torch.linspace(0.5, 2.0, latent_dim))
+
+    def forward(self):
+        return dist.Laplace(torch.ones_like(self.scale), self.scale).to_event(1)
+
+
+def test_another_prior_is_the_model_written_with_it():
+    prior = LaplacePrior()
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", prior())
+            pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
+
+    x, pair, written = torch.randn(4), Pair(normal_model, normal_guide), Pair(model, normal_guide)
+    mended = pair.with_prior(prior, site="z")
+    draws = {"num_particles": 5, "seed": 0}
+    before = log_weights(pair, x, **draws)
+    assert torch.equal(log_weights(mended, x, **draws), log_weights(written, x, **draws))
+    assert torch.equal(sample_prior(mended, x, seed=0), sample_prior(written, x, seed=0))
+    assert torch.equal(log_weights(pair, x, **draws), before) and not torch.equal(log_weights(mended, x, **draws), before)
+    assert mended.param_store is pair.param_store and prior in modules_of(mended)
+
+
+def test_another_prior_needs_a_latent_and_a_module():
+    pair, x = Pair(normal_model, normal_guide), torch.ones(3)
+    with pytest.raises(ValueError, match=r"site must be a latent of the model, one of \['z'\]; got 'w'. Give its name"):
+        check_pair(pair.with_prior(LaplacePrior(), site="w"), x)
+    with pytest.raises(TypeError, match="prior must be a torch.nn.Module that returns a distribution; got Independent"):
+        pair.with_prior(LaplacePrior()(), site="z")
+    with pytest.raises(ValueError, match="site 'z': model and guide must have one event shape"):
+        check_pair(pair.with_prior(LaplacePrior(1), site="z"), x)

@@ -9,10 +9,11 @@ from sklearn.mixture import GaussianMixture
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, mixture, zuko
+from pyro_lvm import distributions
+from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, FullNormalMixture, mixture, zuko
 from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
-from pyro_lvm.flows import iaf, maf, spline
-from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
+from pyro_lvm.flows import iaf, maf, spline, standardized
+from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
 
 # Read before any test runs: pyro's own context managers would set it right again.
 VALIDATES_AFTER_IMPORT = torch.distributions.Distribution._validate_args
@@ -28,6 +29,7 @@ def vamp(encoder):
 PRIORS = {
     "standard": lambda: StandardNormal(D),
     "mixture": lambda: GaussianMixturePrior(D, C),
+    "full-mixture": lambda: FullGaussianMixturePrior(D, C),
     "vamp": lambda: vamp(NormalEncoder(nn.Linear(X, 2 * D))),
     "vamp-full-rank": lambda: vamp(FullRankNormalEncoder(nn.Linear(X, D + D * (D + 1) // 2), D)),
     "vamp-flow": lambda: vamp(FlowEncoder(nn.Linear(X, 2 * D + CONTEXT), iaf(D, CONTEXT, hidden=(8,)))),
@@ -91,7 +93,7 @@ def test_draws_have_the_moments_of_the_density(prior):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["standard", "mixture", "vamp"])
+@pytest.mark.parametrize("name", ["standard", "mixture", "full-mixture", "vamp", "vamp-full-rank"])
 def test_mean_and_variance_are_those_of_the_density(name):
     p, (z, area) = perturbed(PRIORS[name]).double()(), grid()
     weight = p.log_prob(z).exp() * area
@@ -144,6 +146,56 @@ def saved_tensors(distribution, z):
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         distribution.log_prob(z.requires_grad_())
     return saved
+
+
+def random_full_mixture(scale, dtype=torch.float64, center=0.0):
+    logits, loc, diagonal = random_mixture(scale, dtype, center)
+    below = scale * torch.randn(C, 3, 3, dtype=dtype).tril(-1)
+    return logits, loc, diagonal.diag_embed() + below
+
+
+def reference_full_mixture(logits, loc, scale_tril):
+    components = torch.distributions.MultivariateNormal(loc.double(), scale_tril=scale_tril.double())
+    return torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=logits.double()), components)
+
+
+@pytest.mark.parametrize("chunk", [1, 2**22])
+@pytest.mark.parametrize("scale", [0.001, 0.1, 10.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("center", [0.0, 1e3])
+def test_whitening_loses_no_digits(scale, dtype, center, chunk, monkeypatch):
+    monkeypatch.setattr(distributions, "_CHUNK_NUMEL", chunk)
+    parameters = random_full_mixture(scale, dtype, center)
+    reference = reference_full_mixture(*parameters)
+    near = reference.sample((2, 50))
+    z = torch.cat([near, near + scale, near + 1]).to(dtype)
+    log_prob = FullNormalMixture(*parameters).log_prob(z)
+    assert log_prob.dtype == dtype and log_prob.shape == (6, 50)
+    tolerance = {torch.float32: 1e-6, torch.float64: 1e-9}[dtype]
+    assert torch.allclose(log_prob.double(), reference.log_prob(z.double()), rtol=tolerance, atol=tolerance)
+
+
+def test_whitening_has_the_gradients_of_the_reference():
+    parameters = [t.requires_grad_() for t in random_full_mixture(0.1)]
+    z = torch.randn(50, 3, dtype=torch.float64, requires_grad=True)
+    ours = torch.autograd.grad(FullNormalMixture(*parameters).log_prob(z).sum(), [z, *parameters])
+    theirs = torch.autograd.grad(reference_full_mixture(*parameters).log_prob(z).sum(), [z, *parameters])
+    for a, b in zip(ours, (*theirs[:3], theirs[3].tril()), strict=True):
+        assert torch.allclose(a, b, rtol=1e-8, atol=1e-8)
+
+
+def test_draws_of_full_components_have_their_covariance():
+    p, reference = FullNormalMixture(*random_full_mixture(1.0)), reference_full_mixture(*random_full_mixture(1.0))
+    draws = p.expand((4,)).sample((10000,)).flatten(0, 1)
+    weight, loc = p.logits.softmax(0), p.loc - reference.mean
+    covariance = torch.einsum("c,cij->ij", weight, p.scale_tril @ p.scale_tril.mT + loc[:, :, None] * loc[:, None])
+    products = (draws - p.mean)[:, :, None] * (draws - p.mean)[:, None]
+    assert ((products.mean(0) - covariance).abs() < 5 * products.std(0) / 200).all()
+
+
+def test_full_mixture_density_never_holds_a_matrix_for_each_datum():
+    saved = saved_tensors(mixture(torch.zeros(C), dist.MultivariateNormal(torch.randn(C, 8), torch.eye(8))), torch.randn(1000, 8))
+    assert max(t.numel() for t in saved) <= 1000 * C * 8
 
 
 @pytest.mark.parametrize("name", ["vamp", "vamp-full-rank", "vamp-flow"])
@@ -322,6 +374,9 @@ def test_traced_graph_follows_the_parameters(counted):
     [
         (lambda: StandardNormal(0), ValueError, "latent_dim must be at least 1; got 0"),
         (lambda: GaussianMixturePrior(2, 0), ValueError, "num_components must be at least 1; got 0"),
+        (lambda: FullGaussianMixturePrior(2, 0), ValueError, "num_components must be at least 1; got 0"),
+        (lambda: FullNormalMixture(*map(torch.zeros, (2, (2, 3), (2, 3)))), ValueError, r"scale_tril \[C, D, D\]; got"),
+        (lambda: standardized(maf(2), torch.zeros(2), torch.zeros(2)), ValueError, "scale must be positive; got 0. Drop"),
         (lambda: FlowPrior(nn.Linear(2, 2)), TypeError, r"zuko lazy flow; got Linear. Pass maf"),
         (lambda: maf(2, transforms=0), ValueError, "transforms must be at least 1"),
         (lambda: spline(2, hidden=()), ValueError, "hidden must be at least 1"),

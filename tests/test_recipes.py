@@ -5,6 +5,7 @@ from itertools import chain
 import math
 from typing import get_args
 
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,20 +14,24 @@ from inference.data import Data
 from inference.options import (
     EncoderName,
     EvaluateOptions,
+    ExpostName,
     FitOptions,
     LikelihoodName,
     ModelOptions,
     NetworkName,
     PriorName,
+    Recipe,
 )
 from inference.recipes import (
     ENCODERS,
+    EXPOST,
     LIKELIHOODS,
     NETWORKS,
     PRIORS,
     build_vae,
     evaluate_vae,
     fit_vae,
+    mend_vae,
     seen_by_model,
 )
 from pyro_lvm.inputs import OneHot, Standardize
@@ -57,7 +62,13 @@ def as_data(x: Tensor) -> Data:
 
 @pytest.mark.parametrize(
     ("names", "registry"),
-    [(PriorName, PRIORS), (EncoderName, ENCODERS), (LikelihoodName, LIKELIHOODS), (NetworkName, NETWORKS)],
+    [
+        (PriorName, PRIORS),
+        (EncoderName, ENCODERS),
+        (LikelihoodName, LIKELIHOODS),
+        (NetworkName, NETWORKS),
+        (ExpostName, EXPOST),
+    ],
 )
 def test_every_name_an_option_takes_is_registered(names: object, registry: dict) -> None:
     assert set(get_args(names)) == set(registry)
@@ -163,6 +174,39 @@ def test_objective_and_schedule_reach_the_fit() -> None:
     assert -losses[1] == pytest.approx(score.mean, abs=0.1)
     assert -losses[0] == pytest.approx(float(score.elbo.mean()), abs=0.1)
     assert score.mean - float(score.elbo.mean()) > 0.2
+
+
+@pytest.mark.parametrize("kind", EXPOST)
+def test_a_prior_is_mended_by_training_and_validation_data_alone(kind: str) -> None:
+    x = draw("bernoulli", 60, 6)
+    recipe = Recipe(model=SMALL, fit=FitOptions(epochs=2, batch_size=100))
+    vae, nan = build_vae(SMALL, x), torch.full((5, 6), math.nan)
+    weights = nn.utils.parameters_to_vector(vae.parameters()).clone()
+    scores = []
+    for train, valid in ((x, x[:20]), (x, x[:20]), (x[20:], x[:20])):
+        mended = mend_vae(vae, Data("drawn", "drawn", train, valid, nan), kind, recipe)
+        scores.append(evaluate_vae(mended, as_data(x), EvaluateOptions(num_particles=50)))
+    before = evaluate_vae(vae, as_data(x), EvaluateOptions(num_particles=50))
+    assert torch.equal(scores[0].log_px, scores[1].log_px)
+    assert not torch.equal(scores[0].log_px, scores[2].log_px) and not torch.equal(scores[0].log_px, before.log_px)
+    assert torch.equal(nn.utils.parameters_to_vector(vae.parameters()), weights)
+
+
+def test_codes_are_those_of_the_data_as_the_model_sees_them() -> None:
+    shares, options = torch.full((200, 6), 0.5), replace(SMALL, latent_dim=1)
+    vae = build_vae(options, draw("bernoulli", 60, 6))
+    vae.encoder = Rounding()
+    data = Data("shares", "shares", shares, shares.round(), shares, transform=torch.bernoulli)
+    mean = mend_vae(vae, data, "gaussian", Recipe(model=options)).prior.loc.item()
+    assert mean == pytest.approx(1, abs=5 * (0.5 / 200) ** 0.5)
+
+
+class Rounding(nn.Module):
+    """Codes near 1 for data that are 0 or 1, and near -1 for data between."""
+
+    def forward(self, x: Tensor) -> torch.distributions.Distribution:
+        loc = torch.where((x == x.round()).all(-1, keepdim=True), 1.0, -1.0)
+        return dist.Normal(loc, 0.5).to_event(1)
 
 
 def test_the_model_is_built_for_what_it_will_see() -> None:

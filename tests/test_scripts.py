@@ -14,6 +14,7 @@ from inference import pictures, recipes, runs
 from inference.evaluation import Evaluation
 from inference.importance import evaluate
 from inference.scripts.cli import main
+from inference.scripts.compare import plan_expost
 
 SMALL = "--fit.epochs 2 --fit.batch_size 200 --model.latent_dim 2 --model.hidden [16]"
 PRIORS = ("standard", "vamp")
@@ -141,6 +142,40 @@ def test_compare_trains_priors_and_replaces_its_own_output_only(
     assert "must hold comparison.csv" in refusal(capsys, command, out)
 
 
+def test_compare_fits_priors_after_training_to_the_models_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "comparison"
+    options = f"--out {{}} --evaluate.num_particles 5 {SMALL} --expost gaussian two-stage"
+    printed = say(capsys, f"compare --priors [standard,maf] {options}", out)
+    table = pd.read_csv(out / "comparison.csv", index_col="model")
+    assert set(table.index) == {"standard", "standard+gaussian", "standard+two-stage", "maf"}
+    assert printed.count("fitted to 1197 codes in") == 2
+    assert {"standard/expost-two-stage/checkpoint.safetensors", "standard/expost-two-stage/test-K5-seed0.nc"} <= set(contents(out))
+    kinds = ["gaussian", "two-stage"]
+    assert plan_expost(kinds, ["maf"], ["standard"], ["standard", "maf"]) == {"maf": kinds}
+    assert plan_expost([], None, ["standard"], ["maf"]) == {}
+
+
+def test_compare_fits_priors_to_all_runs_and_keeps_their_scores(
+    both: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def table(printed: str) -> list[str]:
+        return [line for line in printed.splitlines() if "fitted to" not in line]
+
+    command = "compare {} {} --evaluate.num_particles 5 --expost mixture flow"
+    first = say(capsys, command, *both)
+    rows = {f"{folder}{kind}" for folder in both for kind in ("", "+mixture", "+flow")}
+    assert rows == {line.split()[0] for line in table(first) if line.startswith(str(both[0].parent))}
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "mend_vae", None)
+        assert table(say(capsys, command, *both)) == table(first)
+    for folder in both:
+        shutil.rmtree(folder / "expost-flow")
+    again = say(capsys, command, *both)
+    assert table(again) == table(first) and again.count("fitted to") == 2
+
+
 def test_sample_draws_from_the_model(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = both[1]
     say(capsys, "sample {} --num_draws 7 --seed 3", folder)
@@ -187,6 +222,10 @@ def test_tables_are_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ("compare {}", "must hold a finished run; it has no config.yaml"),
         ("compare {} --fit.epochs 3", "finished runs keep their options"),
         ("compare --model.prior vamp --out {}", "Use --priors instead"),
+        ("compare {} --expost mixtures", "Got value: mixtures"),
+        ("compare --expost mixture --priors [maf] --out {}", "--expost_of must name compared models, maf; got 'standard'"),
+        ("compare --expost flow --expost_of vamp --priors [maf] --out {}", "must name compared models, maf; got 'vamp'"),
+        ("compare --expost_of maf --priors [maf] --out {}", "--expost_of has no effect without --expost"),
         ("sample {}", "must hold a finished run; it has no config.yaml"),
         ("sample {} --num_draws 0", "num_draws"),
         ("paint {}", "must be one of train, evaluate, compare, sample; got 'paint'"),

@@ -3,31 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-import sys
 
 from inference.compare import compare
-from inference.evaluation import Evaluation
-from inference.options import EvaluateOptions, PriorName, Recipe
+from inference.options import EvaluateOptions, ExpostName, PriorName, Recipe
 from inference.recipes import load
-from inference.runs import (
-    Run,
-    budget,
-    build_run,
-    check_replaceable,
-    evaluate_run,
-    fit_run,
-    load_runs,
-    random_rows,
-    read_evaluation,
-    read_history,
-    replacing_folder,
-)
+from inference.reports import TABLE, report
+from inference.runs import budget, build_run, check_replaceable, fit_run, load_runs, replacing_folder, score_run
 from inference.scripts.cli import make_parser, report_errors
-from inference.tables import markdown_table
 
-TABLE = "comparison.csv"
+Expost = Mapping[str, Sequence[str]]
 PRIORS = ("standard", "mixture", "vamp", "spline")
-NUM_IMAGES = 20
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,6 +20,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser("compare", "[RUN ...] [options]")
     parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; none: train priors.")
     parser.add_argument("--priors", type=tuple[PriorName, ...], default=PRIORS, help="Priors to train.")
+    parser.add_argument("--expost", type=ExpostName, nargs="+", default=[], help="Priors to fit after training.")
+    parser.add_argument("--expost_of", type=str, nargs="+", help="To which models; by default standard, or all runs.")
     parser.add_argument("--out", type=str, help="Folder to write; for trained priors runs/compare-DATA.")
     parser.add_argument("--device", type=str, default="cpu", help="Where to fit and to score, such as cuda.")
     parser.add_class_arguments(Recipe)
@@ -47,13 +34,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.runs:
         if recipe != Recipe() or args.priors != PRIORS:
             raise ValueError("finished runs keep their options; leave out --priors, --data, --model, --fit.")
-        compare_runs({name: Path(name) for name in args.runs}, args.evaluate, out, args.device)
+        expost = plan_expost(args.expost, args.expost_of, args.runs, args.runs)
+        compare_runs({name: Path(name) for name in args.runs}, expost, args.evaluate, out, args.device)
     else:
         out = out or Path("runs", f"compare-{Path(recipe.data.source).stem}")
-        compare_priors(args.priors, recipe, args.evaluate, out, args.device)
+        expost = plan_expost(args.expost, args.expost_of, ["standard"], args.priors)
+        compare_priors(args.priors, expost, recipe, args.evaluate, out, args.device)
 
 
-def compare_priors(priors: Sequence[str], recipe: Recipe, scoring: EvaluateOptions, out: Path, device: str) -> None:
+def compare_priors(
+    priors: Sequence[str], expost: Expost, recipe: Recipe, scoring: EvaluateOptions, out: Path, device: str
+) -> None:
     """Trains a model with each prior on the same data; an earlier comparison is replaced once all is done."""
     check_replaceable(out, overwrite=True, marker=TABLE)
     data = load(recipe.data)
@@ -62,56 +53,48 @@ def compare_priors(priors: Sequence[str], recipe: Recipe, scoring: EvaluateOptio
     print(data.description, flush=True)
 
     with replacing_folder(out, overwrite=True, marker=TABLE) as new:
-        folders, scores, is_terminal = {prior: new / prior for prior in runs}, {}, sys.stderr.isatty()
-        for prior, run in runs.items():
-            print(f"\n{prior} prior, {len(scores) + 1} of {len(runs)}", flush=True)
+        folders, models, scores = {prior: new / prior for prior in runs}, {}, {}
+        for number, (prior, run) in enumerate(runs.items(), start=1):
+            print(f"\n{prior} prior, {number} of {len(runs)}", flush=True)
             folders[prior].mkdir()
             fit_run(run, folders[prior], device=device)
-            scores[prior] = evaluate_run(run, folders[prior], scoring, device=device, progress=is_terminal)
-            print(scores[prior], flush=True)
-        report(folders, runs, scores, new)
+            for row, model, score in score_run(run, folders[prior], expost.get(prior, ()), scoring, device=device):
+                models[prior + row], scores[prior + row] = model, score
+                print(score, flush=True)
+        report(folders, models, scores, new)
     print(f"\nWrote {out}.")
 
 
-def compare_runs(folders: Mapping[str, Path], scoring: EvaluateOptions, out: Path | None, device: str) -> None:
+def compare_runs(folders: Mapping[str, Path], expost: Expost, scoring: EvaluateOptions, out: Path | None, device: str) -> None:
     """Compares finished runs; those without the wanted evaluation are evaluated first."""
     if out is not None:
         check_replaceable(out, overwrite=True, marker=TABLE)
         if any(out.resolve() in folder.resolve().parents for folder in folders.values()):
             raise ValueError(f"{out} holds a compared run and would be replaced. Choose another --out.")
-    runs, scores, is_terminal = load_runs(folders), {}, sys.stderr.isatty()
-    for name, run in runs.items():
-        kept = read_evaluation(run, folders[name], scoring)
-        scores[name] = kept or evaluate_run(run, folders[name], scoring, device=device, progress=is_terminal)
+    models, scores = {}, {}
+    for name, run in load_runs(folders).items():
+        kinds, draw = expost.get(name, ()), out is not None
+        for row, model, score in score_run(run, folders[name], kinds, scoring, device=device, with_models=draw):
+            models[name + row], scores[name + row] = model, score
 
     if out is None:
         print(compare(scores), budget(folders, scores).to_string(), sep="\n\n")
         return
     with replacing_folder(out, overwrite=True, marker=TABLE) as new:
-        report(folders, runs, scores, new)
+        report(folders, models, scores, new)
     print(f"\nWrote {out}.")
 
 
-def report(folders: Mapping[str, Path], runs: Mapping[str, Run], scores: Mapping[str, Evaluation], out: Path) -> None:
-    """Prints the comparison, and writes it with pictures to a folder."""
-    from inference import pictures
-
-    table, fits = compare(scores), budget(folders, scores)
-    print("", table, fits.to_string(), sep="\n\n")
-    table.to_csv(out / TABLE)
-    data = next(iter(runs.values())).data
-    (out / "comparison.md").write_text(
-        f"{data.description}\n\n{table.to_markdown()}\n\n{markdown_table(fits)}\n"
-    )
-    histories = {name: read_history(folder) for name, folder in folders.items()}
-    pictures.draw_history(histories, out / "curves.png")
-    pictures.draw_estimates(scores, out / "estimate-vs-particles.png")
-
-    x = random_rows(data.test, NUM_IMAGES, seed=0)
-    if pictures.are_images(x.shape[1:]):
-        pictures.draw_models({name: run.vae.cpu() for name, run in runs.items()}, x, out)
-    else:
-        print(f"No pictures of samples: data of shape {tuple(x.shape[1:])} are no images.")
+def plan_expost(expost: Sequence[str], of: Sequence[str] | None, default: Sequence[str], names: Sequence[str]) -> Expost:
+    """The priors to fit after training, by the model that they are fitted to."""
+    if not expost:
+        if of:
+            raise ValueError(f"--expost_of has no effect without --expost; got {' '.join(of)}. Leave it out.")
+        return {}
+    for name in of or default:
+        if name not in names:
+            raise ValueError(f"--expost_of must name compared models, {', '.join(names)}; got {name!r}. Give --expost_of.")
+    return dict.fromkeys(of or default, expost)
 
 
 if __name__ == "__main__":
