@@ -3,6 +3,8 @@
 from inference.checkpoint import load_checkpoint, save_checkpoint
 from inference.compare import compare
 from inference.data import load_data
+from inference.diagnosis import Diagnosis
+from inference.diagnostics import diagnose
 from inference.evaluation import Evaluation
 from inference.importance import evaluate, log_weights
 from inference.objectives import IWAE, FreeBits, KLWeight
@@ -11,12 +13,14 @@ from inference.verbs import decode, encode, reconstruct, sample_prior
 
 __all__ = [
     "IWAE",
+    "Diagnosis",
     "Evaluation",
     "FitResult",
     "FreeBits",
     "KLWeight",
     "compare",
     "decode",
+    "diagnose",
     "encode",
     "evaluate",
     "fit",

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Size, Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 _validate_args = Distribution._validate_args
 import zuko  # noqa: E402
@@ -14,7 +14,7 @@ import zuko  # noqa: E402
 # Importing zuko switches argument validation off for every torch distribution in the process.
 Distribution.set_default_validate_args(_validate_args)
 
-__all__ = ["DiagNormalMixture", "FlowDistribution", "mixture", "zuko"]
+__all__ = ["DiagNormalMixture", "FlowDistribution", "marginals", "mixture", "zuko"]
 
 
 class DiagNormalMixture(TorchDistribution):
@@ -121,6 +121,25 @@ def mixture(logits: Tensor, components: TorchDistribution) -> TorchDistribution:
     if isinstance(components, Independent) and isinstance(base, Normal):
         return DiagNormalMixture(logits, base.loc, base.scale)
     return dist.MixtureSameFamily(dist.Categorical(logits=logits), components)
+
+
+def marginals(distribution: Distribution) -> Distribution | None:
+    r"""The marginal :math:`p(z_d)` of every element of a distribution's events, where it has a closed form.
+
+    Args:
+        distribution: Distribution with batch shape ``[*lead]`` and event shape ``[*event]``.
+
+    Returns:
+        Distribution with event shape ``[]`` and a batch shape that broadcasts to ``[*lead, *event]``, or None.
+    """
+    if isinstance(distribution, Independent):
+        return None if distribution.base_dist.event_shape else distribution.base_dist
+    if isinstance(distribution, MultivariateNormal):
+        return dist.Normal(distribution.mean, distribution.variance.sqrt())
+    if isinstance(distribution, DiagNormalMixture):
+        weights = dist.Categorical(logits=distribution.logits.expand(*distribution.event_shape, -1))
+        return dist.MixtureSameFamily(weights, dist.Normal(distribution.loc.T, distribution.scale.T))
+    return None if distribution.event_shape else distribution
 
 
 class FlowDistribution(TorchDistribution):
