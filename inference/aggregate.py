@@ -6,11 +6,11 @@ import math
 from pyro import poutine
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, MixtureSameFamily
 from tqdm.auto import tqdm
 
 from inference.densities import Latents, Layout, log_density, run_guide
-from pyro_lvm.distributions import DiagNormalMixture, marginals, mixture
+from pyro_lvm.distributions import marginals, mixture
 from pyro_lvm.pair import density_sites, programs
 
 Batch = tuple[Tensor, ...]
@@ -74,11 +74,11 @@ def leave_out(sums: Tensor, sizes: Tensor) -> Tensor:
         Log densities in nats, shape ``[G, M]``.
     """
     others = [torch.cat([sums[:g], sums[g + 1 :]]).logsumexp(0) for g in range(len(sums))]
-    return torch.stack(others) - (sizes.sum() - sizes).log()[:, None]
+    return torch.stack(others) - (sizes.sum() - sizes).to(sums).log()[:, None]
 
 
 def is_matrix_form(pair: object, batch: Batch) -> bool:
-    """Whether the aggregate posterior is a mixture of diagonal normals, whose density is a matrix product."""
+    """Whether the aggregate posterior is a mixture whose density is a matrix product, as that of diagonal normals."""
     return _matrix_form(_guide_trace(pair, batch)) is not None
 
 
@@ -86,14 +86,14 @@ def _guide_trace(pair: object, batch: Batch) -> poutine.Trace:
     return poutine.trace(programs(pair)[1]).get_trace(*batch)
 
 
-def _matrix_form(trace: poutine.Trace) -> DiagNormalMixture | None:
+def _matrix_form(trace: poutine.Trace) -> Distribution | None:
     sites = density_sites(trace)
     if len(sites) > 1 or sites[0]["mask"] is not None or len(sites[0]["fn"].event_shape) != 1:
         return None
     components = sites[0]["fn"]
     logits = sites[0]["value"].new_zeros(components.batch_shape, dtype=torch.float64)
     density = mixture(logits, components)
-    return density if isinstance(density, DiagNormalMixture) else None
+    return None if isinstance(density, MixtureSameFamily) else density
 
 
 def _block_log_sum(pair: object, batch: Batch, layout: Layout) -> Callable[[Latents], Tensor]:

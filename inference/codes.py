@@ -24,7 +24,7 @@ class Codes(NamedTuple):
         log_q: log q(z|x), shape ``[K, S]``.
         log_p: log p(z), shape ``[K, S]``.
         log_px: log p(x|z), shape ``[K, S]``.
-        site_rates: log q - log p of each site given those before it, each ``[K, S]``; empty if the model enumerates a site.
+        site_rates: log q - log p of each site given those before, each ``[K, S]``; none if a site is enumerated.
     """
 
     latents: Latents
@@ -38,8 +38,8 @@ def diagnosable(pair: object, batch: Batch) -> Structure:
     """What a pair declares, after checking that q(z|x) is a density or mass of codes that can be asked for any z.
 
     Raises:
-        ValueError: As :func:`~pyro_lvm.contract.check_pair`; also if the pair has no likelihood per datum, no latent in the guide, or
-            a guide that makes its latents of auxiliary draws.
+        ValueError: As :func:`~pyro_lvm.contract.check_pair`; also if the pair has no likelihood per datum, no latent in the guide,
+            or a guide that makes its latents of auxiliary draws.
     """
     structure = check_pair(pair, *batch)
     if structure.refusal is not None:
@@ -47,7 +47,7 @@ def diagnosable(pair: object, batch: Batch) -> Structure:
     drawn = tuple(latents_of(run_guide(programs(pair)[1], batch, 1, Layout(False)), 1, len(batch[0]), Layout(False)))
     if not drawn or set(drawn) != set(structure.latents):
         raise ValueError(
-            f"the guide must draw exactly the latents {structure.latents}, so that q(z|x) can be asked for any z; it draws {drawn}. "
+            f"the guide must draw exactly the latents {structure.latents}, so that q(z|x) can be asked for any z; got {drawn}. "
             "Sample the latents directly, without auxiliary sites."
         )
     return structure
@@ -112,8 +112,8 @@ def _joined(blocks: tuple[dict[str, Tensor], ...]) -> dict[str, Tensor]:
 def _check_finite(meaning: str, values: Tensor) -> None:
     if not values.isfinite().all():
         raise ValueError(
-            f"{meaning} must be finite at every code; {int((~values.isfinite()).sum())} of {values.numel()} are not. Look for NaN in the "
-            "parameters, or for codes outside the support of the prior."
+            f"{meaning} must be finite at every code; {int((~values.isfinite()).sum())} of {values.numel()} are not. "
+            "Look for NaN in the parameters, or for codes outside the support of the prior."
         )
 
 

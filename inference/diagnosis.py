@@ -31,8 +31,8 @@ class Diagnosis:
     .. math:: \mathrm{rate} = \mathrm{MI} + \mathrm{KL}(q(z) \,\|\, p(z)), \quad
         \mathrm{KL}(q(z) \,\|\, p(z)) = \mathrm{TC} + \sum_d \mathrm{KL}(q(z_d) \,\|\, p(z_d))
 
-    with the aggregate posterior :math:`q(z) = \frac{1}{N} \sum_n q(z \mid x_n)`; the second holds if p(z) is a product over d. What
-    has no closed form for a pair is NaN, and ``notes`` says why.
+    with the aggregate posterior :math:`q(z) = \frac{1}{N} \sum_n q(z \mid x_n)`; the second holds if p(z) is a product over d.
+    What has no closed form for a pair is NaN, and ``notes`` says why.
 
     Attributes:
         rate: Mean over the data of E_q[log q(z|x) - log p(z)].
@@ -47,7 +47,7 @@ class Diagnosis:
         holes_codes: Share of codes that lie outside the prior; ``quantile`` if prior and codes agree.
         auc: How well a classifier tells prior draws from codes; 1/2 if not at all.
         active_units: Units, over all continuous latents, whose posterior mean has a variance over the data above 0.01.
-        dimension_kls: KL(q(z_d) || p(z_d)) of each d, shape ``[D]``; NaN, shape ``[1]``, where ``dimension_kl`` is.
+        dimension_kls: KL(q(z_d) || p(z_d)) of each d, shape ``[D]``; empty where ``dimension_kl`` is NaN.
         dimension_kl_errors: Their standard errors, of the same shape.
         unit_variances: Var_x(E_q[z_d|x]) of the units of each continuous latent, each ``[D]``.
         collapsed: The units of each continuous latent that are not active.

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from inference.aggregate import CHUNK_SIZE, is_matrix_form, leave_out, log_fold_sums
-from inference.codes import Batch, check_one_prior, diagnosable, draw_codes, draw_prior
-from inference.densities import Layout, choose_layout
+from inference.codes import Batch, Codes, check_one_prior, diagnosable, draw_codes, draw_prior
+from inference.densities import Latents, Layout, choose_layout
 from inference.diagnosis import FIGURES, Diagnosis
 from inference.figures import Sample, dimension_figures, hole_figures, level_figures, rate_figures, total_units
 from inference.importance import check_counts, scoring
@@ -31,22 +31,22 @@ def diagnose(
 ) -> Diagnosis:
     r"""Compares the codes of data with the prior, and takes the rate apart.
 
-    A prior draw lies outside the codes if the aggregate posterior's density there is below the ``quantile`` quantile of that density at
-    codes of held-out data: ten folds, each scored under the mixture of the other nine. A code lies outside the prior if log p(z) there
-    is below the quantile of log p at prior draws.
+    A prior draw lies outside the codes if the aggregate posterior's density there is below the ``quantile`` quantile of that
+    density at codes of held-out data: ten folds, each scored under the mixture of the other nine. A code lies outside the prior
+    if log p(z) there is below the quantile of log p at prior draws.
 
     .. math:: q(z) = \frac{1}{N} \sum_{n=1}^N q(z \mid x_n), \quad
         \mathrm{MI} = \frac{1}{N} \sum_n E_{q(z \mid x_n)} \left[ \log \frac{q(z \mid x_n)}{q(z)} \right] \le \log N
 
-    The mixture is of all N data; codes are scored at random data, several for each where N is below ``num_draws``. Several latents
-    are one joint code. Memory does not grow with the number of codes times N.
+    The mixture is of all N data; codes are scored at random data, several for each where N is below ``num_draws``. Several
+    latents are one joint code. Memory does not grow with the number of codes times N.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
         data: Observations ``[N, *X]``, or a tuple of tensors with these first.
         quantile: Share of the codes that lies outside the codes by definition.
-        num_draws: Prior draws, and about as many codes; by default 10 000, or 1000 where q(z|x) is no diagonal normal and each of
-            num_draws times N densities takes a call of the guide.
+        num_draws: Prior draws, and about as many codes; by default 10 000, or 1000 where q(z|x) is no diagonal normal, so that
+            the guide itself must score every code for every datum.
         seed: Seed of codes, draws, folds and classifier.
         chunk_size: At most so many codes times data at once.
         progress: Whether to show a progress bar.
@@ -55,8 +55,8 @@ def diagnose(
         The figures with their standard errors.
 
     Raises:
-        ValueError: If the pair breaks the contract of a pair or has no likelihood per datum, its prior depends on the datum, its guide
-            has auxiliary draws, the data or draws are too few for the quantile, or a log density is not finite.
+        ValueError: If the pair breaks the contract of a pair or has no likelihood per datum, its prior depends on the datum, its
+            guide has auxiliary draws, the data or draws are too few for the quantile, or a log density is not finite.
 
     References:
         Hoffman, Johnson (2016), ELBO surgery. http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
@@ -80,8 +80,8 @@ def diagnose(
     figures |= dimensions | {"active_units": total_units(units)}
     return Diagnosis(
         **{name: figures[name].value for name in FIGURES},
-        dimension_kls=dimension_kls[0],
-        dimension_kl_errors=dimension_kls[1],
+        dimension_kls=torch.tensor([figure.value for figure in dimension_kls], dtype=torch.float64),
+        dimension_kl_errors=torch.tensor([figure.error for figure in dimension_kls], dtype=torch.float64),
         unit_variances={name: unit.variance for name, unit in units.items()},
         collapsed={name: unit.collapsed for name, unit in units.items()},
         levels={name: figure.value for name, figure in levels.items()},
@@ -101,7 +101,9 @@ def _check_quantile(quantile: float, num_data: int, num_draws: int | None) -> No
     least = max(math.ceil(1 / quantile - 1e-9), 2 * NUM_FOLDS)
     for name, count in (("data", num_data), ("num_draws", num_draws)):
         if count is not None and count < least:
-            raise ValueError(f"{name} must be at least {least} for quantile {quantile}; got {count}. Take more, or a larger quantile.")
+            raise ValueError(
+                f"{name} must number at least {least} for quantile {quantile}; got {count}. Take more, or a larger quantile."
+            )
 
 
 def _sample(
@@ -123,17 +125,21 @@ def _sample(
     points = {name: torch.cat([codes.latents[name].flatten(0, 1), draws[name]]) for name in structure.latents}
     folds = [order[g::NUM_FOLDS] for g in range(NUM_FOLDS)]
     sums = log_fold_sums(pair, batch, folds, points, layout, chunk_size=chunk_size, progress=progress)  # [G, P]
-    left = leave_out(sums, torch.tensor([len(fold) for fold in folds]).to(sums))  # [G, P]
-    log_q, shape = sums.logsumexp(0) - math.log(len(order)), codes.log_q.shape
-    num_codes = shape.numel()
-    own_fold = torch.arange(shape[1], device=sums.device).expand(shape).flatten() % NUM_FOLDS
-    held_out = left[own_fold, torch.arange(num_codes, device=sums.device)]
+    left = leave_out(sums, torch.tensor([len(fold) for fold in folds]))  # [G, P]
+    return _scored(codes, draws, log_p_draws, sums.logsumexp(0) - math.log(len(order)), left)
+
+
+def _scored(codes: Codes, draws: Latents, log_p_draws: Tensor, log_q: Tensor, left: Tensor) -> Sample:
+    """Parts the aggregate posterior's densities, first at the codes and then at the draws, between them."""
+    shape = codes.log_q.shape
+    index = torch.arange(shape.numel(), device=log_q.device)
+    own_fold = index % shape[1] % NUM_FOLDS
     return Sample(
         codes=codes,
         draws=draws,
-        log_q=log_q[:num_codes].reshape(shape),
-        log_q_held_out=held_out.reshape(shape),
+        log_q=log_q[: len(index)].reshape(shape),
+        log_q_held_out=left[own_fold, index].reshape(shape),
         log_p_draws=log_p_draws,
-        log_q_draws=log_q[num_codes:],
-        log_q_draws_left=left[:, num_codes:],
+        log_q_draws=log_q[len(index) :],
+        log_q_draws_left=left[:, len(index) :],
     )

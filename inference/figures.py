@@ -18,6 +18,7 @@ from pyro_lvm.pair import programs
 
 _MAX_CLASSIFIED = 5_000
 _MIN_DIMENSION_CODES = 100
+_ROUNDING = 1e-6  # nats; a smaller scatter is that of rounding, not of draws
 
 
 class Figure(NamedTuple):
@@ -53,16 +54,21 @@ class Sample(NamedTuple):
 def rate_figures(sample: Sample, size: int) -> dict[str, Figure]:
     codes, cap = sample.codes, math.log(size)
     information = _mean_over_data(codes.log_q - sample.log_q)
-    near = " NEAR ITS CAP: too low, and marginal_kl too high." if information[0] > cap - 1 else ""
+    is_capped = information[0] > cap - 1
     return {
-        "rate": Figure(*_mean_over_data(codes.log_q - codes.log_p), "E_q[log q(z|x) - log p(z)] = mutual_information + marginal_kl"),
-        "mutual_information": Figure(*information, f"between datum and code; at most log N = {cap:.2f}.{near}"),
+        "rate": Figure(
+            *_mean_over_data(codes.log_q - codes.log_p), "E_q[log q(z|x) - log p(z)] = mutual_information + marginal_kl"
+        ),
+        "mutual_information": Figure(
+            *information, f"between datum and code; cannot exceed log N = {cap:.2f}{', AND IS CLOSE TO IT: too low' * is_capped}"
+        ),
         "marginal_kl": Figure(
-            *_mean_over_data(sample.log_q - codes.log_p), "KL(q(z) || p(z)), q(z) of these N data; for new data too high on average"
+            *_mean_over_data(sample.log_q - codes.log_p),
+            f"KL(q(z) || p(z)), q(z) of all N data; for new data too high{' BY WHAT MUTUAL_INFORMATION IS TOO LOW' * is_capped}",
         ),
         "marginal_kl_held_out": Figure(
             *_mean_over_data(sample.log_q_held_out - codes.log_p),
-            "the same, each code under q(z) of the other nine tenths of the data; for new data too low on average",
+            "the same, q(z) at a code without its own tenth of the data; for new data too low on average",
         ),
         "reverse_kl": _reverse_kl(sample),
         "distortion": Figure(*_mean_over_data(-codes.log_px), "-E_q[log p(x|z)]; rate + distortion = -ELBO"),
@@ -72,7 +78,7 @@ def rate_figures(sample: Sample, size: int) -> dict[str, Figure]:
 def _mean_over_data(values: Tensor) -> tuple[float, float]:
     """Mean of ``[K, S]`` and its standard error over the S data."""
     means = values.mean(0)
-    return float(means.mean()), float(means.std()) / len(means) ** 0.5
+    return float(means.mean()), max(float(means.std()) / len(means) ** 0.5, _ROUNDING)
 
 
 def _reverse_kl(sample: Sample) -> Figure:
@@ -113,31 +119,30 @@ def _columns(values: list[Tensor]) -> Tensor:
 
 def dimension_figures(
     pair: object, batch: Batch, structure: Structure, sample: Sample, chunk_size: int
-) -> tuple[dict[str, Figure], tuple[Tensor, Tensor]]:
-    """Total correlation and dimension-wise KL, and the KL of every dimension with its error, each ``[D]``."""
-    blank = torch.tensor([math.nan])
+) -> tuple[dict[str, Figure], list[Figure]]:
+    """Total correlation and dimension-wise KL, and the KL of each dimension; blank where a marginal has no closed form."""
     if len(structure.latents) > 1:
         reason = "blank: for a single latent only"
-        return _blank("total_correlation", reason) | _blank("dimension_kl", reason), (blank, blank)
-    z, rows = _few_codes(sample)  # [K, S, *Z]
+        return {"total_correlation": _blank(reason), "dimension_kl": _blank(reason)}, []
+    z, log_q = _few_codes(sample)  # [K, S, *Z], [K, S]
     log_q_d = log_marginals(pair, batch, z.flatten(0, 1), chunk_size=chunk_size)  # [K * S, D]
     if log_q_d is None:
         reason = "blank: q(z|x) has no marginals in closed form"
-        return _blank("total_correlation", reason) | _blank("dimension_kl", reason), (blank, blank)
-    log_q_d = log_q_d.unflatten(0, rows.shape)  # [K, S, D]
-    correlation = Figure(*_mean_over_data(rows - log_q_d.sum(-1)), f"KL(q(z) || product of q(z_d)), from {rows.numel()} codes")
+        return {"total_correlation": _blank(reason), "dimension_kl": _blank(reason)}, []
+    log_q_d = log_q_d.unflatten(0, log_q.shape)  # [K, S, D]
+    note = f"KL(q(z) || product of q(z_d)), from {log_q.numel()} codes; too high as marginal_kl is"
+    correlation = Figure(*_mean_over_data(log_q - log_q_d.sum(-1)), note)
     prior = None if structure.enumerated else site_marginals(_prior_trace(pair, batch))
     if prior is None:
-        return {"total_correlation": correlation} | _blank("dimension_kl", "blank: p(z) has no marginals in closed form"), (blank, blank)
+        return {"total_correlation": correlation, "dimension_kl": _blank("blank: p(z) has no marginals in closed form")}, []
     ratio = log_q_d - prior.log_prob(z).reshape(log_q_d.shape).double()
-    means = ratio.mean(0)  # [S, D]
-    note = f"sum of KL(q(z_d) || p(z_d)), from {rows.numel()} codes; + total_correlation = marginal_kl if p(z) is a product"
+    note = f"sum of KL(q(z_d) || p(z_d)), from {log_q.numel()} codes; the rest of marginal_kl if p(z) factorizes"
     figures = {"total_correlation": correlation, "dimension_kl": Figure(*_mean_over_data(ratio.sum(-1)), note)}
-    return figures, (means.mean(0).cpu(), (means.std(0) / len(means) ** 0.5).cpu())
+    return figures, [Figure(*_mean_over_data(ratio[..., d]), f"KL(q(z_{d}) || p(z_{d}))") for d in range(ratio.shape[-1])]
 
 
 def _few_codes(sample: Sample) -> tuple[Tensor, Tensor]:
-    """So many codes that D marginals cost what one joint density of all codes and draws costs, and log q(z) at them, ``[K, S]``."""
+    """So many codes that D marginals cost what one joint density of all codes and draws costs, and log q(z) at them."""
     (z,) = sample.codes.latents.values()
     num_particles, num_data = sample.log_q.shape
     features = z[0, 0].numel()
@@ -151,8 +156,8 @@ def _prior_trace(pair: object, batch: Batch) -> poutine.Trace:
     return poutine.trace(programs(pair)[0]).get_trace(*(x[:1] for x in batch))
 
 
-def _blank(name: str, reason: str) -> dict[str, Figure]:
-    return {name: Figure(math.nan, math.nan, reason)}
+def _blank(reason: str) -> Figure:
+    return Figure(math.nan, math.nan, reason)
 
 
 def level_figures(

@@ -18,7 +18,7 @@ def share_below(scores: Tensor, reference: Tensor, quantile: float, *, num_score
         + \left( \frac{\hat s(t_{\alpha + \delta}) - \hat s(t_{\alpha - \delta})}{2} \right)^2, \quad
         \delta^2 = \frac{\alpha (1 - \alpha)}{m}
 
-    with :math:`\tilde s = (n \hat s + 1/2) / (n + 1)`, so that a share of 0 has an error; the second term is the error of the threshold.
+    with :math:`\tilde s = (n \hat s + 1/2) / (n + 1)`, so that a share of 0 has an error; the second term is the threshold's.
 
     Args:
         scores: Log densities, of any shape.
