@@ -24,7 +24,7 @@ class Codes(NamedTuple):
         log_q: log q(z|x), shape ``[K, S]``.
         log_p: log p(z), shape ``[K, S]``.
         log_px: log p(x|z), shape ``[K, S]``.
-        site_rates: log q - log p of each site given those before, each ``[K, S]``; none if a site is enumerated.
+        site_rates: log q - log p of each site, each ``[K, S]``; none if the model enumerates a site.
     """
 
     latents: Latents

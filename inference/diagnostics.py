@@ -33,7 +33,8 @@ def diagnose(
 
     A prior draw lies outside the codes if the aggregate posterior's density there is below the ``quantile`` quantile of that
     density at codes of held-out data: ten folds, each scored under the mixture of the other nine. A code lies outside the prior
-    if log p(z) there is below the quantile of log p at prior draws.
+    if log p(z) there is below the quantile of log p at prior draws. If prior and codes agree, both shares are the quantile; of
+    discrete codes less, as equal masses are not below one another.
 
     .. math:: q(z) = \frac{1}{N} \sum_{n=1}^N q(z \mid x_n), \quad
         \mathrm{MI} = \frac{1}{N} \sum_n E_{q(z \mid x_n)} \left[ \log \frac{q(z \mid x_n)}{q(z)} \right] \le \log N

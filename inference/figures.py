@@ -11,7 +11,7 @@ from torch import Tensor
 from inference.aggregate import log_marginals, site_marginals
 from inference.codes import Batch, Codes
 from inference.densities import Latents, Layout
-from inference.holes import Estimate, share_below, two_sample_auc
+from inference.holes import share_below, two_sample_auc
 from inference.units import Units, active_units, codebook_use
 from pyro_lvm.contract import Structure, is_discrete
 from pyro_lvm.pair import programs
@@ -52,6 +52,7 @@ class Sample(NamedTuple):
 
 
 def rate_figures(sample: Sample, size: int) -> dict[str, Figure]:
+    """Rate, its parts and distortion, and the divergence the other way."""
     codes, cap = sample.codes, math.log(size)
     information = _mean_over_data(codes.log_q - sample.log_q)
     is_capped = information[0] > cap - 1
@@ -60,11 +61,11 @@ def rate_figures(sample: Sample, size: int) -> dict[str, Figure]:
             *_mean_over_data(codes.log_q - codes.log_p), "E_q[log q(z|x) - log p(z)] = mutual_information + marginal_kl"
         ),
         "mutual_information": Figure(
-            *information, f"between datum and code; cannot exceed log N = {cap:.2f}{', AND IS CLOSE TO IT: too low' * is_capped}"
+            *information, f"between datum and code; cannot exceed log N = {cap:.2f}{'; too low so close to it' * is_capped}"
         ),
         "marginal_kl": Figure(
             *_mean_over_data(sample.log_q - codes.log_p),
-            f"KL(q(z) || p(z)), q(z) of all N data; for new data too high{' BY WHAT MUTUAL_INFORMATION IS TOO LOW' * is_capped}",
+            "KL(q(z) || p(z)), q(z) of all N data; for new data too high by what mutual_information is too low",
         ),
         "marginal_kl_held_out": Figure(
             *_mean_over_data(sample.log_q_held_out - codes.log_p),
@@ -90,6 +91,7 @@ def _reverse_kl(sample: Sample) -> Figure:
 
 
 def hole_figures(sample: Sample, quantile: float, seed: int) -> dict[str, Figure]:
+    """Shares of prior and codes outside each other, and how well they can be told apart."""
     num_draws, num_data = len(sample.log_p_draws), sample.log_q.shape[1]
     index = torch.arange(num_draws, device=sample.log_q.device)
     log_q_draws = sample.log_q_draws_left[index % len(sample.log_q_draws_left), index]  # without one fold, as a code has it

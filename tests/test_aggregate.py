@@ -22,6 +22,10 @@ def posterior(x):
     return dist.Normal(x[:, :D], 0.01 + x[:, D:] ** 2)  # some scales are small
 
 
+def in_rows(normal):
+    return dist.Normal(normal.loc[:, None], normal.scale[:, None]).to_event(2)
+
+
 def pair_of(make_posterior):
     def model(x):
         raise NotImplementedError
@@ -43,7 +47,7 @@ def one_by_one(x):
 MATRIX = pair_of(lambda x: posterior(x).to_event(1))
 PAIRS = {
     "matrix": (MATRIX, {"z": Z}),
-    "two event dimensions": (pair_of(lambda x: dist.Normal(posterior(x).loc[:, None], posterior(x).scale[:, None]).to_event(2)), {"z": Z[:, None]}),
+    "two event dimensions": (pair_of(lambda x: in_rows(posterior(x))), {"z": Z[:, None]}),
     "a site for each feature": (Pair(lambda x: None, one_by_one), {f"z{d}": Z[:, d] for d in range(D)}),
 }
 EXPECTED = posterior(X).to_event(1).log_prob(Z[:, None])  # [M, N]
