@@ -16,7 +16,7 @@ from inference.units import Units, active_units, codebook_use
 from pyro_lvm.contract import Structure, is_discrete
 from pyro_lvm.pair import programs
 
-_MAX_CLASSIFIED = 5_000
+_MAX_CLASSIFIED = 10_000
 _MIN_DIMENSION_CODES = 100
 _ROUNDING = 1e-6  # nats; a smaller scatter is that of rounding, not of draws
 

@@ -11,7 +11,7 @@ import torch
 from inference import diagnose, evaluate
 from inference.aggregate import leave_out
 from inference.figures import Sample, _mean_over_data, _reverse_kl
-from inference.holes import _auc_error, share_below
+from inference.holes import _auc_error, share_below, two_sample_auc
 from inference.units import codebook_use
 from oracles import LinearMixture
 from pyro_lvm import MLP, VAE, BernoulliLikelihood, DiagNormalMixture, FlowEncoder, Pair, StandardNormal, iaf
@@ -130,7 +130,7 @@ def test_a_matched_model_in_many_dimensions_has_no_holes():
     diagnosis = diagnose(normal_pair(standard(40)), matched(10_000, 40, 0.3), num_draws=1000, **QUIET)
     for name in ("holes_prior", "holes_codes"):
         assert close(diagnosis, name, 0.01) < 0.006
-    assert close(diagnosis, "auc", 0.5) < 0.02
+    assert close(diagnosis, "auc", 0.5) < 0.025
     assert close(diagnosis, "dimension_kl", 0.0) < 0.05
     close(diagnosis, "rate", 40 * -math.log(0.3))
     assert diagnosis.mutual_information == pytest.approx(math.log(10_000), abs=1e-3)
@@ -152,10 +152,10 @@ def test_a_ring_of_codes_leaves_a_hole_that_the_right_prior_fills():
     x = encoded(loc, scale)
     diagnosis = diagnose(normal_pair(standard(2)), x, num_draws=1500, **QUIET)
     generator = torch.Generator().manual_seed(1)
-    along = radius + scale * torch.randn(10**6, generator=generator).double()
-    r = (along.square() + scale**2 * torch.randn(10**6, generator=generator).double().square()).sqrt()  # radii of codes
+    along = radius + scale * torch.randn(200_000, generator=generator).double()
+    r = (along.square() + scale**2 * torch.randn(200_000, generator=generator).double().square()).sqrt()  # radii of codes
     level = log_ring(r, radius, scale).quantile(0.01)
-    prior_r = (-2 * torch.rand(10**6, generator=generator).double().log()).sqrt()
+    prior_r = (-2 * torch.rand(200_000, generator=generator).double().log()).sqrt()
     outside = (log_ring(prior_r, radius, scale) < level).double().mean()
     assert close(diagnosis, "holes_prior", float(outside)) < 0.01
     assert close(diagnosis, "holes_codes", float((r > (-2 * math.log(0.01)) ** 0.5).double().mean())) < 0.06
@@ -182,6 +182,12 @@ def test_errors_of_shares_and_areas_are_those_of_repeated_samples():
     assert 0.85 < areas.std() / _auc_error(float(areas.mean()), 400, 500) < 1.15
     assert share_below(torch.zeros(100), -torch.ones(100), 0.1, num_scores=100, num_reference=100)[1] > 0
     assert _auc_error(1.0, 50, 50) > 0
+
+
+def test_a_classifier_with_nothing_to_tell_scatters_no_more_than_it_says():
+    samples = torch.randn(12, 2, 400, 3, generator=torch.Generator().manual_seed(0))
+    z = torch.tensor([(auc - 0.5) / error for auc, error in (two_sample_auc(*pair, seed=0) for pair in samples)])
+    assert 0.3 < z.square().mean().sqrt() < 1.5
 
 
 def test_errors_of_both_divergences_are_those_of_new_data():
