@@ -11,8 +11,9 @@ from inference.aggregate import CHUNK_SIZE, is_matrix_form, leave_out, log_fold_
 from inference.codes import Batch, Codes, check_one_prior, diagnosable, draw_codes, draw_prior
 from inference.densities import Latents, Layout, choose_layout
 from inference.diagnosis import FIGURES, Diagnosis
-from inference.figures import Sample, dimension_figures, hole_figures, level_figures, rate_figures, total_units
+from inference.figures import Figure, Sample, dimension_figures, hole_figures, level_figures, rate_figures, total_units
 from inference.importance import check_counts, scoring
+from inference.units import Units
 from pyro_lvm.contract import Structure, check_batch
 
 NUM_FOLDS = 10
@@ -79,7 +80,14 @@ def diagnose(
         dimensions, dimension_kls = dimension_figures(pair, batch, structure, sample, chunk_size)
         levels, units = level_figures(pair, batch, order[:num_draws], structure, sample, layout, seed)
     figures |= dimensions | {"active_units": total_units(units)}
-    return Diagnosis(
+    counts = {"num_data": size, "num_codes": sample.log_q.numel(), "num_draws": num_draws}
+    return Diagnosis(**_fields(figures, levels, dimension_kls, units), **counts, quantile=quantile, seed=seed)
+
+
+def _fields(
+    figures: dict[str, Figure], levels: dict[str, Figure], dimension_kls: list[Figure], units: dict[str, Units]
+) -> dict[str, object]:
+    return dict(
         **{name: figures[name].value for name in FIGURES},
         dimension_kls=torch.tensor([figure.value for figure in dimension_kls], dtype=torch.float64),
         dimension_kl_errors=torch.tensor([figure.error for figure in dimension_kls], dtype=torch.float64),
@@ -88,11 +96,6 @@ def diagnose(
         levels={name: figure.value for name, figure in levels.items()},
         standard_errors={name: figure.error for name, figure in (figures | levels).items()},
         notes={name: figure.note for name, figure in (figures | levels).items()},
-        num_data=size,
-        num_codes=sample.log_q.numel(),
-        num_draws=num_draws,
-        quantile=quantile,
-        seed=seed,
     )
 
 

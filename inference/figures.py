@@ -138,7 +138,7 @@ def dimension_figures(
     if prior is None:
         return {"total_correlation": correlation, "dimension_kl": _blank("blank: p(z) has no marginals in closed form")}, []
     ratio = log_q_d - prior.log_prob(z).reshape(log_q_d.shape).double()
-    note = f"sum of KL(q(z_d) || p(z_d)), from {log_q.numel()} codes; the rest of marginal_kl if p(z) factorizes"
+    note = f"sum of KL(q(z_d) || p(z_d)), from {log_q.numel()} codes; the rest of marginal_kl if p(z) is a product"
     figures = {"total_correlation": correlation, "dimension_kl": Figure(*_mean_over_data(ratio.sum(-1)), note)}
     return figures, [Figure(*_mean_over_data(ratio[..., d]), f"KL(q(z_{d}) || p(z_{d}))") for d in range(ratio.shape[-1])]
 
