@@ -10,6 +10,7 @@ from inference.densities import Layout
 from oracles import LinearGaussian
 from pyro_lvm import MLP, VAE, BernoulliLikelihood, DiagNormalMixture, FlowEncoder, Pair, StandardNormal, iaf
 from pyro_lvm.distributions import marginals
+from pyro_lvm.pair import param_scope
 
 D = 3
 X = torch.randn(23, 2 * D, generator=torch.Generator().manual_seed(0)).double()
@@ -90,7 +91,7 @@ def test_a_flow_is_scored_at_the_codes_of_other_data():
         parameter.data.normal_(0, 0.4)
     vae = VAE(StandardNormal(D), BernoulliLikelihood(MLP(D, [8], 4)), encoder).double()
     x = torch.rand(5, 4).double()
-    with torch.no_grad():
+    with torch.no_grad(), param_scope(vae):
         got = log_fold_sums(vae, (x,), [torch.arange(5)], {"z": Z}, BROADCAST)[0]
         each = torch.stack([encoder(x[n]).log_prob(Z) for n in range(5)])  # [N, M]
         assert not is_matrix_form(vae, (x,)) and log_marginals(vae, (x,), Z) is None
