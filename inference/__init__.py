@@ -3,6 +3,8 @@
 from inference.checkpoint import load_checkpoint, save_checkpoint
 from inference.compare import compare
 from inference.data import load_data
+from inference.diagnosis import Diagnosis
+from inference.diagnostics import diagnose
 from inference.evaluation import Evaluation
 from inference.expost import codes_of, fit_flow, fit_gaussian, fit_gaussian_mixture
 from inference.importance import evaluate, log_weights
@@ -12,6 +14,7 @@ from inference.verbs import decode, encode, reconstruct, sample_prior
 
 __all__ = [
     "IWAE",
+    "Diagnosis",
     "Evaluation",
     "FitResult",
     "FreeBits",
@@ -19,6 +22,7 @@ __all__ = [
     "codes_of",
     "compare",
     "decode",
+    "diagnose",
     "encode",
     "evaluate",
     "fit",

@@ -121,7 +121,12 @@ def latents_of(trace: poutine.Trace, num_particles: int, size: int, layout: Layo
 
 
 def log_density(
-    trace: poutine.Trace, num_particles: int, size: int, layout: Layout, weight: Callable[[dict], float | Tensor] = unweighted
+    trace: poutine.Trace,
+    num_particles: int,
+    size: int,
+    layout: Layout,
+    weight: Callable[[dict], float | Tensor] = unweighted,
+    where: Callable[[dict], bool] | None = None,
 ) -> Tensor:
     r"""The log density of a trace for each particle and datum, with enumerated sites summed out.
 
@@ -132,6 +137,7 @@ def log_density(
     Args:
         trace: A trace of the model or the guide.
         weight: The weight :math:`w_i` of a site's log density.
+        where: Which sites; by default all.
 
     Returns:
         Log density in nats, shape ``[K, B]``.
@@ -140,6 +146,7 @@ def log_density(
     terms = [
         weight(site) * scale_and_mask(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), mask=site["mask"])
         for site in density_sites(trace)
+        if where is None or where(site)
     ]
     total = sum(terms, terms[0].new_zeros(rows) if terms else torch.zeros(rows))  # [..., K, B]
     if total.dim() > 2:

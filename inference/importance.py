@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from inference.densities import choose_layout
 from inference.evaluation import Evaluation, curve_particles, reduce_log_weights
 from inference.numerics import flushed_denormals
-from inference.scoring import Scorer, even_part
+from inference.scorer import Scorer, even_part
 from pyro_lvm.contract import Structure, check_batch, check_pair
 from pyro_lvm.pair import eval_mode, param_scope
 
@@ -52,9 +52,9 @@ def log_weights(
         Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders. https://arxiv.org/abs/1509.00519
     """
     seed = int(torch.randint(2**31, ())) if seed is None else seed
-    _check_counts(num_particles, chunk_size)
+    check_counts(num_particles=num_particles, chunk_size=chunk_size)
     check_batch(*batch)
-    with _scoring(pair, batch[0].device):
+    with scoring(pair, batch[0].device):
         check_scorable(pair, batch)
         scorer = Scorer(pair, choose_layout(pair, batch), chunk_size)
         return torch.cat(list(_row_blocks(scorer, batch, num_particles, seed)), dim=1)  # [K, B]
@@ -92,13 +92,13 @@ def evaluate(
         ValueError: As :func:`log_weights`; also when a log weight is NaN.
     """
     batch = (data,) if isinstance(data, Tensor) else tuple(data)
-    _check_counts(num_particles, chunk_size)
+    check_counts(num_particles=num_particles, chunk_size=chunk_size)
     size = check_batch(*batch)
     if compile not in ("auto", True, False):
         raise ValueError(f"compile must be 'auto', True or False; got {compile!r}.")
     is_compiled = size * num_particles >= EARNS_BACK if compile == "auto" else compile
     parts = []
-    with _scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
+    with scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
         structure = check_scorable(pair, batch)
         scorer = Scorer(pair, choose_layout(pair, batch), chunk_size)
         if is_compiled:
@@ -131,7 +131,7 @@ def data_id(*batch: Tensor) -> str:
 
 
 @contextmanager
-def _scoring(pair: object, device: torch.device) -> Iterator[None]:
+def scoring(pair: object, device: torch.device) -> Iterator[None]:
     """No gradients, the pair's own parameters, evaluation mode, and random numbers that leave the caller's as they were."""
     devices = [] if device.type == "cpu" else [device]
     random_state = torch.random.fork_rng(devices, device_type=_rng_type(device))
@@ -163,13 +163,14 @@ def _row_blocks(scorer: Scorer, batch: tuple[Tensor, ...], num_particles: int, s
         block = tuple(x[start : start + rows] for x in batch)
         parts = []
         for number, done in enumerate(range(0, num_particles, particles)):
-            torch.manual_seed(_block_seed(seed, index, number))
+            torch.manual_seed(block_seed(seed, index, number))
             parts.append(scorer(block, min(particles, num_particles - done)))
         yield torch.cat(parts)  # [K, R]
 
 
-def _check_counts(num_particles: int, chunk_size: int | None) -> None:
-    for name, value in (("num_particles", num_particles), ("chunk_size", chunk_size)):
+def check_counts(**counts: int | None) -> None:
+    """Checks that each count is a whole number of at least 1, or None."""
+    for name, value in counts.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(f"{name} must be an integer of at least 1; got {value!r}.")
 
@@ -179,5 +180,6 @@ def _block_shape(num_particles: int, device: torch.device) -> tuple[int, int]:
     return particles, max(1, (_BLOCK_ROWS if device.type == "cpu" else _BLOCK_ROWS_ACCELERATOR) // particles)
 
 
-def _block_seed(*path: int) -> int:
+def block_seed(*path: int) -> int:
+    """A seed for the noise of one block, from the seed of the whole and the block's place."""
     return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -20,6 +20,7 @@ __all__ = [
     "FullNormalMixture",
     "IndependentBernoulli",
     "lower_triangular",
+    "marginals",
     "mixture",
     "zuko",
 ]
@@ -64,7 +65,7 @@ class NormalMixture(TorchDistribution):
         """log w_c + log p(z|c), shape ``[*lead, C]``."""
         raise NotImplementedError
 
-    def _component_variances(self) -> Tensor:
+    def component_variances(self) -> Tensor:
         """Shape ``[C, D]``."""
         raise NotImplementedError
 
@@ -79,7 +80,7 @@ class NormalMixture(TorchDistribution):
     @property
     def variance(self) -> Tensor:
         spread = self.loc - self.logits.softmax(-1) @ self.loc  # [C, D]
-        variance = self.logits.softmax(-1) @ (self._component_variances() + spread**2)  # [D]
+        variance = self.logits.softmax(-1) @ (self.component_variances() + spread**2)  # [D]
         return variance.expand(self.batch_shape + self.event_shape)
 
 
@@ -131,7 +132,7 @@ class DiagNormalMixture(NormalMixture):
         component = self._drawn_components(sample_shape)
         return torch.normal(self.loc[component], self.scale[component])  # [*sample, *batch, D]
 
-    def _component_variances(self) -> Tensor:
+    def component_variances(self) -> Tensor:
         return self.scale**2
 
 
@@ -193,7 +194,7 @@ class FullNormalMixture(NormalMixture):
             z[drawn] = self.loc[c] + z[drawn] @ self.scale[c].T
         return z  # [*sample, *batch, D]
 
-    def _component_variances(self) -> Tensor:
+    def component_variances(self) -> Tensor:
         return self.scale.square().sum(-1)
 
 
@@ -259,6 +260,25 @@ class IndependentBernoulli(dist.Independent):
         size = max(n for n in range(1, _MOST_FACTORS + 1) if self.event_shape.numel() % n == 0)
         products = factors.reshape(*linear.shape, -1, size).prod(-1)  # [*lead, G]
         return linear - products.log().sum(-1)
+
+
+def marginals(distribution: Distribution) -> Distribution | None:
+    r"""The marginal :math:`p(z_d)` of every element of a distribution's events, where it has a closed form.
+
+    Args:
+        distribution: Distribution with batch shape ``[*lead]`` and event shape ``[*event]``.
+
+    Returns:
+        Distribution with event shape ``[]`` and a batch shape that broadcasts to ``[*lead, *event]``, or None.
+    """
+    if isinstance(distribution, Independent):
+        return None if distribution.base_dist.event_shape else distribution.base_dist
+    if isinstance(distribution, MultivariateNormal):
+        return dist.Normal(distribution.mean, distribution.variance.sqrt())
+    if isinstance(distribution, NormalMixture):
+        weights = dist.Categorical(logits=distribution.logits.expand(*distribution.event_shape, -1))
+        return dist.MixtureSameFamily(weights, dist.Normal(distribution.loc.T, distribution.component_variances().sqrt().T))
+    return None if distribution.event_shape else distribution
 
 
 class FlowDistribution(TorchDistribution):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import pyro_lvm as lvm
-from inference import IWAE, compiled, evaluate, fit, scoring
+from inference import IWAE, compiled, evaluate, fit, scorer
 from inference.tracing import UntraceableError, precompute, trace
 
 NUM_DATA, NUM_PIXELS, NUM_LATENTS = 70, 12, 3
@@ -21,7 +21,7 @@ NUM_DATA, NUM_PIXELS, NUM_LATENTS = 70, 12, 3
 def interpreted(monkeypatch):
     """Graphs run operation by operation: all of tracing, none of inductor's seconds."""
     monkeypatch.setattr(compiled, "compile_graph", lambda graph, *inputs: graph)
-    monkeypatch.setattr(scoring, "compile_graph", lambda graph, *inputs: graph)
+    monkeypatch.setattr(scorer, "compile_graph", lambda graph, *inputs: graph)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from inference import pictures, recipes, runs
+from inference import diagnose, pictures, recipes, runs
 from inference.evaluation import Evaluation
 from inference.importance import evaluate
 from inference.scripts.cli import main
@@ -174,6 +174,15 @@ def test_compare_fits_priors_to_all_runs_and_keeps_their_scores(
         shutil.rmtree(folder / "expost-flow")
     again = say(capsys, command, *both)
     assert table(again) == table(first) and again.count("fitted to") == 2
+
+def test_diagnose_prints_and_keeps_a_table(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    printed = say(capsys, "diagnose {} {} --num_draws 100 --split valid", *both)
+    table = pd.read_csv(both[1] / "diagnosis.csv", index_col="figure")
+    x = runs.load_runs({"vamp": both[1]})["vamp"]
+    expected = diagnose(x.vae, x.data.valid, num_draws=100, progress=False)
+    np.testing.assert_allclose(table["value"], expected.to_frame()["value"])
+    assert str(expected) in printed
+    assert "quantile must lie between 0 and 1" in refusal(capsys, "diagnose {} --quantile 2", both[0])
 
 
 def test_sample_draws_from_the_model(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
