@@ -224,7 +224,8 @@ def _figures(y: Tensor, x: Tensor, neighbours: int) -> Tensor:
 def _radii(points: Tensor, neighbours: int) -> Tensor:
     """Squared distance of each point to the k-th nearest other one, ``[N]``."""
     nearest = [
-        _squared_distances(rows, points).kthvalue(neighbours + 1).values for (rows,) in _blocks(points, columns=len(points))
+        _squared_distances(rows, points).topk(neighbours + 1, largest=False).values[:, -1]
+        for (rows,) in _blocks(points, columns=len(points))
     ]
     # A distance that ties with the radius lies inside, however the two are rounded.
     return torch.cat(nearest) + 1e-12 * points.square().sum(1).max()
@@ -235,8 +236,8 @@ def _blocks(*tensors: Tensor, columns: int) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _squared_distances(first: Tensor, second: Tensor) -> Tensor:
-    squares = first.square().sum(1)[:, None] + second.square().sum(1)
-    return torch.addmm(squares, first, second.T, alpha=-2).clamp_min_(0)
+    products = first @ second.T  # [M, N]
+    return products.mul_(-2).add_(first.square().sum(1)[:, None]).add_(second.square().sum(1)).clamp_min_(0)
 
 
 def _moments(points: Tensor) -> tuple[Tensor, Tensor]:
