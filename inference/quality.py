@@ -1,6 +1,6 @@
 """Sample quality beside likelihood: precision, recall, density, coverage and the Fréchet distance, in a stated feature space."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,13 +9,12 @@ from torch import Tensor
 
 from inference.features import Features
 from inference.tables import format_with_error
-from inference.verbs import reconstruct, sample_prior
+from inference.verbs import in_blocks, reconstruct, sample_prior
 
 METRICS = ("precision", "recall", "density", "coverage", "frechet")
 NUM_HALVINGS = 10
 MIN_ROWS = 20
 _BLOCK_ELEMENTS = 2**22
-_ROWS_DECODED = 1000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,10 +146,14 @@ def pair_samples(pair: object, *batch: Tensor, seed: int = 0, means: bool = Fals
     Raises:
         TypeError: If the pair observes several sites.
     """
-    return {
-        "reconstructions": _in_blocks(lambda *rows: reconstruct(pair, *rows, draws=not means), batch, seed),
-        "prior samples": _in_blocks(lambda *rows: sample_prior(pair, *rows, means=means), batch, seed),
+    made = {
+        "reconstructions": in_blocks(lambda *rows: reconstruct(pair, *rows, draws=not means), *batch, seed=seed),
+        "prior samples": in_blocks(lambda *rows: sample_prior(pair, *rows, means=means), *batch, seed=seed),
     }
+    if isinstance(made["prior samples"], dict):
+        got = sorted(made["prior samples"])
+        raise TypeError(f"the pair must observe one site to be judged by its samples; got {got}. Use sample_prior and pick one.")
+    return made
 
 
 def quality_table(qualities: Mapping[str, SampleQuality]) -> pd.DataFrame:
@@ -247,15 +250,6 @@ def _moments(points: Tensor) -> tuple[Tensor, Tensor]:
 def _square_root(covariance: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
     return vectors * values.clamp_min(0).sqrt() @ vectors.T
-
-
-def _in_blocks(verb: Callable[..., object], batch: tuple[Tensor, ...], seed: int) -> Tensor:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        blocks = [verb(*rows) for rows in zip(*(x.split(_ROWS_DECODED) for x in batch), strict=True)]
-    if isinstance(blocks[0], dict):
-        raise TypeError(f"a pair must observe one site to be sampled here; got {sorted(blocks[0])}. Sample it with sample_prior.")
-    return torch.cat(blocks)
 
 
 def _check(samples: Tensor, real: Tensor, neighbours: int) -> None:

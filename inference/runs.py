@@ -165,6 +165,24 @@ def read_evaluation(run: Run, folder: Path, options: EvaluateOptions) -> Evaluat
     return score if is_current else None
 
 
+def score_runs(
+    runs: Mapping[str, Run], folders: Mapping[str, Path], options: EvaluateOptions, *, device: str | None = None
+) -> dict[str, Evaluation]:
+    """Scores by the runs' names: those that are kept in the folders, and new ones where none is.
+
+    Raises:
+        ValueError: If the runs are not of the same data.
+    """
+    found = {name: data_id(getattr(run.data, options.split)) for name, run in runs.items()}
+    if len(set(found.values())) > 1:
+        raise ValueError(f"data_id must be the same everywhere; got {found}. Compare runs of the same data and split.")
+    scores = {}
+    for name, run in runs.items():
+        kept = read_evaluation(run, folders[name], options)
+        scores[name] = kept or evaluate_run(run, folders[name], options, device=device, progress=sys.stderr.isatty())
+    return scores
+
+
 def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
     """Where the netCDF file of an evaluation lies."""
     return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}.nc"
@@ -181,6 +199,8 @@ def check_replaceable(folder: Path, *, overwrite: bool, marker: str) -> None:
     Raises:
         ValueError: If there is an earlier one that is in the way.
     """
+    if folder.is_file():
+        raise ValueError(f"{folder} must be a folder; got a file. Choose another --out.")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not overwrite:
@@ -221,6 +241,8 @@ def _new_folder(folder: Path) -> Path:
             return partial
         except FileExistsError:
             continue
+        except OSError as error:
+            raise OSError(f"{folder} cannot be written: {error.strerror}. Choose another --out.") from error
 
 
 def _swap(new: Path, folder: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_pair_that_is_the_truth_pays_no_price_and_a_wrong_prior_does():
 def test_samples_of_a_pair_are_draws_or_means_and_repeat(monkeypatch):
     oracle = LinearGaussian()
     x = oracle.sample(30)
-    monkeypatch.setattr("inference.quality._ROWS_DECODED", 7)
+    monkeypatch.setattr("inference.verbs._BLOCK_ROWS", 7)
     state = torch.get_rng_state()
     draws, means = pair_samples(oracle, x), pair_samples(oracle, x, means=True)
     assert torch.equal(draws["prior samples"], pair_samples(oracle, x)["prior samples"])

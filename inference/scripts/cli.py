@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "fit a model and keep it as a run folder",
     "evaluate": "score runs by importance-sampled log-likelihood",
     "compare": "compare priors on one data set, or finished runs",
+    "report": "write tables, pictures and a verdict on runs to one page of HTML",
     "sample": "draw samples, reconstructions and codes from a run",
 }
 

@@ -17,17 +17,13 @@ from inference.runs import (
     evaluate_run,
     fit_run,
     load_runs,
-    random_rows,
-    read_evaluation,
-    read_history,
     replacing_folder,
+    score_runs,
 )
 from inference.scripts.cli import make_parser, report_errors
-from inference.tables import markdown_table
 
 TABLE = "comparison.csv"
 PRIORS = ("standard", "mixture", "vamp", "spline")
-NUM_IMAGES = 20
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -79,10 +75,8 @@ def compare_runs(folders: Mapping[str, Path], scoring: EvaluateOptions, out: Pat
         check_replaceable(out, overwrite=True, marker=TABLE)
         if any(out.resolve() in folder.resolve().parents for folder in folders.values()):
             raise ValueError(f"{out} holds a compared run and would be replaced. Choose another --out.")
-    runs, scores, is_terminal = load_runs(folders), {}, sys.stderr.isatty()
-    for name, run in runs.items():
-        kept = read_evaluation(run, folders[name], scoring)
-        scores[name] = kept or evaluate_run(run, folders[name], scoring, device=device, progress=is_terminal)
+    runs = load_runs(folders)
+    scores = score_runs(runs, folders, scoring, device=device)
 
     if out is None:
         print(compare(scores), budget(folders, scores).to_string(), sep="\n\n")
@@ -93,25 +87,11 @@ def compare_runs(folders: Mapping[str, Path], scoring: EvaluateOptions, out: Pat
 
 
 def report(folders: Mapping[str, Path], runs: Mapping[str, Run], scores: Mapping[str, Evaluation], out: Path) -> None:
-    """Prints the comparison, and writes it with pictures to a folder."""
-    from inference import pictures
+    """Prints the comparison, and writes it with pictures and a page of HTML to a folder."""
+    from inference.report import write_report
 
-    table, fits = compare(scores), budget(folders, scores)
-    print("", table, fits.to_string(), sep="\n\n")
-    table.to_csv(out / TABLE)
-    data = next(iter(runs.values())).data
-    (out / "comparison.md").write_text(
-        f"{data.description}\n\n{table.to_markdown()}\n\n{markdown_table(fits)}\n"
-    )
-    histories = {name: read_history(folder) for name, folder in folders.items()}
-    pictures.draw_history(histories, out / "curves.png")
-    pictures.draw_estimates(scores, out / "estimate-vs-particles.png")
-
-    x = random_rows(data.test, NUM_IMAGES, seed=0)
-    if pictures.are_images(x.shape[1:]):
-        pictures.draw_models({name: run.vae.cpu() for name, run in runs.items()}, x, out)
-    else:
-        print(f"No pictures of samples: data of shape {tuple(x.shape[1:])} are no images.")
+    print("", compare(scores), budget(folders, scores).to_string(), sep="\n\n", flush=True)
+    write_report(folders, {name: replace(run, vae=run.vae.cpu()) for name, run in runs.items()}, scores, out)
 
 
 if __name__ == "__main__":
