@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 import warnings
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
-from sklearn.preprocessing import StandardScaler
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from sklearn.neural_network import MLPClassifier
 
 MOST_CLASSES = 100
 
@@ -47,6 +47,8 @@ def pca_features(train: Tensor, *, num_features: int = 32) -> Features:
     Raises:
         ValueError: If ``num_features`` is below 1 or the data are fewer than two.
     """
+    from sklearn.decomposition import PCA
+
     if num_features < 1:
         raise ValueError(f"num_features must be at least 1; got {num_features}. Give a positive whole number.")
     if len(train) < 2:
@@ -72,6 +74,10 @@ def classifier_features(train: Tensor, labels: Tensor, *, num_features: int = 64
     Raises:
         ValueError: If there are not as many labels as data, or fewer than two classes.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.preprocessing import StandardScaler
+
     if len(labels) != len(train):
         raise ValueError(f"labels must be as many as the data, {len(train)}; got {len(labels)}. Take both from one split.")
     if len(labels.unique()) < 2:
@@ -103,7 +109,7 @@ def default_features(train: Tensor, labels: Tensor | None = None) -> Features:
     return classifier_features(train, labels)
 
 
-def _last_hidden_layer(classifier: MLPClassifier, x: np.ndarray) -> np.ndarray:
+def _last_hidden_layer(classifier: "MLPClassifier", x: np.ndarray) -> np.ndarray:
     for weight, bias in zip(classifier.coefs_[:-1], classifier.intercepts_[:-1], strict=True):
         x = np.maximum(x @ weight + bias, 0)
     return x

@@ -2,22 +2,25 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
-from html import escape
+import html
 from pathlib import Path
 import re
 
 import pandas as pd
 
+from inference.pictures import DPI
+
+PIXELS_PER_INCH = 100
 STYLE = """
 :root { color-scheme: light; --ink: #1a1a1a; --soft: #595959; --line: #d9d9d9; --accent: #0072b2; }
 * { box-sizing: border-box; }
-html { font: 17px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; color: var(--ink); background: #fff; }
+html { font: 17px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+html { color: var(--ink); background: #fff; }
 body { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 p, ul, figcaption { max-width: 42rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; }
 h2 { font-size: 1.3rem; margin: 3rem 0 .6rem; padding-top: .6rem; border-top: 1px solid var(--line); }
-nav { margin: 1.5rem 0 0; font-size: .9rem; }
-nav a { margin-right: 1.1em; white-space: nowrap; }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin-top: 1.5rem; font-size: .9rem; }
 a { color: var(--accent); }
 .soft, figcaption, .notes { color: var(--soft); font-size: .9rem; }
 .verdict { border-left: 4px solid var(--accent); padding: .1rem 0 .1rem 1.1rem; margin: 1.4rem 0; font-size: 1.05rem; }
@@ -108,8 +111,14 @@ def figure(path: Path, caption: str) -> str:
         caption: What it shows; also its text for who cannot see it.
     """
     data = b64encode(path.read_bytes()).decode()
-    image = f'<img src="data:image/png;base64,{data}" alt="{escape(caption)}">'
+    width = int.from_bytes(path.read_bytes()[16:20], "big")  # where a PNG file has it
+    image = f'<img src="data:image/png;base64,{data}" width="{width * PIXELS_PER_INCH // DPI}" alt="{escape(caption)}">'
     return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def escape(text: str) -> str:
+    """Text as HTML; a value stays on one line with its error."""
+    return html.escape(text).replace(" ± ", "\u00a0±\u00a0").replace("k-hat", "k\u2011hat")
 
 
 def _section(heading: str, blocks: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 FLAT_SHAPES = {560: (28, 20)}
 SMALLEST_FLAT = 64  # a table of 9 columns is no image
 CHANNELS = (1, 3)
+DPI = 150
 GAP_GRAY = 0.7
 
 
@@ -77,7 +78,7 @@ def draw_images(rows: Mapping[str, Tensor], path: Path, *, title: str) -> None:
     height, width = strips[0].shape[:2]
     inches = 0.55 * len(first)
     size = (inches + 1.2, inches * height / width * len(rows) + 0.5)
-    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots()
     axes.imshow(np.concatenate(strips), cmap="gray", vmin=0, vmax=1)
     axes.set_title(title, loc="left", fontsize="medium")
@@ -119,7 +120,7 @@ def are_images(shape: Size) -> bool:
 
 def make_axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     """A figure of the common size, and its axes without a frame."""
-    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    figure = Figure(figsize=(6.4, 4.0), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.spines[["top", "right"]].set_visible(False)

@@ -263,7 +263,7 @@ def _check(samples: Tensor, real: Tensor, neighbours: int) -> None:
             raise ValueError(f"{name} must be finite; got NaN or infinite values. Drop or mend those rows.")
         fewest = max(MIN_ROWS, 2 * (neighbours + 1))
         if len(x) < fewest:
-            raise ValueError(f"{name} must hold at least {fewest} rows for {neighbours} neighbours; got {len(x)}. Give more rows.")
+            raise ValueError(f"{name} must hold at least {fewest} rows for {neighbours} neighbours; got {len(x)}. Give more.")
 
 
 def _check_alike(qualities: Mapping[str, SampleQuality]) -> None:

@@ -15,13 +15,12 @@ from inference.latent_pictures import draw_codes, draw_dimension_kl
 from inference.pictures import are_images, draw_estimates, draw_history, draw_images
 from inference.quality import MIN_ROWS, format_quality, pair_samples, quality_differences, quality_table, sample_quality
 from inference.recipes import seen_by_model
-from inference.runs import Run, budget, random_rows, read_history
+from inference.runs import PAGE, TABLE, Run, budget, random_rows, read_history
 from inference.score_pictures import draw_differences, draw_reliability
 from inference.tables import format_error, format_share, format_with_error, markdown_table
 from inference.verbs import Values, decode, encode, in_blocks, interpolate, reconstruct, sample_latents, sample_prior
 from inference.verdict import verdict
 
-PAGE, TABLE = "report.html", "comparison.csv"
 NUM_IMAGES = 20
 _NUM_CODES = 5000
 _MOST_TRAINING, _MOST_SAMPLES = 10_000, 2000
@@ -33,18 +32,18 @@ def write_report(
     scores: Mapping[str, Evaluation],
     out: Path,
     *,
-    diagnosis: pd.DataFrame | None = None,
-    dimension_kl: Mapping[str, pd.Series] | None = None,
+    diagnoses: Mapping[str, pd.DataFrame] | None = None,
+    dimension_kls: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """Writes a comparison as CSV and Markdown, pictures as PNG, and report.html, which holds all of them.
 
     Args:
         folders: Run folders by the models' names.
-        runs: Fitted models on the CPU by the same names, all of the same data.
+        runs: Fitted models by the same names, all of the same data; moved to the CPU.
         scores: Their evaluations.
         out: An existing folder.
-        diagnosis: What else is known of the latent spaces, a row of finished texts for each model.
-        dimension_kl: KL of each latent dimension in nats, by the models' names.
+        diagnoses: Figures of the latent spaces by the models' names, each with columns ``value``, ``se`` and ``note``.
+        dimension_kls: KL of each latent dimension by the models' names, each with columns ``value`` and ``se``, in nats.
 
     Raises:
         ValueError: If the evaluations are not of the same data and measure.
@@ -52,6 +51,8 @@ def write_report(
     table = compare(scores)
     names = list(table.index)
     folders, runs, scores = ({name: given[name] for name in names} for given in (folders, runs, scores))
+    for run in runs.values():
+        run.vae.cpu()
     fits = budget(folders, scores)
     description = runs[names[0]].data.description
     table.to_csv(out / TABLE)
@@ -60,7 +61,7 @@ def write_report(
         "Log-likelihood": _scores(table, out),
         "Reliability": _reliability(scores, out),
         "Samples": [*_images(runs, out), *_quality(runs, out)],
-        "Latent space": [*_latents(runs, out), *_diagnosis(diagnosis, dimension_kl, out)],
+        "Latent space": [*_latents(runs, out), *_diagnoses(diagnoses or {}, dimension_kls or {}, out)],
         "Training": _training(folders, fits, out),
     }
     title = f"{names[0]} on" if len(names) == 1 else f"{len(names)} models of"
@@ -72,11 +73,11 @@ def _scores(table: Comparison, out: Path) -> list[str]:
     texts = pd.DataFrame(
         {
             "log p(x)": map(format_with_error, table["log_px"], table["se"]),
-            "less the best": map(format_with_error, table["difference"], table["difference_se"]),
+            "difference": map(format_with_error, table["difference"], table["difference_se"]),
             "ELBO": map(format_with_error, table["elbo"], table["elbo_se"]),
-            "Monte Carlo error": map(format_error, table["mc_error"]),
-            "bad k-hat": [format_share(share, table.attrs["num_data"]) for share in table["bad_k"]],
-            "draws, K": table["num_particles"],
+            "mc_error": map(format_error, table["mc_error"]),
+            "bad_k": [format_share(share, table.attrs["num_data"]) for share in table["bad_k"]],
+            "num_particles": table.formatted()["num_particles"],
             "log p(x) is": ["a lower bound" if is_bound else "an estimate" for is_bound in table["is_bound"]],
         },
         index=table.index,
@@ -114,7 +115,7 @@ def _images(runs: Mapping[str, Run], out: Path) -> list[str]:
     pictures = {
         "samples": ({"test data": x} | samples, "Draws from each prior, decoded to means; above them test data."),
         "reconstructions": ({"test data": x} | mirrored, "Test data, encoded and decoded to means."),
-        "walks": (walks, "Two walks through latent space, each from one test datum to another: these are its first and last image."),
+        "walks": (walks, "Two walks through latent space, each from one test datum to another: these are its ends."),
     }
     blocks = []
     for name, (rows, caption) in pictures.items():
@@ -134,8 +135,8 @@ def _walks(pair: object, x: Tensor) -> Tensor | None:
     strips = []
     for start in (0, 2):
         decoded = decode(pair, _between(codes, start, steps), x[:1].expand(steps, *x.shape[1:]))
-        strips += [x[start, None], decoded, x[start + 1, None]]
-    return torch.cat(strips)
+        strips += [x[start, None], decoded, x[start + 1, None], torch.full_like(x[:1], float(x.max()))]
+    return torch.cat(strips[:-1])
 
 
 def _between(codes: Values, start: int, num_steps: int) -> Values:
@@ -163,17 +164,18 @@ def _quality(runs: Mapping[str, Run], out: Path) -> list[str]:
     table = quality_table(qualities)
     table.to_csv(out / "quality.csv")
     caption = f"Samples against {size} test data, as many in each row; standard errors from random halvings."
-    price = "The price of the hole: prior samples less reconstructions. Samples drawn where the decoder met no codes lose precision."
+    price = "The price of the hole: prior samples less reconstructions."
     explanation = (
-        "Samples are draws from p(x|z), not means. Real data and reconstructions are of the validation set, so the first row is what "
-        "perfect samples would get. Precision and density: do samples look like data? Recall and coverage: are all data sampled? "
+        "Samples are draws from p(x|z), not means. Real data and reconstructions are of the validation set, so the first row is "
+        "what perfect samples would get. Precision and density: do samples look like data? Recall and coverage: are all data sampled? "
         "The Fréchet distance is squared, less is better, and depends on the number of data."
     )
+    space = f"Feature space: {features.description}; neighbours in a ball: {qualities['real data'].neighbours}."
     return [
         page.paragraph(explanation),
         page.table(_named(format_quality(table)), caption),
         page.table(_named(format_quality(quality_differences(pairs))), price),
-        page.notes([f"Feature space: {features.description}.", f"Balls reach to the {qualities['real data'].neighbours}th neighbour."]),
+        page.notes([space]),
     ]
 
 
@@ -184,18 +186,18 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 def _latents(runs: Mapping[str, Run], out: Path) -> list[str]:
     codes, draws = {}, {}
     for name, run in runs.items():
-        x = random_rows(seen_by_model(run.data), _NUM_CODES, seed=0)
-        x = x.repeat(max(1, _NUM_CODES // len(x)), *[1] * (x.dim() - 1))
+        x = random_rows(seen_by_model(run.data), _NUM_CODES // 2, seed=0)
+        x = x.repeat(2 * max(1, _NUM_CODES // 2 // len(x)), *[1] * (x.dim() - 1))
         z = in_blocks(lambda rows, pair=run.vae: encode(pair, rows), x, seed=0)
         if _is_continuous(z):
-            codes[name] = _joined(z)
+            codes[name] = torch.stack(_joined(z).chunk(2))  # [2, N, D]
             draws[name] = _joined(in_blocks(lambda rows, pair=run.vae: sample_latents(pair, rows), x, seed=1))
     blocks = []
     if codes:
         draw_codes(codes, draws, out / "codes.png")
         caption = (
-            "Codes of training data against the prior, in the plane in which the codes vary most. Marked: where one holds 80% of its mass "
-            "and the other has a tenth of that density at most. A hole seen here is one; others may not show in a plane."
+            "Codes of training data against the prior, in the plane that tells data apart best. Marked: where one holds 80% of its "
+            "mass and the other has a tenth of that density at most. A hole seen here is one; others may not show in a plane."
         )
         blocks.append(page.figure(out / "codes.png", caption))
     if len(codes) < len(runs):
@@ -213,12 +215,18 @@ def _joined(codes: Values) -> Tensor:
     return torch.cat([part.reshape(len(part), -1) for part in values], dim=1)  # [N, D]
 
 
-def _diagnosis(diagnosis: pd.DataFrame | None, dimension_kl: Mapping[str, pd.Series] | None, out: Path) -> list[str]:
+def _diagnoses(diagnoses: Mapping[str, pd.DataFrame], kls: Mapping[str, pd.DataFrame], out: Path) -> list[str]:
     blocks = []
-    if diagnosis is not None:
-        blocks.append(page.table(diagnosis, "What the KL is made of, and how far prior and codes agree."))
-    if dimension_kl:
-        draw_dimension_kl(dimension_kl, out / "dimension-kl.png")
+    if diagnoses:
+        columns = {
+            name: pd.Series(map(format_with_error, frame["value"], frame["se"]), frame.index) for name, frame in diagnoses.items()
+        }
+        meanings = pd.concat([frame["note"] for frame in diagnoses.values()]).drop_duplicates()
+        caption = "What the KL is made of, and how far prior and codes agree; nats where not said otherwise."
+        blocks.append(page.table(pd.DataFrame(columns).fillna(""), caption))
+        blocks.append(page.notes([f"{figure}: {note}" for figure, note in meanings.items()]))
+    if kls:
+        draw_dimension_kl(kls, out / "dimension-kl.png")
         blocks.append(page.figure(out / "dimension-kl.png", "KL of each latent dimension; those near zero are unused."))
     return blocks
 

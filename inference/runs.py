@@ -26,6 +26,7 @@ from inference.svi import FitResult
 from pyro_lvm.models import VAE
 
 CONFIG, SUMMARY, CHECKPOINT, HISTORY = "config.yaml", "summary.yaml", "checkpoint.safetensors", "history.csv"
+TABLE, PAGE = "comparison.csv", "report.html"
 
 
 @dataclass(frozen=True)

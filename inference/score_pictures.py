@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from inference.evaluation import Evaluation
-from inference.pictures import colors_of, make_axes
+from inference.pictures import DPI, colors_of, make_axes
 from inference.psis import pareto_k_threshold
 
 _NUM_BINS = 30
@@ -48,7 +48,7 @@ def draw_reliability(scores: Mapping[str, Evaluation], path: Path) -> None:
         scores: Estimates by the models' names; bounds have neither figure.
         path: The picture that is written.
     """
-    figure = Figure(figsize=(8.4, 3.4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(8.4, 3.4), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, field in ((left, "pareto_k"), (right, "ess")):
         values = {name: _known(getattr(score, field)) for name, score in scores.items()}

@@ -72,6 +72,7 @@ def _on_reliable_data(scores: Mapping[str, Evaluation], table: Comparison) -> It
     first, second = scores[names[0]], scores[names[1]]
     rows = ~(first.is_unreliable | second.is_unreliable)
     if rows.sum() < 2:
+        yield f"Hardly a datum is reliable for both {names[0]} and {names[1]}: do not rely on their difference."
         return
     gap = first.log_px[rows] - second.log_px[rows]
     text = format_with_error(float(gap.mean()), standard_error_of_mean(gap))

@@ -10,6 +10,7 @@ from inference.evaluation import Evaluation
 from inference.options import EvaluateOptions, PriorName, Recipe
 from inference.recipes import load
 from inference.runs import (
+    TABLE,
     Run,
     budget,
     build_run,
@@ -22,7 +23,6 @@ from inference.runs import (
 )
 from inference.scripts.cli import make_parser, report_errors
 
-TABLE = "comparison.csv"
 PRIORS = ("standard", "mixture", "vamp", "spline")
 
 
@@ -91,7 +91,7 @@ def report(folders: Mapping[str, Path], runs: Mapping[str, Run], scores: Mapping
     from inference.report import write_report
 
     print("", compare(scores), budget(folders, scores).to_string(), sep="\n\n", flush=True)
-    write_report(folders, {name: replace(run, vae=run.vae.cpu()) for name, run in runs.items()}, scores, out)
+    write_report(folders, runs, scores, out)
 
 
 if __name__ == "__main__":

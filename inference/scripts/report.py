@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inference.options import EvaluateOptions
-from inference.runs import check_replaceable, load_runs, replacing_folder, score_runs
+from inference.runs import PAGE, check_replaceable, load_runs, replacing_folder, score_runs
 from inference.scripts.cli import make_parser, report_errors
-
-PAGE = "report.html"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,8 +24,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = load_runs(folders)
     with replacing_folder(out, overwrite=True, marker=PAGE) as new:
         scores = score_runs(runs, folders, args.evaluate, device=args.device)
-        for run in runs.values():
-            run.vae.cpu()
         from inference.report import write_report
 
         write_report(folders, runs, scores, new)
