@@ -196,7 +196,7 @@ def _latents(runs: Mapping[str, Run], out: Path) -> list[str]:
     if codes:
         draw_codes(codes, draws, out / "codes.png")
         caption = (
-            "Codes of training data against the prior, in the plane that tells data apart best. Marked: where one holds 80% of its "
+            "Codes of training data against the prior, in the plane that tells data apart best. Marked, if any: where one holds 80% of its "
             "mass and the other has a tenth of that density at most. A hole seen here is one; others may not show in a plane."
         )
         blocks.append(page.figure(out / "codes.png", caption))

@@ -8,6 +8,7 @@ from inference.evaluation import Evaluation, standard_error_of_mean
 from inference.tables import format_share, format_with_error
 
 CLEAR = 2  # standard errors
+MOST = 0.5
 
 
 def verdict(scores: Mapping[str, Evaluation]) -> list[str]:
@@ -32,7 +33,8 @@ def _ranking(table: Comparison) -> Iterator[str]:
         return
     others = table.iloc[1:]
     is_clear = others["difference"].abs() > CLEAR * others["difference_se"]
-    verb = "is best" if is_clear.all() and not table["is_bound"].any() else "comes first"
+    is_sure = is_clear.all() and not table["is_bound"].any() and not (table["bad_k"] > MOST).any()
+    verb = "is best" if is_sure else "comes first"
     yield f"{best} {verb}, with {score}."
     if is_clear.any():
         yield f"It is ahead of {_listed(others[is_clear])}: more than {CLEAR} standard errors of the paired difference."
@@ -61,6 +63,8 @@ def _trust(scores: Mapping[str, Evaluation], table: Comparison) -> Iterator[str]
     size = len(next(iter(scores.values())).log_px)
     worst = ", ".join(f"{name} {format_share(share, size)}" for name, share in known.items())
     yield f"The estimate is unreliable, most often too low, for part of the data, by Pareto k-hat: {worst}."
+    if mostly := [name for name, share in known.items() if share > MOST]:
+        yield f"That is most of the data for {_joined(mostly)}: read the figure as a lower bound, or draw more."
     yield from _on_reliable_data({name: scores[name] for name in known}, table)
 
 
