@@ -106,7 +106,7 @@ def test_the_verdict_says_what_cannot_be_trusted():
     assert 0.05 < unreliable < 0.5 and f"wide {100 * unreliable:.0f}%, narrow 0%" in lines[2]
     share = re.search(r"On the (\d+)% of the data that are reliable for both, wide less narrow is [12].\d+ ± ", lines[3])
     assert int(share[1]) == pytest.approx(100 * (1 - unreliable), abs=1)
-    first, *_, fourth, last = verdict({"wide": score(-10, scale=6.0), "narrow": score(-12)})
+    first, *_, fourth, last = verdict({"wide": score(0, scale=6.0), "narrow": score(-12)})
     assert first.startswith("wide comes first")
     assert fourth == "That is most of the data for wide: read the figure as a lower bound, or draw more."
     assert last == "Hardly a datum is reliable for both wide and narrow: do not rely on their difference."
