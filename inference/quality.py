@@ -211,31 +211,31 @@ def _halves(y: Tensor, x: Tensor, generator: torch.Generator, neighbours: int) -
 def _figures(y: Tensor, x: Tensor, neighbours: int) -> Tensor:
     """The five figures, ``[5]``, of samples ``[M, F]`` and data ``[N, F]``."""
     y_radii, x_radii = _radii(y, neighbours), _radii(x, neighbours)
-    balls = []  # of data that a sample lies in
+    balls = torch.zeros(len(y), dtype=torch.float64)  # of data that a sample lies in
     is_recalled, is_covered = torch.zeros(2, len(x), dtype=torch.bool)
-    for rows, radii in _blocks(y, y_radii, columns=len(x)):
-        distances = _squared_distances(rows, x)  # [b, N]
+    for rows in _blocks(len(y), len(x)):
+        distances = _squared_distances(y[rows], x)  # [b, N]
         is_inside = distances <= x_radii
-        balls.append(is_inside.sum(1))
+        balls[rows] = is_inside.sum(1, dtype=torch.float64)
         is_covered |= is_inside.any(0)
-        is_recalled |= (distances <= radii[:, None]).any(0)
-    balls = torch.cat(balls).double()
+        is_recalled |= (distances <= y_radii[rows, None]).any(0)
     shares = [(balls > 0).double().mean(), is_recalled.double().mean(), balls.mean() / neighbours, is_covered.double().mean()]
     return torch.stack([*shares, frechet_distance(y, x)])
 
 
 def _radii(points: Tensor, neighbours: int) -> Tensor:
     """Squared distance of each point to the k-th nearest other one, ``[N]``."""
-    nearest = [
-        _squared_distances(rows, points).topk(neighbours + 1, largest=False).values[:, -1]
-        for (rows,) in _blocks(points, columns=len(points))
-    ]
+    # Filled in place: small results kept between large blocks would split the memory that the next block needs.
+    radii = torch.empty(len(points), dtype=torch.float64)
+    for rows in _blocks(len(points), len(points)):
+        radii[rows] = _squared_distances(points[rows], points).topk(neighbours + 1, largest=False).values[:, -1]
     # A distance that ties with the radius lies inside, however the two are rounded.
-    return torch.cat(nearest) + 1e-12 * points.square().sum(1).max()
+    return radii + 1e-12 * points.square().sum(1).max()
 
 
-def _blocks(*tensors: Tensor, columns: int) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(tensor.split(max(1, _BLOCK_ELEMENTS // columns)) for tensor in tensors), strict=True)
+def _blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
+    step = max(1, _BLOCK_ELEMENTS // num_columns)
+    return (slice(start, start + step) for start in range(0, num_rows, step))
 
 
 def _squared_distances(first: Tensor, second: Tensor) -> Tensor:

@@ -167,8 +167,8 @@ def _quality(runs: Mapping[str, Run], out: Path) -> list[str]:
     price = "The price of the hole: prior samples less reconstructions."
     explanation = (
         "Samples are draws from p(x|z), not means. Real data and reconstructions are of the validation set, so the first row is "
-        "what perfect samples would get. Precision and density: do samples look like data? Recall and coverage: are all data sampled? "
-        "The Fréchet distance is squared, less is better, and depends on the number of data."
+        "what perfect samples would get. Precision and density: do samples look like data? Recall and coverage: are all data "
+        "sampled? The Fréchet distance is squared, less is better, and depends on the number of data."
     )
     space = f"Feature space: {features.description}; neighbours in a ball: {qualities['real data'].neighbours}."
     return [
@@ -196,8 +196,8 @@ def _latents(runs: Mapping[str, Run], out: Path) -> list[str]:
     if codes:
         draw_codes(codes, draws, out / "codes.png")
         caption = (
-            "Codes of training data against the prior, in the plane that tells data apart best. Marked, if any: where one holds 80% of its "
-            "mass and the other has a tenth of that density at most. A hole seen here is one; others may not show in a plane."
+            "Codes of training data against the prior, in the plane that tells data apart best. Marked, if any: where one holds 80% of "
+            "its mass and the other has a tenth of that density at most. A hole seen here is one; others may not show in a plane."
         )
         blocks.append(page.figure(out / "codes.png", caption))
     if len(codes) < len(runs):
