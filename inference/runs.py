@@ -27,6 +27,7 @@ from inference.svi import FitResult
 from pyro_lvm.models import VAE, TwoStageVAE
 
 CONFIG, SUMMARY, CHECKPOINT, HISTORY = "config.yaml", "summary.yaml", "checkpoint.safetensors", "history.csv"
+TABLE, PAGE = "comparison.csv", "report.html"
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,31 @@ def _mended(run: Run, folder: Path, expost: str, device: str | None) -> Run:
     return mended
 
 
+def score_runs(
+    runs: Mapping[str, Run],
+    folders: Mapping[str, Path],
+    options: EvaluateOptions,
+    *,
+    expost: Mapping[str, Sequence[str]] | None = None,
+    device: str | None = None,
+    with_models: bool = True,
+) -> tuple[dict[str, Run], dict[str, Evaluation]]:
+    """Models and scores by name: those of the runs, and, as ``NAME+KIND``, those under priors fitted after training.
+
+    Raises:
+        ValueError: If the runs are not of the same data.
+    """
+    found = {name: data_id(getattr(run.data, options.split)) for name, run in runs.items()}
+    if len(set(found.values())) > 1:
+        raise ValueError(f"data_id must be the same everywhere; got {found}. Compare runs of the same data and split.")
+    models, scores = {}, {}
+    for name, run in runs.items():
+        kinds = (expost or {}).get(name, ())
+        for row, model, score in score_run(run, folders[name], kinds, options, device=device, with_models=with_models):
+            models[name + row], scores[name + row] = model, score
+    return models, scores
+
+
 def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
     """Where the netCDF file of an evaluation lies."""
     return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}.nc"
@@ -223,6 +249,8 @@ def check_replaceable(folder: Path, *, overwrite: bool, marker: str) -> None:
     Raises:
         ValueError: If there is an earlier one that is in the way.
     """
+    if folder.is_file():
+        raise ValueError(f"{folder} must be a folder; got a file. Choose another --out.")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not overwrite:
@@ -263,6 +291,8 @@ def _new_folder(folder: Path) -> Path:
             return partial
         except FileExistsError:
             continue
+        except OSError as error:
+            raise OSError(f"{folder} cannot be written: {error.strerror}. Choose another --out.") from error
 
 
 def _swap(new: Path, folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from inference import diagnose, pictures, recipes, runs
+from inference import diagnose, recipes, report, runs
 from inference.evaluation import Evaluation
 from inference.importance import evaluate
 from inference.scripts.cli import main
@@ -128,10 +128,10 @@ def test_compare_trains_priors_and_replaces_its_own_output_only(
         assert text in printed
     made = contents(out)
     drawn = {"curves.png", "estimate-vs-particles.png", "reconstructions.png", "samples.png"}
-    assert drawn | {"comparison.md"} <= set(made)
+    assert drawn | {"comparison.md", "report.html"} <= set(made)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "draw_estimates", lambda *_: (_ for _ in ()).throw(ValueError("no ink.")))
+        patch.setattr(report, "draw_estimates", lambda *_: (_ for _ in ()).throw(ValueError("no ink.")))
         assert f"no ink. What was done so far stays in {out}.partial" in refusal(capsys, command, out)
     assert contents(out) == made
     say(capsys, command + " --fit.seed 1", out)
@@ -237,7 +237,7 @@ def test_tables_are_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ("compare --expost_of maf --priors [maf] --out {}", "--expost_of has no effect without --expost"),
         ("sample {}", "must hold a finished run; it has no config.yaml"),
         ("sample {} --num_draws 0", "num_draws"),
-        ("paint {}", "must be one of train, evaluate, compare, sample; got 'paint'"),
+        ("paint {}", "must be one of train, evaluate, compare, report, sample; got 'paint'"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(
@@ -311,7 +311,7 @@ def test_different_data_are_not_compared(both: list[Path], capsys: pytest.Captur
 
 def test_help_names_every_command_and_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     overview = say(capsys, "--help")
-    options = {"train": "--fit.epochs", "evaluate": "--split", "compare": "--priors", "sample": "--seed"}
+    options = {"train": "--fit.epochs", "evaluate": "--split", "compare": "--priors", "report": "--out", "sample": "--seed"}
     for command, option in options.items():
         assert command in overview
         with pytest.raises(SystemExit) as exit:
