@@ -103,7 +103,7 @@ def evaluate(
         scorer = Scorer(pair, choose_layout(pair, batch), chunk_size)
         if is_compiled:
             particles, rows = _block_shape(num_particles, batch[0].device)
-            scorer.compile(tuple(x[:rows] for x in batch), particles, is_required=compile is True)
+            scorer.compile(tuple(x[:rows].contiguous() for x in batch), particles, is_required=compile is True)
         for log_w in _row_blocks(scorer, batch, num_particles, seed):
             parts.append(reduce_log_weights(log_w, is_bound=structure.is_deterministic))
             bar.update(log_w.shape[1])
@@ -160,7 +160,7 @@ def _row_blocks(scorer: Scorer, batch: tuple[Tensor, ...], num_particles: int, s
     """Log weights ``[K, R]`` of one block of rows after the other."""
     particles, rows = _block_shape(num_particles, batch[0].device)
     for index, start in enumerate(range(0, len(batch[0]), rows)):
-        block = tuple(x[start : start + rows] for x in batch)
+        block = tuple(x[start : start + rows].contiguous() for x in batch)
         parts = []
         for number, done in enumerate(range(0, num_particles, particles)):
             torch.manual_seed(block_seed(seed, index, number))

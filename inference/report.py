@@ -14,6 +14,7 @@ from inference.diagnosis import Diagnosis
 from inference.diagnostics import diagnose
 from inference.evaluation import Evaluation
 from inference.features import default_features
+from inference.importance import scoring
 from inference.latent_pictures import draw_codes, draw_dimension_kl
 from inference.pictures import are_images, draw_estimates, draw_history, draw_images
 from inference.quality import MIN_ROWS, format_quality, pair_samples, quality_differences, quality_table, sample_quality
@@ -237,7 +238,7 @@ def _diagnoses(runs: Mapping[str, Run], out: Path) -> list[str]:
 
 
 def _has_matrix_form(pair: object, x: Tensor) -> bool:
-    with torch.no_grad(), torch.random.fork_rng():
+    with scoring(pair, x.device):
         return is_matrix_form(pair, (x[:2],))
 
 

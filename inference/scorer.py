@@ -129,7 +129,7 @@ class CompiledDensity:
         return self.run(*self._inputs(batch, latents))[0]
 
     def _inputs(self, batch: Batch, latents: Latents) -> Batch:
-        return *batch, *(latents[name].contiguous() for name in self.names)
+        return *(x.contiguous() for x in batch), *(latents[name].contiguous() for name in self.names)
 
 
 def _compiled(function: Callable[..., Batch], inputs: Batch) -> Callable[..., Batch]:

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 Function = Callable[..., tuple[Tensor, ...]]
+aten = torch.ops.aten
 
 
 class UntraceableError(ValueError):
@@ -52,8 +53,26 @@ def trace(function: Function, *inputs: Tensor, modules: list[nn.Module] = ()) ->
             graph = make_fx(function)(*inputs)
         except RuntimeError as error:
             raise UntraceableError(f"it cannot be traced: {_first_sentence(error)}") from error
+    _free_biases(graph.graph)
     graph.graph.eliminate_dead_code()
     return lift(graph)
+
+
+def _free_biases(graph: fx.Graph) -> None:
+    """Takes biases out of matrix products, so that the loop that reads a product adds them; a product that adds its own copies them first.
+
+    They are subtracted with the other sign: of a sum, torch's compiler would make the same product again.
+    """
+    for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
+        bias, left, right = node.args
+        if node.kwargs:
+            continue
+        with graph.inserting_before(node):
+            product = graph.call_function(aten.mm.default, (left, right))
+            negative = graph.call_function(aten.neg.default, (bias,))
+            total = graph.call_function(aten.sub.Tensor, (product, negative))
+        node.replace_all_uses_with(total)
+        graph.erase_node(node)
 
 
 def lift(module: fx.GraphModule) -> Graph:

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _CHUNK_NUMEL = 2**22  # whitened numbers at a time, 32 MB
-_MOST_FACTORS = 64  # of numbers up to 2, whose product float32 still holds
+_MOST_FACTORS = 120  # of numbers up to 2, whose product float32 still holds
 
 
 class NormalMixture(TorchDistribution):

@@ -16,11 +16,12 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from inference import page, report
+from inference import diagnose, page, report
 from inference.evaluation import Evaluation, curve_particles, reduce_log_weights
 from inference.latent_pictures import _plane, draw_codes, draw_dimension_kl, holes
 from inference.scripts.cli import main
 from inference.scripts.report import name_runs
+from inference.tables import format_with_error
 from inference.verbs import encode, interpolate, sample_latents
 from inference.verdict import verdict
 from oracles import LinearGaussian
@@ -200,7 +201,7 @@ def test_the_report_is_one_page_that_holds_its_pictures(written: Path, trained: 
     parsed = check_self_contained(html)
     pictures = {path.stem for path in written.glob("*.png")}
     assert pictures == {
-        *("differences", "estimate-vs-particles", "reliability", "samples", "reconstructions", "walks", "codes", "curves")
+        *("differences", "estimate-vs-particles", "reliability", "samples", "reconstructions", "walks", "codes", "curves", "dimension-kl")
     }
     assert len(parsed.sources) == len(pictures)
     table = pd.read_csv(written / "comparison.csv", index_col="model")
@@ -259,13 +260,13 @@ def test_discrete_latents_have_no_plane_and_no_walks(tmp_path):
 
 
 def test_diagnoses_of_what_is_quick_to_diagnose(tmp_path):
-    x = torch.randn(120, 4, dtype=torch.float64)
     linear = LinearGaussian(4, 2)
+    x = linear.sample(120)
     data = SimpleNamespace(train=x, valid=x, test=x, transform=None)
-    few = SimpleNamespace(vae=linear.pair(), data=SimpleNamespace(train=x[:50], transform=None))
-    table, notes, picture, rest = report._diagnoses({"a": SimpleNamespace(vae=linear.pair(), data=data), "b": few}, tmp_path)
-    expected = diagnose(linear.pair(), x[torch.randperm(120, generator=torch.Generator().manual_seed(0))], progress=False)
-    rows = {name: value for name, value in Page(table).tables[0][1:]}
+    few = SimpleNamespace(vae=linear, data=SimpleNamespace(train=x[:50], transform=None))
+    table, notes, picture, rest = report._diagnoses({"a": SimpleNamespace(vae=linear, data=data), "b": few}, tmp_path)
+    expected = diagnose(linear, x[torch.randperm(120, generator=torch.Generator().manual_seed(0))], progress=False)
+    rows = {name: value.replace("\u00a0", " ") for name, value in Page(table).tables[0][1:]}
     assert rows["rate"] == format_with_error(expected.rate, expected.standard_errors["rate"])
     assert "log N" in notes and "data:image/png" in picture and ": b." in rest
 

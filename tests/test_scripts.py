@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from inference import diagnose, recipes, report, runs
+from inference import diagnose, pictures, recipes, report, runs
 from inference.evaluation import Evaluation
 from inference.importance import evaluate
 from inference.scripts.cli import main
@@ -237,7 +237,7 @@ def test_tables_are_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ("compare --expost_of maf --priors [maf] --out {}", "--expost_of has no effect without --expost"),
         ("sample {}", "must hold a finished run; it has no config.yaml"),
         ("sample {} --num_draws 0", "num_draws"),
-        ("paint {}", "must be one of train, evaluate, compare, report, sample; got 'paint'"),
+        ("paint {}", "must be one of train, evaluate, compare, diagnose, report, sample; got 'paint'"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(
