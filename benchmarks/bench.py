@@ -1,6 +1,6 @@
 """``make bench``: what a step and a score cost, in ratios of one interleaved run; every contender is a process of its own.
 
-Prints Markdown: ``python benchmarks/bench.py > docs/benchmarks.md``. Contenders whose library is not installed (numpyro) are left out.
+Prints Markdown: ``python benchmarks/bench.py > docs/benchmarks.md``. Contenders whose library is not installed (numpyro, pythae: the extra ``bench``) are left out.
 """
 
 from collections.abc import Iterable
@@ -25,16 +25,18 @@ EVERYONE = (
     "ours, compiled",
     "numpyro, jit",
     "numpyro, scan of 8 steps",
+    "pythae",
 )
 WITHOUT_PEERS = ("by hand, eager", BY_HAND, "ours, eager", "ours, compiled")
 STEPS = [
     ("VAE 784-300-300-40", "vae", 100, EVERYONE),
     ("VAE 784-300-300-40", "vae", 512, EVERYONE),
     ("tiny VAE 64-32-8", "tiny", 32, EVERYONE),
-    ("VampPrior(500)", "vamp", 100, WITHOUT_PEERS),
-    ("IWAE, 5 particles", "iwae", 100, (*WITHOUT_PEERS, "Pyro's tutorial")),
+    ("VampPrior(500)", "vamp", 100, (*WITHOUT_PEERS, "pythae")),
+    ("IWAE, 5 particles", "iwae", 100, (*WITHOUT_PEERS, "Pyro's tutorial", "pythae")),
     ("IAF guide", "iaf", 100, WITHOUT_PEERS),
 ]
+PEERS = ("numpyro", "pythae")
 ROUNDS, SECONDS = 7, 0.4
 
 
@@ -73,7 +75,7 @@ def interleaved(contenders: dict[str, Contender]) -> dict[str, list[float]]:
 
 def step_rows(what: str, size: int, names: Iterable[str], threads: int) -> Iterable[str]:
     """Lines of a table: median, fastest round, and the median ratio to the reference in the same round."""
-    names = [name for name in names if find_spec("numpyro") or "numpyro" not in name]
+    names = [name for name in names if name.split(",")[0] not in PEERS or find_spec(name.split(",")[0])]
     times = interleaved({name: Contender("contenders.py", name, what, size, threads=threads) for name in names})
     for name in names:
         ratio = median(own / reference for own, reference in zip(times[name], times[BY_HAND]))

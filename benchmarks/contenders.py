@@ -1,7 +1,10 @@
 """One process of a benchmark: ``python benchmarks/contenders.py WHO WHAT BATCH THREADS`` makes steps, as many as a line on stdin says."""
 
 from collections.abc import Callable
+import contextlib
+import io
 import sys
+import tempfile
 import time
 
 import pyro
@@ -42,7 +45,7 @@ def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-4, fused=True)
     if compiled:
         step = CompiledSteps(step, [vae], is_required=True, has_warmup=False, announce=lambda _: None)
-    return lambda n: [step(optimizer, data[i % NUM_BATCHES]) for i in range(n)]
+    return lambda n: [step(optimizer, (data[i % NUM_BATCHES],)) for i in range(n)]
 
 
 class Perceptron(nn.Sequential):
@@ -196,6 +199,45 @@ def in_numpyro(what: str, data: list[Tensor], *, scan: bool) -> Run:
     return run
 
 
+def in_pythae(what: str, data: list[Tensor]) -> Run:
+    """Pythae's own trainer, an epoch of as many batches at a time."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import IWAE, VAE, VAMP, IWAEConfig, VAEConfig, VAMPConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = Perceptron([pixels, *hidden, 2 * latents])
+
+        def forward(self, x: Tensor) -> ModelOutput:
+            loc, log_variance = self.network(x).chunk(2, -1)
+            return ModelOutput(embedding=loc, log_covariance=log_variance)
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = Perceptron([latents, *hidden[::-1], pixels])
+
+        def forward(self, z: Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=self.network(z).sigmoid())
+
+    kind, config, options = {
+        "vamp": (VAMP, VAMPConfig, {"number_components": NUM_PSEUDO_INPUTS}),
+        "iwae": (IWAE, IWAEConfig, {"number_samples": NUM_PARTICLES}),
+    }.get(what, (VAE, VAEConfig, {}))
+    model = kind(config(input_dim=(pixels,), latent_dim=latents, reconstruction_loss="bce", **options), Encoder(), Decoder())
+    rows = torch.cat(data)
+    settings = BaseTrainerConfig(output_dir=tempfile.mkdtemp(), per_device_train_batch_size=len(data[0]), learning_rate=1e-4, no_cuda=True)
+    trainer = BaseTrainer(model, BaseDataset(rows, torch.zeros(len(rows))), training_config=settings)
+    trainer.prepare_training()
+    return lambda n: [trainer.train_step(epoch) for epoch in range(1, n // NUM_BATCHES + 1)]
+
+
 CONTENDERS = {
     "by hand, eager": lambda *a: by_hand(*a, compiled=False),
     "by hand, torch.compile": lambda *a: by_hand(*a, compiled=True),
@@ -205,6 +247,7 @@ CONTENDERS = {
     "ours, compiled": lambda *a: ours(*a, compiled=True),
     "numpyro, jit": lambda *a: in_numpyro(*a, scan=False),
     "numpyro, scan of 8 steps": lambda *a: in_numpyro(*a, scan=True),
+    "pythae": in_pythae,
 }
 
 
@@ -213,13 +256,16 @@ def main() -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
-    run = CONTENDERS[who](what, batches(what, size))
-    run(2 * NUM_BATCHES)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        run = CONTENDERS[who](what, batches(what, size))
+        run(2 * NUM_BATCHES)
     print("ready", flush=True)
     for line in sys.stdin:
-        start = time.perf_counter()
-        run(int(line))
-        print(time.perf_counter() - start, flush=True)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            start = time.perf_counter()
+            run(int(line))
+            seconds = time.perf_counter() - start
+        print(seconds, flush=True)
 
 
 if __name__ == "__main__":
