@@ -17,7 +17,15 @@ from inference.features import default_features
 from inference.importance import scoring
 from inference.latent_pictures import draw_codes, draw_dimension_kl
 from inference.pictures import are_images, draw_estimates, draw_history, draw_images
-from inference.quality import MIN_ROWS, format_quality, pair_samples, quality_differences, quality_table, sample_quality
+from inference.quality import (
+    MIN_ROWS,
+    SampleQuality,
+    format_quality,
+    pair_samples,
+    quality_differences,
+    quality_table,
+    sample_quality,
+)
 from inference.recipes import seen_by_model
 from inference.runs import PAGE, TABLE, Run, budget, random_rows, read_history
 from inference.score_pictures import draw_differences, draw_reliability
@@ -25,7 +33,13 @@ from inference.tables import format_error, format_share, format_with_error, mark
 from inference.verbs import Values, decode, encode, in_blocks, interpolate, reconstruct, sample_latents, sample_prior
 from inference.verdict import verdict
 
+OVERVIEW = "overview.csv"
 NUM_IMAGES = 20
+_MISMATCH = ("holes_prior", "holes_codes", "auc")
+_OVERVIEW_CAPTION = (
+    "holes_prior: share of prior draws where no codes are; holes_codes: share of codes that the prior hardly ever draws; both are 0.01 "
+    "if prior and codes agree, and auc, how well a classifier tells them apart, is 0.5. The rest is of prior samples against test data."
+)
 _NUM_CODES = 5000
 _LEAST_DIAGNOSED = 100
 _MOST_TRAINING, _MOST_SAMPLES = 10_000, 2000
@@ -56,12 +70,17 @@ def write_report(
     fits = budget(folders, scores)
     description = runs[names[0]].data.description
     table.to_csv(out / TABLE)
-    (out / "comparison.md").write_text(f"{description}\n\n{table.to_markdown()}\n\n{markdown_table(fits)}\n")
+    diagnoses, (features, qualities) = _diagnosed(runs), _judged(runs)
+    overview = _overview(table, diagnoses, qualities)
+    overview.to_csv(out / OVERVIEW)
+    tables = [table.to_markdown(), markdown_table(overview), markdown_table(fits)]
+    (out / "comparison.md").write_text("\n\n".join([description, *tables]) + "\n")
     sections = {
+        "Overview": [page.table(overview, _OVERVIEW_CAPTION)],
         "Log-likelihood": _scores(table, out),
         "Reliability": _reliability(scores, out),
-        "Samples": [*_images(runs, out), *_quality(runs, out)],
-        "Latent space": [*_latents(runs, out), *_diagnoses(runs, out)],
+        "Samples": [*_images(runs, out), *_quality(qualities, features, out)],
+        "Latent space": [*_latents(runs, out), *_diagnoses(diagnoses, list(runs), out)],
         "Training": _training(folders, fits, out),
     }
     title = f"{names[0]} on" if len(names) == 1 else f"{len(names)} models of"
@@ -145,12 +164,26 @@ def _between(codes: Values, start: int, num_steps: int) -> Values:
     return interpolate(codes[start], codes[start + 1], num_steps)
 
 
-def _quality(runs: Mapping[str, Run], out: Path) -> list[str]:
-    """Samples and reconstructions of validation data, as many each, against test data."""
+def _overview(table: Comparison, diagnoses: Mapping[str, Diagnosis], qualities: Mapping[str, SampleQuality]) -> pd.DataFrame:
+    """What speaks for each model, in texts: likelihood, the fit of prior and codes, and what prior samples look like."""
+    rows = {}
+    for name, score in table.iterrows():
+        rows[name] = {"log p(x)": format_with_error(score["log_px"], score["se"])}
+        if name in diagnoses:
+            errors = diagnoses[name].standard_errors
+            rows[name] |= {key: format_with_error(getattr(diagnoses[name], key), errors[key]) for key in _MISMATCH}
+        if f"{name}: prior samples" in qualities:
+            quality = format_quality(quality_table({name: qualities[f"{name}: prior samples"]}))
+            rows[name] |= _named(quality).loc[name].to_dict()
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("")
+
+
+def _judged(runs: Mapping[str, Run]) -> tuple[str, dict[str, SampleQuality]]:
+    """The feature space, and samples and reconstructions of validation data, as many each, against test data; none if these are few."""
     data = next(iter(runs.values())).data
     size = min(len(data.valid), len(data.test), _MOST_SAMPLES)
     if size < MIN_ROWS:
-        return [page.paragraph(f"Too few data to judge samples: {size} held out, {MIN_ROWS} needed.")]
+        return "", {}
     train, labels = seen_by_model(data), data.labels and data.labels["train"]
     rows = random_rows(torch.arange(len(train)), _MOST_TRAINING, seed=0)
     features = default_features(train[rows], labels if labels is None else labels[rows])
@@ -159,23 +192,29 @@ def _quality(runs: Mapping[str, Run], out: Path) -> list[str]:
     for name, run in runs.items():
         made = pair_samples(run.vae, random_rows(run.data.valid, size, seed=1))
         samples |= {f"{name}: {kind}": x.reshape(real.shape) for kind, x in made.items()}
-    qualities = {name: sample_quality(x, real, features) for name, x in samples.items()}
-    pairs = {name: (qualities[f"{name}: prior samples"], qualities[f"{name}: reconstructions"]) for name in runs}
-    table = quality_table(qualities)
+    return features.description, {name: sample_quality(x, real, features) for name, x in samples.items()}
+
+
+def _quality(qualities: Mapping[str, SampleQuality], features: str, out: Path) -> list[str]:
+    if not qualities:
+        return [page.paragraph(f"Too few data to judge samples: {MIN_ROWS} held out are needed.")]
+    kinds = ("prior samples", "reconstructions")
+    names = [name.removesuffix(f": {kinds[0]}") for name in qualities if name.endswith(kinds[0])]
+    pairs = {name: tuple(qualities[f"{name}: {kind}"] for kind in kinds) for name in names}
+    table, real = quality_table(qualities), qualities["real data"]
     table.to_csv(out / "quality.csv")
-    caption = f"Samples against {size} test data, as many in each row; standard errors from random halvings."
+    caption = f"Samples against {real.num_real} test data, as many in each row; standard errors from random halvings."
     price = "The price of the hole: prior samples less reconstructions."
     explanation = (
         "Samples are draws from p(x|z), not means. Real data and reconstructions are of the validation set, so the first row is "
         "what perfect samples would get. Precision and density: do samples look like data? Recall and coverage: are all data "
         "sampled? The Fréchet distance is squared, less is better, and depends on the number of data."
     )
-    space = f"Feature space: {features.description}; neighbours in a ball: {qualities['real data'].neighbours}."
     return [
         page.paragraph(explanation),
         page.table(_named(format_quality(table)), caption),
         page.table(_named(format_quality(quality_differences(pairs))), price),
-        page.notes([space]),
+        page.notes([f"Feature space: {features}; neighbours in a ball: {real.neighbours}."]),
     ]
 
 
@@ -215,11 +254,17 @@ def _joined(codes: Values) -> Tensor:
     return torch.cat([part.reshape(len(part), -1) for part in values], dim=1)  # [N, D]
 
 
-def _diagnoses(runs: Mapping[str, Run], out: Path) -> list[str]:
-    """Figures of the latent spaces, where every code can be scored under every datum's q(z|x) in seconds."""
+def _diagnosed(runs: Mapping[str, Run]) -> dict[str, Diagnosis]:
+    """Diagnoses on training data, where every code can be scored under every datum's q(z|x) in seconds."""
     shown = {name: random_rows(seen_by_model(run.data), _NUM_CODES, seed=0) for name, run in runs.items()}
-    quick = [name for name, run in runs.items() if len(shown[name]) >= _LEAST_DIAGNOSED and _has_matrix_form(run.vae, shown[name])]
-    diagnoses = {name: diagnose(runs[name].vae, shown[name], progress=False) for name in quick}
+    return {
+        name: diagnose(runs[name].vae, x, progress=False)
+        for name, x in shown.items()
+        if len(x) >= _LEAST_DIAGNOSED and _has_matrix_form(runs[name].vae, x)
+    }
+
+
+def _diagnoses(diagnoses: Mapping[str, Diagnosis], names: list[str], out: Path) -> list[str]:
     blocks = []
     if diagnoses:
         columns = {name: _with_errors(diagnosis.to_frame()) for name, diagnosis in diagnoses.items()}
@@ -231,8 +276,8 @@ def _diagnoses(runs: Mapping[str, Run], out: Path) -> list[str]:
     if kls:
         draw_dimension_kl(kls, out / "dimension-kl.png")
         blocks.append(page.figure(out / "dimension-kl.png", "KL of each latent dimension; those near zero are unused."))
-    if len(quick) < len(runs):
-        rest = ", ".join(name for name in runs if name not in diagnoses)
+    if len(diagnoses) < len(names):
+        rest = ", ".join(name for name in names if name not in diagnoses)
         blocks.append(page.paragraph(f"Not diagnosed here, for lack of data or of a quick density: {rest}. Use pyro-lvm diagnose."))
     return blocks
 

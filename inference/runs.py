@@ -22,7 +22,7 @@ from inference.data import Data
 from inference.evaluation import Evaluation
 from inference.importance import data_id
 from inference.options import EvaluateOptions, Recipe
-from inference.recipes import build_vae, evaluate_vae, fit_vae, load, mend_vae, seen_by_model
+from inference.recipes import build_vae, evaluate_vae, fit_vae, load, load_mended_vae, mend_vae, seen_by_model
 from inference.svi import FitResult
 from pyro_lvm.models import VAE, TwoStageVAE
 
@@ -174,9 +174,8 @@ def score_run(
     options: EvaluateOptions,
     *,
     device: str | None = None,
-    with_models: bool = True,
 ) -> Iterator[tuple[str, Run, Evaluation]]:
-    """Scores a run, then its model under each of some priors fitted after training; scores that a folder keeps are read.
+    """Scores a run, then its model under each of some priors fitted after training; priors and scores that a folder keeps are read.
 
     Args:
         run: The fitted run.
@@ -184,7 +183,6 @@ def score_run(
         expost: Kinds of priors to fit.
         options: How to score.
         device: Where to fit and to score.
-        with_models: Whether the models are wanted, or only their scores: then a prior whose score is kept is not fitted again.
 
     Yields:
         For the run ``""``, the run and its score; for each prior ``"+KIND"``, the run under that prior and its score.
@@ -195,11 +193,13 @@ def score_run(
     for kind in expost:
         place = folder / f"expost-{kind}"
         kept = read_evaluation(run, place, options)
-        mended = _mended(run, place, kind, device) if with_models or kept is None else run
+        mended = _mended(run, place, kind, device)
         yield f"+{kind}", mended, kept or evaluate_run(mended, place, options, device=device, progress=is_terminal)
 
 
 def _mended(run: Run, folder: Path, expost: str, device: str | None) -> Run:
+    if (folder / CHECKPOINT).is_file():
+        return replace(run, vae=load_mended_vae(run.vae, expost, run.recipe, folder / CHECKPOINT))
     start = time.perf_counter()
     mended = replace(run, vae=mend_vae(run.vae, run.data, expost, run.recipe, device=device))
     seconds = time.perf_counter() - start
@@ -215,7 +215,6 @@ def score_runs(
     *,
     expost: Mapping[str, Sequence[str]] | None = None,
     device: str | None = None,
-    with_models: bool = True,
 ) -> tuple[dict[str, Run], dict[str, Evaluation]]:
     """Models and scores by name: those of the runs, and, as ``NAME+KIND``, those under priors fitted after training.
 
@@ -228,7 +227,7 @@ def score_runs(
     models, scores = {}, {}
     for name, run in runs.items():
         kinds = (expost or {}).get(name, ())
-        for row, model, score in score_run(run, folders[name], kinds, options, device=device, with_models=with_models):
+        for row, model, score in score_run(run, folders[name], kinds, options, device=device):
             models[name + row], scores[name + row] = model, score
     return models, scores
 

@@ -211,9 +211,9 @@ def test_the_report_is_one_page_that_holds_its_pictures(written: Path, trained: 
     assert shown == pytest.approx(table["log_px"].iloc[0], abs=table["se"].iloc[0])
     kinds = [f"{name}: {kind}" for name in table.index for kind in ("reconstructions", "prior samples")]
     quality = pd.read_csv(written / "quality.csv", index_col=0)
-    assert list(quality.index) == ["real data", *kinds] == [row[0] for row in parsed.tables[1][1:]]
+    assert list(quality.index) == ["real data", *kinds] == [row[0] for row in parsed.tables[2][1:]]
     assert quality.loc["real data", "density"] == pytest.approx(1, abs=5 * quality.loc["real data", "density_se"])
-    prices = dict((row[0], float(row[3].split("\u00a0")[0])) for row in parsed.tables[2][1:])
+    prices = dict((row[0], float(row[3].split("\u00a0")[0])) for row in parsed.tables[3][1:])
     for name, price in prices.items():
         expected = quality.loc[f"{name}: prior samples", "density"] - quality.loc[f"{name}: reconstructions", "density"]
         assert price == pytest.approx(expected, abs=0.06)
@@ -264,7 +264,8 @@ def test_diagnoses_of_what_is_quick_to_diagnose(tmp_path):
     x = linear.sample(120)
     data = SimpleNamespace(train=x, valid=x, test=x, transform=None)
     few = SimpleNamespace(vae=linear, data=SimpleNamespace(train=x[:50], transform=None))
-    table, notes, picture, rest = report._diagnoses({"a": SimpleNamespace(vae=linear, data=data), "b": few}, tmp_path)
+    runs = {"a": SimpleNamespace(vae=linear, data=data), "b": few}
+    table, notes, picture, rest = report._diagnoses(report._diagnosed(runs), list(runs), tmp_path)
     expected = diagnose(linear, x[torch.randperm(120, generator=torch.Generator().manual_seed(0))], progress=False)
     rows = {name: value.replace("\u00a0", " ") for name, value in Page(table).tables[0][1:]}
     assert rows["rate"] == format_with_error(expected.rate, expected.standard_errors["rate"])

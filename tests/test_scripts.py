@@ -13,6 +13,7 @@ import yaml
 from inference import diagnose, pictures, recipes, report, runs
 from inference.evaluation import Evaluation
 from inference.importance import evaluate
+from inference.options import EvaluateOptions
 from inference.scripts.cli import main
 from inference.scripts.compare import plan_expost
 
@@ -170,6 +171,13 @@ def test_compare_fits_priors_to_all_runs_and_keeps_their_scores(
     with monkeypatch.context() as patch:
         patch.setattr(runs, "mend_vae", None)
         assert table(say(capsys, command, *both)) == table(first)
+        kept = {name: run for name, run in runs.load_runs({str(folder): folder for folder in both}).items()}
+        models, scores = runs.score_runs(
+            kept, {str(folder): folder for folder in both}, EvaluateOptions(num_particles=5), expost=dict.fromkeys(kept, ["mixture", "flow"])
+        )
+    for name, model in models.items():
+        again = evaluate(model.vae, model.data.test, num_particles=5, progress=False)
+        np.testing.assert_array_equal(again.log_px, scores[name].log_px)
     for folder in both:
         shutil.rmtree(folder / "expost-flow")
     again = say(capsys, command, *both)

@@ -82,9 +82,7 @@ def compare_runs(folders: Mapping[str, Path], expost: Expost, scoring: EvaluateO
         check_replaceable(out, overwrite=True, marker=TABLE)
         if any(out.resolve() in folder.resolve().parents for folder in folders.values()):
             raise ValueError(f"{out} holds a compared run and would be replaced. Choose another --out.")
-    models, scores = score_runs(
-        load_runs(folders), folders, scoring, expost=expost, device=device, with_models=out is not None
-    )
+    models, scores = score_runs(load_runs(folders), folders, scoring, expost=expost, device=device)
 
     if out is None:
         print(compare(scores), budget(folders, scores).to_string(), sep="\n\n")
