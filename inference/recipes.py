@@ -22,7 +22,9 @@ from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOpt
 from inference.svi import FitResult, MakeScheduler, fit
 from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
 from pyro_lvm.flows import iaf, inverse_spline, maf, spline
+from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.inputs import OneHot, Standardize
+from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
 from pyro_lvm.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -37,6 +39,7 @@ from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_outpu
 from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
 
 MakeNetwork = Callable[..., nn.Module]
+MakeLevels = Callable[[ModelOptions, nn.Module | None, Shape], tuple[Levels, MakeNetwork]]
 
 
 def load(options: DataOptions) -> Data:
@@ -44,7 +47,7 @@ def load(options: DataOptions) -> Data:
     return load_data(**asdict(options))
 
 
-def build_vae(options: ModelOptions, train: Tensor) -> VAE:
+def build_vae(options: ModelOptions, train: Tensor) -> VAE | HierarchicalVAE:
     """A VAE by name, its output biases, noise scales and pseudo-inputs started from the data.
 
     Args:
@@ -60,10 +63,8 @@ def build_vae(options: ModelOptions, train: Tensor) -> VAE:
     """
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
-        encoder = ENCODERS[options.encoder](options, partial(_encoder_network, options, train))
-        likelihood = LIKELIHOODS[options.likelihood](options, partial(_decoder_network, options), train)
-        vae = VAE(PRIORS[options.prior](options, encoder, train), likelihood, encoder)
-    _check_likelihood(options, likelihood, train)
+        vae = STRUCTURES[options.structure](options, train)
+    _check_likelihood(options, vae.likelihood, train)
     return vae
 
 
@@ -77,7 +78,7 @@ def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
 
 
 def fit_vae(
-    vae: VAE,
+    vae: VAE | HierarchicalVAE,
     data: Data,
     options: FitOptions,
     *,
@@ -104,7 +105,7 @@ def fit_vae(
 
 
 def evaluate_vae(
-    vae: VAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False
+    vae: VAE | HierarchicalVAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False
 ) -> Evaluation:
     """Scores a split of the data; see :func:`inference.importance.evaluate`."""
     x, K = getattr(data, options.split).to(device), options.num_particles
@@ -145,6 +146,49 @@ def _two_stage(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> TwoSta
 def _budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]:
     same = {name: getattr(options, name) for name in ("epochs", "learning_rate", "patience", "seed")}
     return same | {"batch_size": min(options.batch_size, len(codes))}
+
+
+def _flat(options: ModelOptions, train: Tensor) -> VAE:
+    encoder = ENCODERS[options.encoder](options, partial(_encoder_network, options, train))
+    network = partial(NETWORKS[options.network][1], options.latent_dim, options.hidden[::-1])
+    likelihood = LIKELIHOODS[options.likelihood](options, network, train)
+    return VAE(PRIORS[options.prior](options, encoder, train), likelihood, encoder)
+
+
+def _hierarchy(make_levels: MakeLevels, options: ModelOptions, train: Tensor) -> HierarchicalVAE:
+    if options.encoder != "normal":
+        raise ValueError(
+            f"a {options.structure} structure has normal guides; got encoder {options.encoder!r}. Leave model.encoder out, or take "
+            "model.structure flat."
+        )
+    levels, network = make_levels(options, *_inputs(options, train))
+    likelihood = LIKELIHOODS[options.likelihood](options, network, train)
+    return HierarchicalVAE(PRIORS[options.prior](options, levels.top(), train), levels, likelihood)
+
+
+def _stacked(options: ModelOptions, inputs: nn.Module | None, shape: Shape) -> tuple[Levels, MakeNetwork]:
+    if options.network == "conv":
+        raise ValueError("a stacked structure has mlp or gated networks; got network 'conv'. Take model.structure ladder.")
+    make, dims = NETWORKS[options.network][0], [options.latent_dim] * options.levels
+    levels = stacked(shape, dims, options.hidden, network=make, inputs=inputs)
+    return levels, partial(make, sum(dims), options.hidden[::-1])
+
+
+def _ladder(options: ModelOptions, inputs: nn.Module | None, shape: Shape) -> tuple[Levels, MakeNetwork]:
+    if options.network == "conv":
+        return _conv_ladder(options, inputs, shape)
+    make, dims = NETWORKS[options.network][0], [options.latent_dim] * options.levels
+    levels = ladder(shape, dims, options.hidden, network=make, inputs=inputs)
+    return levels, partial(make, options.hidden[-1], options.hidden[::-1])
+
+
+def _conv_ladder(options: ModelOptions, inputs: nn.Module | None, shape: Shape) -> tuple[Levels, MakeNetwork]:
+    channels = options.hidden
+    if len(channels) != options.levels:
+        raise ValueError(f"hidden must hold the channels of each of {options.levels} levels; got {channels}. Set model.hidden.")
+    levels = conv_ladder(shape, options.latent_dim, channels, latent_channels=options.latent_channels, inputs=inputs)
+    state = (channels[0], shape[-2] // 2, shape[-1] // 2)
+    return levels, partial(ConvDecoder, state, channels[:1])
 
 
 def _mixture(options: ModelOptions, encoder: nn.Module, train: Tensor) -> GaussianMixturePrior:
@@ -248,19 +292,19 @@ def _num_categories(train: Tensor) -> int:
 
 
 def _encoder_network(options: ModelOptions, train: Tensor, out_features: int) -> nn.Module:
+    inputs, shape = _inputs(options, train)
+    network = NETWORKS[options.network][0](shape, options.hidden, out_features)
+    return network if inputs is None else nn.Sequential(inputs, network)
+
+
+def _inputs(options: ModelOptions, train: Tensor) -> tuple[nn.Module | None, Shape]:
+    """The layer that data pass first, and the shape they have after it."""
     shape = _checked_shape(options, train.shape[1:])
-    make = NETWORKS[options.network][0]
     if options.likelihood == "categorical":
         V = _num_categories(train)
-        in_shape = (V * shape[0], *shape[1:])
-        return nn.Sequential(OneHot(V, len(shape)), make(in_shape, options.hidden, out_features))
-    network = make(shape, options.hidden, out_features)
+        return OneHot(V, len(shape)), (V * shape[0], *shape[1:])
     is_unit = train.min() >= 0 and train.max() <= 1
-    return network if is_unit else nn.Sequential(Standardize(train), network)
-
-
-def _decoder_network(options: ModelOptions, out_shape: Shape) -> nn.Module:
-    return NETWORKS[options.network][1](options.latent_dim, options.hidden[::-1], out_shape)
+    return None if is_unit else Standardize(train), shape
 
 
 def _checked_shape(options: ModelOptions, shape: Shape) -> Shape:
@@ -275,7 +319,7 @@ def _checked_shape(options: ModelOptions, shape: Shape) -> Shape:
 def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tensor) -> None:
     # Without validation: from data outside the support the output biases may be NaN.
     with torch.no_grad(), pyro.validation_enabled(False):
-        support = likelihood(train.new_zeros(1, options.latent_dim)).support
+        support = likelihood(train.new_zeros(1, *likelihood.network.in_shape)).support
     if not support.check(train).all():
         raise ValueError(
             f"likelihood {options.likelihood!r} cannot have made the data, whose values go from "
@@ -284,6 +328,11 @@ def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tenso
         )
 
 
+STRUCTURES: dict[str, Callable[[ModelOptions, Tensor], VAE | HierarchicalVAE]] = {
+    "flat": _flat,
+    "stacked": partial(_hierarchy, _stacked),
+    "ladder": partial(_hierarchy, _ladder),
+}
 PRIORS: dict[str, Callable[[ModelOptions, nn.Module, Tensor], nn.Module]] = {
     "standard": lambda options, encoder, train: StandardNormal(options.latent_dim),
     "mixture": _mixture,

@@ -41,21 +41,30 @@ def _mean(name: str, fn: Distribution) -> Tensor:
     return mean
 
 
-def sample_prior(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False) -> Values:
+def sample_prior(
+    pair: object, *batch: Tensor, held: dict[str, Tensor] | None = None, seed: int | None = None, means: bool = False
+) -> Values:
     r"""One draw from the model for each row of a batch, :math:`z \sim p(z),\; x \sim p(x \mid z)`.
 
     Args:
         pair: Any pair.
         batch: A batch as for training; its observations tell how many draws and of which shape, and are not looked at.
+        held: Latents by site name, ``[B, *Z]``, that are not drawn: of a hierarchy the upper levels, to see what the others add.
         seed: Seed of the draws; by default torch's generator as it stands.
         means: Whether x is the mean of p(x|z) instead of a draw.
 
     Returns:
         Observations ``[B, *X]``; a dict by site name if the model observes several sites.
+
+    Raises:
+        ValueError: If a site that is held is no latent.
     """
+    held = held or {}
     with _verb(pair, seed):
         structure = read_structure(pair, *batch)
-        return _observations(pair, batch, structure.observed, {}, means)
+        if not set(held) <= set(structure.latents):
+            raise ValueError(f"held must hold some of the sites {structure.latents}; got {tuple(held)}. Pass a dict by site name.")
+        return _observations(pair, batch, structure.observed, held, means)
 
 
 def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False) -> Values:

@@ -2,8 +2,10 @@
 
 from pyro_lvm.contract import Structure, check_pair
 from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, FullNormalMixture, mixture
-from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
+from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder, ResidualNormalEncoder
 from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf, spline, standardized
+from pyro_lvm.hierarchical import HierarchicalVAE
+from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
 from pyro_lvm.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -14,7 +16,7 @@ from pyro_lvm.likelihoods import (
     StudentTLikelihood,
 )
 from pyro_lvm.models import VAE, TwoStageVAE
-from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
+from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, Join, set_output_bias_
 from pyro_lvm.pair import Pair, penalty
 from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
 
@@ -36,23 +38,30 @@ __all__ = [
     "GatedMLP",
     "GaussianLikelihood",
     "GaussianMixturePrior",
+    "HierarchicalVAE",
     "InverseFlow",
+    "Join",
+    "Levels",
     "NegativeBinomialLikelihood",
     "NormalEncoder",
     "Pair",
     "PoissonLikelihood",
+    "ResidualNormalEncoder",
     "StandardNormal",
     "Structure",
     "StudentTLikelihood",
     "TwoStageVAE",
     "VampPrior",
     "check_pair",
+    "conv_ladder",
     "iaf",
     "inverse_spline",
+    "ladder",
     "maf",
     "mixture",
     "penalty",
     "set_output_bias_",
     "spline",
+    "stacked",
     "standardized",
 ]

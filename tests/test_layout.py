@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"networks", "inputs", "distributions", "discretized", "univariate", "pair"},
     {"contract", "flows", "priors", "likelihoods", "encoders"},
+    {"levels"},
     {"models"},
+    {"hierarchical"},
 ]
 APPLICATION = {"recipes", "runs", "pictures"}
 # A prior fitted to codes is a part of a model, still no model.

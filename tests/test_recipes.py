@@ -21,6 +21,7 @@ from inference.options import (
     NetworkName,
     PriorName,
     Recipe,
+    StructureName,
 )
 from inference.recipes import (
     ENCODERS,
@@ -28,12 +29,14 @@ from inference.recipes import (
     LIKELIHOODS,
     NETWORKS,
     PRIORS,
+    STRUCTURES,
     build_vae,
     evaluate_vae,
     fit_vae,
     mend_vae,
     seen_by_model,
 )
+from inference.verbs import encode
 from pyro_lvm.inputs import OneHot, Standardize
 from pyro_lvm.priors import VampPrior
 
@@ -63,6 +66,7 @@ def as_data(x: Tensor) -> Data:
 @pytest.mark.parametrize(
     ("names", "registry"),
     [
+        (StructureName, STRUCTURES),
         (PriorName, PRIORS),
         (EncoderName, ENCODERS),
         (LikelihoodName, LIKELIHOODS),
@@ -95,6 +99,26 @@ def test_parts_combine_and_learn(prior: str, encoder: str, likelihood: str, netw
     result = fit_vae(vae, as_data(x), FitOptions(epochs=2, batch_size=20), progress=False)
     assert result.history[["train_loss", "valid_loss"]].map(math.isfinite).all(axis=None)
     assert not torch.equal(nn.utils.parameters_to_vector(vae.likelihood.parameters()), before)
+
+
+HIERARCHIES = [
+    *(dict(structure="stacked", prior=prior) for prior in PRIORS),
+    *(dict(structure="ladder", levels=3, likelihood=likelihood) for likelihood in LIKELIHOODS),
+    *(dict(structure="ladder", network="conv", likelihood=likelihood, hidden=(4, 5)) for likelihood in LIKELIHOODS),
+    dict(structure="stacked", network="gated", levels=3, prior="vamp", likelihood="categorical"),
+]
+
+
+@pytest.mark.parametrize("words", HIERARCHIES, ids=lambda words: "-".join(map(str, words.values())))
+def test_hierarchies_combine_with_every_prior_and_likelihood(words: dict) -> None:
+    options = replace(SMALL, **words)
+    x = draw(options.likelihood, 40, *((1, 8, 8) if options.network == "conv" else (6,)))
+    vae = build_vae(options, x)
+    levels = [f"z{level}" for level in range(options.levels, 0, -1)]
+    assert list(encode(vae, x)) == levels
+    result = fit_vae(vae, as_data(x), FitOptions(epochs=1, batch_size=20), progress=False)
+    score = evaluate_vae(result.pair, as_data(x), EvaluateOptions(num_particles=10))
+    assert math.isfinite(score.mean) and not score.is_bound
 
 
 def test_linear_gaussian_recipe_has_its_closed_form_likelihood() -> None:
@@ -242,6 +266,10 @@ def test_one_hot_puts_categories_beside_channels() -> None:
         (replace(SMALL, likelihood="gaussian"), torch.ones(9, 2), "got 0 for 1"),
         (replace(SMALL, network="conv"), torch.zeros(9, 64), r"\[channels, height, width\]; got \(64,\)"),
         (replace(SMALL, prior="vamp", num_components=10), torch.zeros(9, 2), "between 1 and 9"),
+        (replace(SMALL, structure="stacked", levels=1), torch.zeros(9, 2), "at least 2 levels; got 1"),
+        (replace(SMALL, structure="stacked", encoder="iaf"), torch.zeros(9, 2), "has normal guides; got encoder 'iaf'"),
+        (replace(SMALL, structure="stacked", network="conv"), torch.zeros(9, 1, 8, 8), "got network 'conv'. Take"),
+        (replace(SMALL, structure="ladder", network="conv"), torch.zeros(9, 1, 8, 8), r"each of 2 levels; got \(6,\)"),
     ],
 )
 def test_what_cannot_be_is_refused(options: ModelOptions, x: Tensor, message: str) -> None:
