@@ -6,8 +6,20 @@ from typing import Literal
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Shape = tuple[PositiveInt, ...]
-PriorName = Literal["standard", "mixture", "vamp", "maf", "spline"]
-EncoderName = Literal["normal", "full-rank", "iaf", "inverse-spline"]
+PriorName = Literal[
+    "standard", "mixture", "vamp", "maf", "spline", "laplace", "student-t", "dirichlet", "logistic-normal", "sphere"
+]
+EncoderName = Literal[
+    "normal",
+    "full-rank",
+    "iaf",
+    "inverse-spline",
+    "laplace",
+    "student-t",
+    "dirichlet",
+    "logistic-normal",
+    "power-spherical",
+]
 LikelihoodName = Literal[
     "bernoulli",
     "gaussian",
@@ -55,8 +67,9 @@ class ModelOptions:
         structure: One level of latents, or several: stacked, each with networks of its own as in the VampPrior paper, or a ladder,
             where guide and model share a path from the top down (conv: the latents below the top are images).
         levels: Number of levels of a stacked or ladder structure.
-        prior: p(z), of the top level.
-        encoder: q(z|x); of several levels, each is normal.
+        prior: p(z), of the top level; dirichlet and logistic-normal are of proportions, sphere of unit vectors.
+        encoder: q(z|x), of the prior's kind: dirichlet or logistic-normal for proportions, power-spherical for unit vectors; of
+            several levels, each is normal.
         likelihood: p(x|z).
         network: Kind of the encoder's and the decoder's network.
         latent_dim: Number of latent features of each level.

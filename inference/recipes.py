@@ -20,7 +20,17 @@ from inference.importance import evaluate
 from inference.objectives import IWAE
 from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe, Shape
 from inference.svi import FitResult, MakeScheduler, fit
-from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
+from pyro_lvm.contract import check_pair
+from pyro_lvm.encoders import (
+    DirichletEncoder,
+    FlowEncoder,
+    FullRankNormalEncoder,
+    LaplaceEncoder,
+    LogisticNormalEncoder,
+    NormalEncoder,
+    PowerSphericalEncoder,
+    StudentTEncoder,
+)
 from pyro_lvm.flows import iaf, inverse_spline, maf, spline
 from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.inputs import OneHot, Standardize
@@ -36,6 +46,7 @@ from pyro_lvm.likelihoods import (
 )
 from pyro_lvm.models import VAE, TwoStageVAE
 from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
+from pyro_lvm.nongaussian import DirichletPrior, LaplacePrior, LogisticNormalPrior, StudentTPrior, UniformSpherePrior
 from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
 
 MakeNetwork = Callable[..., nn.Module]
@@ -65,6 +76,7 @@ def build_vae(options: ModelOptions, train: Tensor) -> VAE | HierarchicalVAE:
         torch.manual_seed(options.seed)
         vae = STRUCTURES[options.structure](options, train)
     _check_likelihood(options, vae.likelihood, train)
+    _check_scorable(vae, train)
     return vae
 
 
@@ -191,6 +203,10 @@ def _conv_ladder(options: ModelOptions, inputs: nn.Module | None, shape: Shape) 
     return levels, partial(ConvDecoder, state, channels[:1])
 
 
+def _plain_prior(prior: Callable[[int], nn.Module]) -> Callable[[ModelOptions, nn.Module, Tensor], nn.Module]:
+    return lambda options, encoder, train: prior(options.latent_dim)
+
+
 def _mixture(options: ModelOptions, encoder: nn.Module, train: Tensor) -> GaussianMixturePrior:
     return GaussianMixturePrior(options.latent_dim, options.num_components)
 
@@ -208,10 +224,6 @@ def _vamp(options: ModelOptions, encoder: nn.Module, train: Tensor) -> VampPrior
 
 def _flow_prior(flow: Callable, options: ModelOptions, encoder: nn.Module, train: Tensor) -> FlowPrior:
     return FlowPrior(flow(options.latent_dim, transforms=options.flow_transforms, hidden=options.flow_hidden))
-
-
-def _normal(options: ModelOptions, network: MakeNetwork) -> NormalEncoder:
-    return NormalEncoder(network(2 * options.latent_dim))
 
 
 def _full_rank(options: ModelOptions, network: MakeNetwork) -> FullRankNormalEncoder:
@@ -328,23 +340,39 @@ def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tenso
         )
 
 
+def _check_scorable(vae: VAE | HierarchicalVAE, train: Tensor) -> None:
+    refusal = check_pair(vae, train[:2]).refusal
+    if refusal is not None:
+        raise ValueError(refusal)
+
+
 STRUCTURES: dict[str, Callable[[ModelOptions, Tensor], VAE | HierarchicalVAE]] = {
     "flat": _flat,
     "stacked": partial(_hierarchy, _stacked),
     "ladder": partial(_hierarchy, _ladder),
 }
 PRIORS: dict[str, Callable[[ModelOptions, nn.Module, Tensor], nn.Module]] = {
-    "standard": lambda options, encoder, train: StandardNormal(options.latent_dim),
+    "standard": _plain_prior(StandardNormal),
     "mixture": _mixture,
     "vamp": _vamp,
     "maf": partial(_flow_prior, maf),
     "spline": partial(_flow_prior, spline),
+    "laplace": _plain_prior(LaplacePrior),
+    "student-t": _plain_prior(StudentTPrior),
+    "dirichlet": _plain_prior(DirichletPrior),
+    "logistic-normal": _plain_prior(LogisticNormalPrior),
+    "sphere": _plain_prior(UniformSpherePrior),
 }
 ENCODERS: dict[str, Callable[[ModelOptions, MakeNetwork], nn.Module]] = {
-    "normal": _normal,
+    "normal": lambda options, network: NormalEncoder(network(2 * options.latent_dim)),
     "full-rank": _full_rank,
     "iaf": partial(_flow_encoder, iaf),
     "inverse-spline": partial(_flow_encoder, inverse_spline),
+    "laplace": lambda options, network: LaplaceEncoder(network(2 * options.latent_dim)),
+    "student-t": lambda options, network: StudentTEncoder(network(2 * options.latent_dim)),
+    "dirichlet": lambda options, network: DirichletEncoder(network(options.latent_dim)),
+    "logistic-normal": lambda options, network: LogisticNormalEncoder(network(2 * options.latent_dim)),
+    "power-spherical": lambda options, network: PowerSphericalEncoder(network(options.latent_dim + 1)),
 }
 LIKELIHOODS: dict[str, Callable[[ModelOptions, MakeNetwork, Tensor], nn.Module]] = {
     "bernoulli": _bernoulli,

@@ -2,7 +2,17 @@
 
 from pyro_lvm.contract import Structure, check_pair
 from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, FullNormalMixture, mixture
-from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder, ResidualNormalEncoder
+from pyro_lvm.encoders import (
+    DirichletEncoder,
+    FlowEncoder,
+    FullRankNormalEncoder,
+    LaplaceEncoder,
+    LogisticNormalEncoder,
+    NormalEncoder,
+    PowerSphericalEncoder,
+    ResidualNormalEncoder,
+    StudentTEncoder,
+)
 from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf, spline, standardized
 from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
@@ -15,8 +25,10 @@ from pyro_lvm.likelihoods import (
     PoissonLikelihood,
     StudentTLikelihood,
 )
+from pyro_lvm.manifolds import LogisticNormal, PowerSpherical
 from pyro_lvm.models import VAE, TwoStageVAE
 from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, Join, set_output_bias_
+from pyro_lvm.nongaussian import DirichletPrior, LaplacePrior, LogisticNormalPrior, StudentTPrior, UniformSpherePrior
 from pyro_lvm.pair import Pair, penalty
 from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
 
@@ -28,6 +40,8 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "DiagNormalMixture",
+    "DirichletEncoder",
+    "DirichletPrior",
     "DiscretizedLogisticLikelihood",
     "FlowDistribution",
     "FlowEncoder",
@@ -41,16 +55,26 @@ __all__ = [
     "HierarchicalVAE",
     "InverseFlow",
     "Join",
+    "LaplaceEncoder",
+    "LaplacePrior",
     "Levels",
+    "LogisticNormal",
+    "LogisticNormalEncoder",
+    "LogisticNormalPrior",
     "NegativeBinomialLikelihood",
     "NormalEncoder",
     "Pair",
     "PoissonLikelihood",
+    "PowerSpherical",
+    "PowerSphericalEncoder",
     "ResidualNormalEncoder",
     "StandardNormal",
     "Structure",
+    "StudentTEncoder",
     "StudentTLikelihood",
+    "StudentTPrior",
     "TwoStageVAE",
+    "UniformSpherePrior",
     "VampPrior",
     "check_pair",
     "conv_ladder",

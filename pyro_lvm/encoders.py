@@ -11,8 +11,20 @@ from torch.distributions import AffineTransform
 
 from pyro_lvm.distributions import FlowDistribution, lower_triangular, zuko
 from pyro_lvm.flows import InverseFlow
+from pyro_lvm.manifolds import LogisticNormal, PowerSpherical
+from pyro_lvm.univariate import StudentT
 
-__all__ = ["FlowEncoder", "FullRankNormalEncoder", "NormalEncoder", "ResidualNormalEncoder"]
+__all__ = [
+    "DirichletEncoder",
+    "FlowEncoder",
+    "FullRankNormalEncoder",
+    "LaplaceEncoder",
+    "LogisticNormalEncoder",
+    "NormalEncoder",
+    "PowerSphericalEncoder",
+    "ResidualNormalEncoder",
+    "StudentTEncoder",
+]
 
 
 class NormalEncoder(nn.Module):
@@ -152,6 +164,104 @@ class FlowEncoder(nn.Module):
         standardize = AffineTransform(loc, log_scale.exp(), event_dim=1).inv
         transform = zuko.transforms.ComposedTransform(standardize, noise.transform)
         return FlowDistribution(zuko.distributions.NormalizingFlow(transform, noise.base))
+
+
+class LaplaceEncoder(nn.Module):
+    r"""Laplace guide.
+
+    .. math:: q(z \mid x) = \prod_d \tfrac{1}{2 s_d(x)} e^{-|z_d - m_d(x)| / s_d(x)}
+
+    Args:
+        network: As for :class:`NormalEncoder`.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> TorchDistribution:
+        loc, log_scale = _halves(self.network(*inputs), 1)  # [*lead, D]
+        return dist.Laplace(loc, log_scale.exp()).to_event(1)
+
+
+class StudentTEncoder(nn.Module):
+    r"""Student t guide, whose tails cover a posterior that a normal guide misses.
+
+    .. math:: q(z \mid x) = \prod_d t_\nu\big((z_d - m_d(x)) / s_d(x)\big) / s_d(x)
+
+    Args:
+        network: As for :class:`NormalEncoder`.
+        df: Degrees of freedom, :math:`\nu`.
+
+    Raises:
+        ValueError: If ``df`` is not positive.
+    """
+
+    def __init__(self, network: nn.Module, *, df: float = 4.0) -> None:
+        super().__init__()
+        if not df > 0:
+            raise ValueError(f"df must be positive; got {df}. Use NormalEncoder for infinitely many.")
+        self.network = network
+        self.df = df
+
+    def forward(self, *inputs: Tensor) -> TorchDistribution:
+        loc, log_scale = _halves(self.network(*inputs), 1)  # [*lead, D]
+        return StudentT(torch.full_like(loc, self.df), loc, log_scale.exp()).to_event(1)
+
+
+class DirichletEncoder(nn.Module):
+    r"""Dirichlet guide of proportions, D numbers that sum to 1.
+
+    .. math:: q(z \mid x) \propto \prod_d z_d^{a_d(x) - 1}, \quad \log a(x) = \mathrm{network}(x)
+
+    Args:
+        network: Module that maps ``[*lead, *X]`` to ``[*lead, D]``, the log concentrations.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> TorchDistribution:
+        return dist.Dirichlet(self.network(*inputs).exp())
+
+
+class LogisticNormalEncoder(nn.Module):
+    r"""Logistic-normal guide of proportions, D numbers that sum to 1.
+
+    .. math:: z = \operatorname{softmax}(y), \quad y \sim \mathcal N(m(x), \operatorname{diag} s(x)^2)
+
+    Args:
+        network: As for :class:`NormalEncoder`.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> LogisticNormal:
+        loc, log_scale = _halves(self.network(*inputs), 1)  # [*lead, D]
+        return LogisticNormal(loc, log_scale.exp())
+
+
+class PowerSphericalEncoder(nn.Module):
+    r"""Power spherical guide of unit vectors; see :class:`~pyro_lvm.manifolds.PowerSpherical`.
+
+    Args:
+        network: Module that maps ``[*lead, *X]`` to ``[*lead, D + 1]``: a vector in the mean direction, then the log concentration.
+
+    References:
+        De Cao, Aziz (2020), The Power Spherical distribution. https://arxiv.org/abs/2006.04437
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> PowerSpherical:
+        features = self.network(*inputs)  # [*lead, D + 1]
+        direction, concentration = features[..., :-1], features[..., -1].exp()
+        return PowerSpherical(direction / direction.norm(dim=-1, keepdim=True), concentration)
 
 
 def _halves(features: Tensor, event_dims: int) -> tuple[Tensor, ...]:

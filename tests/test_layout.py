@@ -14,8 +14,8 @@ import pyro_lvm
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"networks", "inputs", "distributions", "discretized", "univariate", "pair"},
-    {"contract", "flows", "priors", "likelihoods", "encoders"},
+    {"networks", "inputs", "distributions", "discretized", "univariate", "manifolds", "pair"},
+    {"contract", "flows", "priors", "nongaussian", "likelihoods", "encoders"},
     {"levels"},
     {"models"},
     {"hierarchical"},

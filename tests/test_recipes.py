@@ -78,11 +78,13 @@ def test_every_name_an_option_takes_is_registered(names: object, registry: dict)
     assert set(get_args(names)) == set(registry)
 
 
+GUIDES = {"dirichlet": "dirichlet", "logistic-normal": "dirichlet", "sphere": "power-spherical"}
+KINDS = {"dirichlet": "dirichlet", "logistic-normal": "logistic-normal", "power-spherical": "sphere"}
 COMBINATIONS = list(
     dict.fromkeys(
         chain(
-            ((prior, "normal", "bernoulli", "mlp") for prior in PRIORS),
-            (("standard", encoder, "bernoulli", "gated") for encoder in ENCODERS),
+            ((prior, GUIDES.get(prior, "normal"), "bernoulli", "mlp") for prior in PRIORS),
+            ((KINDS.get(encoder, "standard"), encoder, "bernoulli", "gated") for encoder in ENCODERS),
             (("vamp", "normal", likelihood, "mlp") for likelihood in LIKELIHOODS),
             (("standard", "normal", likelihood, "conv") for likelihood in LIKELIHOODS),
             [("vamp", "iaf", "categorical", "conv"), ("maf", "full-rank", "student-t", "gated")],
@@ -102,7 +104,7 @@ def test_parts_combine_and_learn(prior: str, encoder: str, likelihood: str, netw
 
 
 HIERARCHIES = [
-    *(dict(structure="stacked", prior=prior) for prior in PRIORS),
+    *(dict(structure="stacked", prior=prior) for prior in PRIORS if prior not in GUIDES),
     *(dict(structure="ladder", levels=3, likelihood=likelihood) for likelihood in LIKELIHOODS),
     *(dict(structure="ladder", network="conv", likelihood=likelihood, hidden=(4, 5)) for likelihood in LIKELIHOODS),
     dict(structure="stacked", network="gated", levels=3, prior="vamp", likelihood="categorical"),
@@ -266,6 +268,8 @@ def test_one_hot_puts_categories_beside_channels() -> None:
         (replace(SMALL, likelihood="gaussian"), torch.ones(9, 2), "got 0 for 1"),
         (replace(SMALL, network="conv"), torch.zeros(9, 64), r"\[channels, height, width\]; got \(64,\)"),
         (replace(SMALL, prior="vamp", num_components=10), torch.zeros(9, 2), "between 1 and 9"),
+        (replace(SMALL, prior="dirichlet"), torch.zeros(9, 2), "prior lives on the simplex, the guide on the whole space"),
+        (replace(SMALL, encoder="power-spherical"), torch.zeros(9, 2), "on the whole space, the guide on the sphere"),
         (replace(SMALL, structure="stacked", levels=1), torch.zeros(9, 2), "at least 2 levels; got 1"),
         (replace(SMALL, structure="stacked", encoder="iaf"), torch.zeros(9, 2), "has normal guides; got encoder 'iaf'"),
         (replace(SMALL, structure="stacked", network="conv"), torch.zeros(9, 1, 8, 8), "got network 'conv'. Take"),
