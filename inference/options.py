@@ -64,8 +64,8 @@ class ModelOptions:
     """The model: prior, likelihood, encoder and their networks.
 
     Args:
-        structure: One level of latents, or several: stacked, each with networks of its own as in the VampPrior paper, or a ladder,
-            where guide and model share a path from the top down (conv: the latents below the top are images).
+        structure: One level of latents, or several: stacked, each with networks of its own as in the VampPrior paper, or a
+            ladder, where guide and model share a path from the top down (conv: the latents below the top are images).
         levels: Number of levels of a stacked or ladder structure.
         prior: p(z), of the top level; dirichlet and logistic-normal are of proportions, sphere of unit vectors.
         encoder: q(z|x), of the prior's kind: dirichlet or logistic-normal for proportions, power-spherical for unit vectors; of

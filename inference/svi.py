@@ -161,7 +161,7 @@ class _Loop:
         for name, value in by_site.items():
             unknown = sorted(set(value) - set(self.latents)) if isinstance(value, Mapping) else []
             if unknown:
-                raise ValueError(f"{name} must name latent sites, some of {self.latents}; got {unknown}. Look for a misspelt name.")
+                raise ValueError(f"{name} must name latent sites, some of {self.latents}; got {unknown}. Correct the name.")
 
     def run(
         self,

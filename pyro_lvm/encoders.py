@@ -34,7 +34,8 @@ class NormalEncoder(nn.Module):
 
     Args:
         network: Module that maps ``[*lead, *X]`` to ``[*lead, 2 * D]``: the mean, then the log scale.
-        event_dims: Number of dimensions of a latent: 1, or 3 for images ``[C, H, W]``, whose network gives ``[*lead, 2 * C, H, W]``.
+        event_dims: Number of dimensions of a latent: 1, or 3 for images ``[C, H, W]``, whose network gives
+            ``[*lead, 2 * C, H, W]``.
 
     Raises:
         ValueError: If (on call) the network returns an odd number of features.
@@ -84,8 +85,8 @@ class ResidualNormalEncoder(nn.Module):
         shift, log_ratio = _halves(self.network(x, h), event_dims)  # [*lead, D]
         if shift.shape[-event_dims:] != prior.loc.shape[-event_dims:]:
             raise ValueError(
-                f"network must return two offsets for each of the conditional's latents, {tuple(prior.loc.shape[-event_dims:])}; got "
-                f"offsets of shape {tuple(shift.shape[-event_dims:])}. Change the width of its last layer."
+                "network must return two offsets for each of the conditional's latents, "
+                f"{tuple(prior.loc.shape[-event_dims:])}; got offsets of shape {tuple(shift.shape[-event_dims:])}. Change the width of its last layer."
             )
         return dist.Normal(prior.loc + prior.scale * shift, prior.scale * log_ratio.exp()).to_event(event_dims)
 
@@ -248,7 +249,8 @@ class PowerSphericalEncoder(nn.Module):
     r"""Power spherical guide of unit vectors; see :class:`~pyro_lvm.manifolds.PowerSpherical`.
 
     Args:
-        network: Module that maps ``[*lead, *X]`` to ``[*lead, D + 1]``: a vector in the mean direction, then the log concentration.
+        network: Module that maps ``[*lead, *X]`` to ``[*lead, D + 1]``: a vector in the mean direction, then the log
+            concentration.
 
     References:
         De Cao, Aziz (2020), The Power Spherical distribution. https://arxiv.org/abs/2006.04437

@@ -34,9 +34,11 @@ class HierarchicalVAE(nn.Module):
 
     def __init__(self, prior: nn.Module, levels: Levels, likelihood: nn.Module) -> None:
         super().__init__()
-        for name, part, kind in (("prior", prior, nn.Module), ("levels", levels, Levels), ("likelihood", likelihood, nn.Module)):
+        parts = (("prior", prior, nn.Module), ("levels", levels, Levels), ("likelihood", likelihood, nn.Module))
+        for name, part, kind in parts:
             if not isinstance(part, kind):
-                raise TypeError(f"{name} must be a {kind.__name__}; got {type(part).__name__}. The order is prior, levels, likelihood.")
+                found = type(part).__name__
+                raise TypeError(f"{name} must be a {kind.__name__}; got {found}. The order is prior, levels, likelihood.")
         self.prior, self.levels, self.likelihood = prior, levels, likelihood
 
     def model(self, x: Tensor) -> None:
@@ -44,14 +46,17 @@ class HierarchicalVAE(nn.Module):
         pyro.module(pyro_name(self), self)
         state: tuple[Tensor, ...] = ()
         with pyro.plate("data", len(x)):
-            for name, prior, step in zip(self._names(), (self.prior, *self.levels.conditionals), self.levels.path, strict=True):
+            priors = (self.prior, *self.levels.conditionals)
+            for name, prior, step in zip(self._names(), priors, self.levels.path, strict=True):
                 state = (step(*state, _sample(name, prior(*state))),)
             pyro.sample("x", self.likelihood(*state), obs=x)
 
     def guide(self, x: Tensor) -> None:
         """Declares q(z_L|x) and each q(z_l|x, z_>l) for observations ``[B, *X]``."""
         pyro.module(pyro_name(self), self)
-        (top, *names), (encoder, *encoders), (e, *features) = self._names(), self.levels.encoders, self.levels.bottom_up(x)
+        top, *names = self._names()
+        encoder, *encoders = self.levels.encoders
+        e, *features = self.levels.bottom_up(x)
         state: tuple[Tensor, ...] = ()
         with pyro.plate("data", len(x)):
             z = pyro.sample(top, encoder(e))

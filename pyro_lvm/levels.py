@@ -45,7 +45,9 @@ class Levels(nn.Module):
         path = [nn.Identity(), *(Join() for _ in conditionals)] if path is None else path
         for name, modules, expected in (("conditionals", conditionals, L - 1), ("path", path, L)):
             if len(modules) != expected:
-                raise ValueError(f"{name} must have {expected} modules for {L} encoders; got {len(modules)}. The top is the prior's.")
+                raise ValueError(
+                    f"{name} must have {expected} modules for {L} encoders; got {len(modules)}. The top's is the prior."
+                )
         self.encoders, self.conditionals, self.path = map(nn.ModuleList, (encoders, conditionals, path))
         self.bottom_up = bottom_up or _Same(L)
 
@@ -67,7 +69,8 @@ def stacked(
     .. math:: q(z \mid x) = q(z_L \mid x) \prod_{l<L} q(z_l \mid x, z_{>l}), \quad
         p(z) = p(z_L) \prod_{l<L} p(z_l \mid z_{>l}), \quad p(x \mid z_1, \dots, z_L)
 
-    With two levels this is the hierarchy of the VampPrior paper. The likelihood takes all latents, ``[*lead, sum(latent_dims)]``.
+    With two levels this is the hierarchy of the VampPrior paper. The likelihood takes all latents, one after the other,
+    ``[*lead, sum(latent_dims)]``.
 
     Args:
         in_shape: Shape of a datum.
@@ -106,8 +109,8 @@ def ladder(
 ) -> Levels:
     r"""Normal levels on one deterministic path upward, :math:`e_l = g_l(e_{l-1})`, and one downward, which guide and model share.
 
-    Below the top, each q is given relative to its p; see :class:`~pyro_lvm.encoders.ResidualNormalEncoder`. The likelihood takes the
-    state at the bottom of the path, ``[*lead, hidden[-1]]``.
+    Below the top, each q is given relative to its p; see :class:`~pyro_lvm.encoders.ResidualNormalEncoder`. The likelihood takes
+    the state at the bottom of the path, ``[*lead, hidden[-1]]``.
 
     Args:
         in_shape: Shape of a datum.

@@ -149,7 +149,8 @@ class ConvDecoder(Network):
     The output bias has the shape of one output, as in an :class:`MLP`, so that it can hold a mean image.
 
     Args:
-        in_shape: Features of one input, or the shape of one input, which is flattened. That of the smallest image needs no affine map.
+        in_shape: Features of one input, or the shape of one input, which is flattened. That of the smallest image
+            needs no affine map.
         channels: Channels before each transposed convolution, down to the image.
         out_shape: ``(channels, height, width)``, ``(height, width)``, or ``(channels, height, width, P)`` for
             ``P`` parameters of each element; at least 8 by 8.

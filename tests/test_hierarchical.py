@@ -35,6 +35,7 @@ from pyro_lvm import (
     spline,
     stacked,
 )
+from pyro_lvm.pair import param_scope
 
 X = 4
 DIMS = {2: (2, 3), 3: (2, 1, 2)}  # from the top down
@@ -50,7 +51,7 @@ def affine(in_features, weight, bias, rest):
 
 
 class LinearHierarchy:
-    """Linear-Gaussian levels, each of which sees all above it, and their joint normal distribution, latents from the top down, then x."""
+    """Linear-Gaussian levels, each of which sees all above it, and the joint normal distribution of all latents, then x."""
 
     def __init__(self, dims, *, exact=True, prior=None):
         generator = torch.Generator().manual_seed(len(dims))
@@ -191,7 +192,8 @@ def test_every_construction_learns_all_its_parameters(make, x):
     losses = fit(vae, x, epochs=25, learning_rate=0.01, progress=False).history.train_loss
     assert losses.iloc[-5:].mean() < losses.iloc[:5].mean()
     assert all((p != old).any() for p, old in zip(vae.parameters(), before, strict=True))
-    assert choose_layout(vae, (x,)).broadcast
+    with param_scope(vae):
+        assert choose_layout(vae, (x,)).broadcast
     assert sample_prior(vae, x, seed=0).shape == reconstruct(vae, x, seed=0).shape == x.shape
 
 
@@ -250,8 +252,9 @@ def test_the_kl_of_a_residual_guide_depends_on_its_offsets_alone():
 def elbo_terms(vae, x):
     """log p(x|z), and the KL at the same draws of each level, both summed over the data."""
     torch.manual_seed(0)
-    guide = pyro.poutine.trace(vae.guide).get_trace(x)
-    model = pyro.poutine.trace(pyro.poutine.replay(vae.model, trace=guide)).get_trace(x)
+    with param_scope(vae):
+        guide = pyro.poutine.trace(vae.guide).get_trace(x)
+        model = pyro.poutine.trace(pyro.poutine.replay(vae.model, trace=guide)).get_trace(x)
     log_q, log_p = (
         {name: site["fn"].log_prob(site["value"]).sum().item() for name, site in trace.nodes.items() if name in ("z1", "z2", "x")}
         for trace in (guide, model)
@@ -267,7 +270,8 @@ def test_warm_up_and_free_bits_by_level():
         torch.manual_seed(0)
         weight = KLWeight(weights)
         bits = FreeBits(nats, weight)
-        return Trace_ELBO().loss(bits.model(weight(vae.model)), bits.guide(weight(vae.guide)), x)
+        with param_scope(vae):
+            return Trace_ELBO().loss(bits.model(weight(vae.model)), bits.guide(weight(vae.guide)), x)
 
     assert loss({"z1": 0.25}, {}) == pytest.approx(0.25 * kl["z1"] + kl["z2"] - log_px)
     assert loss({"z1": 0.25, "z2": 0.5}, {"z2": 50.0}) == pytest.approx(0.25 * kl["z1"] + 0.5 * 50 * len(x) - log_px)

@@ -1,4 +1,4 @@
-"""Latents that are not normal: densities against scipy and quadrature, draws against their laws, pathwise gradients against derivatives."""
+"""Latents that are not normal: densities against scipy and quadrature, draws and gradients against their laws."""
 
 import math
 

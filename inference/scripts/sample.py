@@ -51,7 +51,7 @@ def by_site(name: str, values: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def level_means(pair: object, x: Tensor, *, seed: int) -> dict[str, Tensor]:
-    """Of a hierarchy: means of p(x|z) with more and more levels, from the top down, held at codes of the data and the others drawn."""
+    """Of a hierarchy: means of p(x|z) with more and more levels, from the top down, held at codes of the data."""
     codes = encode(pair, x, seed=seed)
     if not isinstance(codes, dict):
         return {}
@@ -74,7 +74,7 @@ def draw(arrays: dict[str, Tensor], out: Path) -> None:
     draw_images(samples, out / "samples.png", title="Draws from the prior, decoded")
     mirrored = {"data": arrays["data"], "mean": arrays["reconstructions"]}
     draw_images(mirrored, out / "reconstructions.png", title="Data, encoded and decoded")
-    given = {name.removeprefix("means_").replace("_", " "): means for name, means in arrays.items() if name.startswith("means_given")}
+    given = {name.removeprefix("means_").replace("_", " "): arrays[name] for name in arrays if name.startswith("means_given")}
     if given:
         rows = {"data": arrays["data"]} | given | {"given all": arrays["reconstructions"]}
         draw_images(rows, out / "levels.png", title="Upper levels held at codes of the data, the others drawn")
