@@ -1,12 +1,15 @@
-# make compare: the main job, from nothing to a table of priors.   make test: the whole test suite.
+# make compare: the main job, from nothing to a table of priors.   make test: the whole test suite.   make bench: docs/benchmarks.md.
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: compare test
+.PHONY: bench compare test
 
 compare: $(INSTALLED)
 	$(VENV)/bin/pyro-lvm compare
+
+bench: $(INSTALLED)
+	$(VENV)/bin/python benchmarks/bench.py
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest

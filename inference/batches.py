@@ -70,7 +70,7 @@ def as_batches(
     if isinstance(data, Tensor | np.ndarray):
         data = (data,)
     if isinstance(data, tuple):
-        tensors = tuple(torch.as_tensor(x).to(device) for x in data)
+        tensors = tuple(torch.as_tensor(x).to(device).contiguous() for x in data)  # else rows are gathered from far apart
         check_batch(*tensors)
         return TensorBatches(tensors, _batch_size(batch_size, len(tensors[0])), transform, shuffle)
     if isinstance(data, IterableDataset):

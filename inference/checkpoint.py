@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import torch
 from torch import Tensor
@@ -86,3 +87,9 @@ def load_checkpoint(pair: object, path: str | Path) -> None:
     except Exception as error:
         raise ValueError(f"{path} is no readable safetensors file ({error}). Save it anew.") from error
     restore(pair, state)
+
+
+def saved_shapes(path: str | Path) -> dict[str, torch.Size]:
+    """The shapes of the tensors in a file that :func:`save_checkpoint` wrote, by name."""
+    with safe_open(path, "pt") as file:
+        return {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}

@@ -104,7 +104,7 @@ def load_data(
     return Data(
         name=content.name,
         description=f"{content.origin} ({sizes}); {treated}.",
-        **{split: torch.from_numpy(_shaped(arrays[split], shape)) for split in SPLITS},
+        **{split: torch.from_numpy(np.ascontiguousarray(_shaped(arrays[split], shape))) for split in SPLITS},
         transform=transform,
         labels=labels,
     )

@@ -98,6 +98,19 @@ def _run(
         return poutine.trace(program).get_trace(*layout.batch(batch, num_particles))
 
 
+def guide_draws(guide: Callable[..., object], batch: tuple[Tensor, ...], num_particles: int, layout: Layout) -> tuple[Tensor, Latents]:
+    """Log density ``[K, B]`` of fresh draws, and the draws ``[K, B, ...]`` by site."""
+    trace, size = run_guide(guide, batch, num_particles, layout), len(batch[0])
+    return log_density(trace, num_particles, size, layout), latents_of(trace, num_particles, size, layout)
+
+
+def model_density(
+    model: Callable[..., object], batch: tuple[Tensor, ...], latents: Latents, num_particles: int, layout: Layout
+) -> Tensor:
+    """Log density ``[K, B]`` of the model at given latents ``[K, B, ...]``."""
+    return log_density(run_model(model, batch, latents, num_particles, layout), num_particles, len(batch[0]), layout)
+
+
 def latents_of(trace: poutine.Trace, num_particles: int, size: int, layout: Layout) -> Latents:
     """The unobserved values of a guide's trace, each ``[K, B, ...]``."""
     return {
@@ -108,7 +121,12 @@ def latents_of(trace: poutine.Trace, num_particles: int, size: int, layout: Layo
 
 
 def log_density(
-    trace: poutine.Trace, num_particles: int, size: int, layout: Layout, weight: Callable[[dict], float | Tensor] = unweighted
+    trace: poutine.Trace,
+    num_particles: int,
+    size: int,
+    layout: Layout,
+    weight: Callable[[dict], float | Tensor] = unweighted,
+    where: Callable[[dict], bool] | None = None,
 ) -> Tensor:
     r"""The log density of a trace for each particle and datum, with enumerated sites summed out.
 
@@ -119,6 +137,7 @@ def log_density(
     Args:
         trace: A trace of the model or the guide.
         weight: The weight :math:`w_i` of a site's log density.
+        where: Which sites; by default all.
 
     Returns:
         Log density in nats, shape ``[K, B]``.
@@ -127,6 +146,7 @@ def log_density(
     terms = [
         weight(site) * scale_and_mask(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), mask=site["mask"])
         for site in density_sites(trace)
+        if where is None or where(site)
     ]
     total = sum(terms, terms[0].new_zeros(rows) if terms else torch.zeros(rows))  # [..., K, B]
     if total.dim() > 2:

@@ -183,15 +183,20 @@ class Evaluation:
         return -self.mean / (self.num_dims * log(2))
 
     @property
-    def bad_k_share(self) -> float:
-        """Share of the data whose k-hat exceeds :func:`~inference.psis.pareto_k_threshold`: unreliable there.
+    def is_unreliable(self) -> Tensor:
+        """Which data have a k-hat above :func:`~inference.psis.pareto_k_threshold`, ``[N]``.
 
-        A datum whose k-hat cannot be fitted counts if its ESS is below 5. NaN for bounds, and for K <= 20.
+        A datum whose k-hat cannot be fitted counts if its ESS is below 5. Without meaning for bounds, and for K <= 20.
         """
+        bad = self.pareto_k > pareto_k_threshold(max(self.num_particles, 2))
+        return bad | (self.pareto_k.isnan() & (self.ess < MIN_TAIL))
+
+    @property
+    def bad_k_share(self) -> float:
+        """Share of the data that are :attr:`is_unreliable`. NaN for bounds, and for K <= 20."""
         if self.is_bound or tail_length(self.num_particles) < MIN_TAIL:
             return nan
-        bad = self.pareto_k > pareto_k_threshold(self.num_particles)
-        return float((bad | (self.pareto_k.isnan() & (self.ess < MIN_TAIL))).double().mean())
+        return float(self.is_unreliable.double().mean())
 
     def to_frame(self) -> pd.DataFrame:
         """Log-likelihood, error, ESS, k-hat and ELBO, one row per datum."""

@@ -3,22 +3,25 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from typing import Literal
 
 import numpy as np
-import pyro
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from inference.densities import Layout, choose_layout, latents_of, log_density, run_guide, run_model
+from inference.densities import choose_layout
 from inference.evaluation import Evaluation, curve_particles, reduce_log_weights
 from inference.numerics import flushed_denormals
+from inference.scorer import Scorer, even_part
 from pyro_lvm.contract import Structure, check_batch, check_pair
-from pyro_lvm.pair import eval_mode, param_scope, programs
+from pyro_lvm.pair import eval_mode, param_scope
 
-_BLOCK_PARTICLES = 256
-_BLOCK_ROWS = {"cpu": 1024}  # what fits a core's cache; an accelerator wants many more
+_BLOCK_PARTICLES = 1024
+_BLOCK_ROWS = 4096  # particles times data of one block of noise
 _BLOCK_ROWS_ACCELERATOR = 65536
+_CHECKED_ROWS = 1024
+EARNS_BACK = 5_000_000  # particles times data: compiling takes some 20 s, and saves about 15 ms for every 1024
 
 
 def log_weights(
@@ -49,11 +52,12 @@ def log_weights(
         Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders. https://arxiv.org/abs/1509.00519
     """
     seed = int(torch.randint(2**31, ())) if seed is None else seed
-    _check_counts(num_particles, chunk_size)
+    check_counts(num_particles=num_particles, chunk_size=chunk_size)
     check_batch(*batch)
-    with _scoring(pair, batch[0].device):
-        blocks = [log_w for _, log_w in _row_blocks(pair, batch, num_particles, seed, chunk_size)]
-    return torch.cat(blocks, dim=1)  # [K, B]
+    with scoring(pair, batch[0].device):
+        check_scorable(pair, batch)
+        scorer = Scorer(pair, choose_layout(pair, batch), chunk_size)
+        return torch.cat(list(_row_blocks(scorer, batch, num_particles, seed)), dim=1)  # [K, B]
 
 
 def evaluate(
@@ -63,6 +67,7 @@ def evaluate(
     num_particles: int = 1000,
     seed: int = 0,
     chunk_size: int | None = None,
+    compile: Literal["auto"] | bool = "auto",
     progress: bool = True,
 ) -> Evaluation:
     r"""Per-datum log-likelihood by importance sampling, with its error and reliability.
@@ -77,6 +82,7 @@ def evaluate(
         num_particles: Draws per datum, :math:`K`.
         seed: Seed of the draws.
         chunk_size: At most so many particles times data in one call of the model.
+        compile: Whether the pair is compiled: where that earns its time back, always (and a pair that cannot be is refused), or never.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -86,11 +92,19 @@ def evaluate(
         ValueError: As :func:`log_weights`; also when a log weight is NaN.
     """
     batch = (data,) if isinstance(data, Tensor) else tuple(data)
-    _check_counts(num_particles, chunk_size)
+    check_counts(num_particles=num_particles, chunk_size=chunk_size)
     size = check_batch(*batch)
+    if compile not in ("auto", True, False):
+        raise ValueError(f"compile must be 'auto', True or False; got {compile!r}.")
+    is_compiled = size * num_particles >= EARNS_BACK if compile == "auto" else compile
     parts = []
-    with _scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
-        for structure, log_w in _row_blocks(pair, batch, num_particles, seed, chunk_size):
+    with scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
+        structure = check_scorable(pair, batch)
+        scorer = Scorer(pair, choose_layout(pair, batch), chunk_size)
+        if is_compiled:
+            particles, rows = _block_shape(num_particles, batch[0].device)
+            scorer.compile(tuple(x[:rows].contiguous() for x in batch), particles, is_required=compile is True)
+        for log_w in _row_blocks(scorer, batch, num_particles, seed):
             parts.append(reduce_log_weights(log_w, is_bound=structure.is_deterministic))
             bar.update(log_w.shape[1])
     columns = {name: torch.cat([getattr(part, name) for part in parts], dim=-1) for name in parts[0]._fields}
@@ -117,7 +131,7 @@ def data_id(*batch: Tensor) -> str:
 
 
 @contextmanager
-def _scoring(pair: object, device: torch.device) -> Iterator[None]:
+def scoring(pair: object, device: torch.device) -> Iterator[None]:
     """No gradients, the pair's own parameters, evaluation mode, and random numbers that leave the caller's as they were."""
     devices = [] if device.type == "cpu" else [device]
     random_state = torch.random.fork_rng(devices, device_type=_rng_type(device))
@@ -129,56 +143,43 @@ def _rng_type(device: torch.device) -> str:
     return "cuda" if device.type == "cpu" else device.type
 
 
-def _row_blocks(
-    pair: object, batch: tuple[Tensor, ...], num_particles: int, seed: int, chunk_size: int | None
-) -> Iterator[tuple[Structure, Tensor]]:
-    """Structure, and log weights ``[K, R]``, of one block of rows after the other."""
-    particles, rows = _block_shape(num_particles, batch[0].device)
-    layout = None
-    for index, start in enumerate(range(0, len(batch[0]), rows)):
-        block = tuple(x[start : start + rows] for x in batch)
-        structure = check_pair(pair, *block)
+def check_scorable(pair: object, batch: tuple[Tensor, ...]) -> Structure:
+    """Checks all data against the pair before any is scored.
+
+    Raises:
+        ValueError: As :func:`log_weights`.
+    """
+    for start in range(0, len(batch[0]), _CHECKED_ROWS):
+        structure = check_pair(pair, *(x[start : start + _CHECKED_ROWS] for x in batch))
         if structure.refusal is not None:
             raise ValueError(structure.refusal)
-        layout = layout or choose_layout(pair, batch)
-        with pyro.validation_enabled(False):
-            parts = []
-            for number, done in enumerate(range(0, num_particles, particles)):
-                torch.manual_seed(_block_seed(seed, index, number))
-                parts.append(_block(pair, block, min(particles, num_particles - done), layout, chunk_size))
-        yield structure, torch.cat(parts)  # [K, R]
+    return structure
 
 
-def _check_counts(num_particles: int, chunk_size: int | None) -> None:
-    for name, value in (("num_particles", num_particles), ("chunk_size", chunk_size)):
+def _row_blocks(scorer: Scorer, batch: tuple[Tensor, ...], num_particles: int, seed: int) -> Iterator[Tensor]:
+    """Log weights ``[K, R]`` of one block of rows after the other."""
+    particles, rows = _block_shape(num_particles, batch[0].device)
+    for index, start in enumerate(range(0, len(batch[0]), rows)):
+        block = tuple(x[start : start + rows].contiguous() for x in batch)
+        parts = []
+        for number, done in enumerate(range(0, num_particles, particles)):
+            torch.manual_seed(block_seed(seed, index, number))
+            parts.append(scorer(block, min(particles, num_particles - done)))
+        yield torch.cat(parts)  # [K, R]
+
+
+def check_counts(**counts: int | None) -> None:
+    """Checks that each count is a whole number of at least 1, or None."""
+    for name, value in counts.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(f"{name} must be an integer of at least 1; got {value!r}.")
 
 
 def _block_shape(num_particles: int, device: torch.device) -> tuple[int, int]:
-    particles = min(num_particles, _BLOCK_PARTICLES)
-    return particles, max(1, _BLOCK_ROWS.get(device.type, _BLOCK_ROWS_ACCELERATOR) // particles)
+    particles = even_part(num_particles, _BLOCK_PARTICLES)
+    return particles, max(1, (_BLOCK_ROWS if device.type == "cpu" else _BLOCK_ROWS_ACCELERATOR) // particles)
 
 
-def _block_seed(*path: int) -> int:
+def block_seed(*path: int) -> int:
+    """A seed for the noise of one block, from the seed of the whole and the block's place."""
     return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _block(pair: object, batch: tuple[Tensor, ...], num_particles: int, layout: Layout, chunk_size: int | None) -> Tensor:
-    """Log weights ``[K, B]`` of one block of noise; the model sees it in chunks."""
-    model, guide = programs(pair)
-    size = len(batch[0])
-    trace = run_guide(guide, batch, num_particles, layout)
-    log_q = log_density(trace, num_particles, size, layout)  # [K, B]
-    latents = latents_of(trace, num_particles, size, layout)
-    log_p = torch.empty_like(log_q, dtype=torch.float64)
-    rows = size if chunk_size is None else min(size, chunk_size)
-    particles = num_particles if chunk_size is None else max(1, chunk_size // rows)
-    for i in range(0, size, rows):
-        part = tuple(x[i : i + rows] for x in batch)
-        for k in range(0, num_particles, particles):
-            z = {name: value[k : k + particles, i : i + rows] for name, value in latents.items()}
-            count = min(particles, num_particles - k)
-            trace = run_model(model, part, z, count, layout)
-            log_p[k : k + count, i : i + rows] = log_density(trace, count, len(part[0]), layout)
-    return log_p - log_q

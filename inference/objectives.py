@@ -1,6 +1,6 @@
 """Objectives and messengers that Pyro lacks: the importance-weighted bound, KL warm-up and free bits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import math
 
 import pyro
@@ -123,6 +123,14 @@ class KLWeight(Messenger):
     def of(self, site: str) -> Weight:
         """The weight of one site."""
         return of_site(self.weight, site, 1.0)
+
+    def numbers(self) -> list[Weight]:
+        """The weight, or those of the named sites in their order."""
+        return list(self.weight.values()) if isinstance(self.weight, Mapping) else [self.weight]
+
+    def set(self, numbers: Sequence[Weight]) -> None:
+        """Changes the weight, or those of the named sites in their order."""
+        self.weight = dict(zip(self.weight, numbers, strict=True)) if isinstance(self.weight, Mapping) else numbers[0]
 
     def _pyro_sample(self, msg: dict) -> None:
         if not msg["is_observed"] and not site_is_subsample(msg) and msg["infer"].get("enumerate") != "parallel":

@@ -12,14 +12,13 @@ import torch
 from torch import Size, Tensor
 
 from inference.evaluation import Evaluation
-from inference.verbs import reconstruct, sample_prior
-from pyro_lvm.models import VAE
 
 # Okabe and Ito's colors, told apart with any color vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FLAT_SHAPES = {560: (28, 20)}
 SMALLEST_FLAT = 64  # a table of 9 columns is no image
 CHANNELS = (1, 3)
+DPI = 150
 GAP_GRAY = 0.7
 
 
@@ -31,8 +30,8 @@ def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
         path: The picture that is written.
     """
     is_single = len(histories) == 1
-    figure, axes = _axes("epoch", f"{'' if is_single else 'validation '}loss (nats per datum)")
-    for (name, history), color in zip(histories.items(), _colors(histories), strict=True):
+    figure, axes = make_axes("epoch", f"{'' if is_single else 'validation '}loss (nats per datum)")
+    for (name, history), color in zip(histories.items(), colors_of(histories), strict=True):
         epoch, loss = history["epoch"], history["valid_loss"]
         axes.plot(epoch, loss, color=color, label="validation" if is_single else name)
         axes.plot(epoch[loss.idxmin()], loss.min(), "o", color=color, markersize=5)
@@ -51,8 +50,8 @@ def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
         scores: Evaluations by the models' names.
         path: The picture that is written.
     """
-    figure, axes = _axes("draws per datum, K", "mean estimate of log p(x) (nats per datum)")
-    for (name, score), color in zip(scores.items(), _colors(scores), strict=True):
+    figure, axes = make_axes("draws per datum, K", "mean estimate of log p(x) (nats per datum)")
+    for (name, score), color in zip(scores.items(), colors_of(scores), strict=True):
         curve = score.curve_frame()
         axes.plot(curve.index, curve["log_px"], "o-", color=color, markersize=3, label=name)
     axes.set_xscale("log")
@@ -79,7 +78,7 @@ def draw_images(rows: Mapping[str, Tensor], path: Path, *, title: str) -> None:
     height, width = strips[0].shape[:2]
     inches = 0.55 * len(first)
     size = (inches + 1.2, inches * height / width * len(rows) + 0.5)
-    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots()
     axes.imshow(np.concatenate(strips), cmap="gray", vmin=0, vmax=1)
     axes.set_title(title, loc="left", fontsize="medium")
@@ -87,24 +86,6 @@ def draw_images(rows: Mapping[str, Tensor], path: Path, *, title: str) -> None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.savefig(path)
-
-
-def draw_models(vaes: Mapping[str, VAE], x: Tensor, folder: Path) -> None:
-    """Draws samples.png, as many draws from each prior as there are data, and reconstructions.png.
-
-    Args:
-        vaes: Fitted models by name.
-        x: Held-out images ``[n, *X]``.
-        folder: Where the pictures go.
-
-    Raises:
-        ValueError: If the data are no images.
-    """
-    samples = {name: sample_prior(vae, x, seed=0, means=True) for name, vae in vaes.items()}
-    draw_images({"test data": x} | samples, folder / "samples.png", title="Draws from the prior, decoded")
-    mirrored = {name: reconstruct(vae, x, seed=0) for name, vae in vaes.items()}
-    title = "Test data, encoded and decoded"
-    draw_images({"test data": x} | mirrored, folder / "reconstructions.png", title=title)
 
 
 def image_shape(shape: Size) -> tuple[int, ...]:
@@ -137,17 +118,9 @@ def are_images(shape: Size) -> bool:
     return True
 
 
-def _strip(images: Tensor) -> np.ndarray:
-    """Images side by side, gray between them and below."""
-    height, width, *channels = image_shape(images.shape[1:])
-    images = images.clamp(0, 1).cpu().reshape(-1, *channels, height, width)
-    gap = max(1, height // 12)
-    framed = torch.nn.functional.pad(images, (0, gap, 0, gap), value=GAP_GRAY)
-    return np.concatenate([image.movedim(0, -1) if channels else image for image in framed], axis=1)
-
-
-def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+def make_axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """A figure of the common size, and its axes without a frame."""
+    figure = Figure(figsize=(6.4, 4.0), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.spines[["top", "right"]].set_visible(False)
@@ -156,8 +129,18 @@ def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _colors(names: Mapping[str, object]) -> list[str]:
+def colors_of(names: Mapping[str, object]) -> list[str]:
+    """A color for each model, the same in every picture of the same models."""
     return [COLORS[i % len(COLORS)] for i in range(len(names))]
+
+
+def _strip(images: Tensor) -> np.ndarray:
+    """Images side by side, gray between them and below."""
+    height, width, *channels = image_shape(images.shape[1:])
+    images = images.clamp(0, 1).cpu().reshape(-1, *channels, height, width)
+    gap = max(1, height // 12)
+    framed = torch.nn.functional.pad(images, (0, gap, 0, gap), value=GAP_GRAY)
+    return np.concatenate([image.movedim(0, -1) if channels else image for image in framed], axis=1)
 
 
 def _loss_limit(histories: Mapping[str, pd.DataFrame]) -> float:

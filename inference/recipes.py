@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from inference.checkpoint import load_checkpoint, saved_shapes
 from inference.data import Data, load_data
 from inference.evaluation import Evaluation
 from inference.expost import codes_of, fit_flow, fit_gaussian, fit_gaussian_mixture
@@ -21,6 +22,7 @@ from inference.objectives import IWAE
 from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe, Shape
 from inference.svi import FitResult, MakeScheduler, fit
 from pyro_lvm.contract import check_pair
+from pyro_lvm.distributions import zuko
 from pyro_lvm.encoders import (
     DirichletEncoder,
     FlowEncoder,
@@ -31,7 +33,7 @@ from pyro_lvm.encoders import (
     PowerSphericalEncoder,
     StudentTEncoder,
 )
-from pyro_lvm.flows import iaf, inverse_spline, maf, spline
+from pyro_lvm.flows import iaf, inverse_spline, maf, spline, standardized
 from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.inputs import OneHot, Standardize
 from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
@@ -47,7 +49,7 @@ from pyro_lvm.likelihoods import (
 from pyro_lvm.models import VAE, TwoStageVAE
 from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
 from pyro_lvm.nongaussian import DirichletPrior, LaplacePrior, LogisticNormalPrior, StudentTPrior, UniformSpherePrior
-from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
+from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
 
 MakeNetwork = Callable[..., nn.Module]
 MakeLevels = Callable[[ModelOptions, nn.Module | None, Shape], tuple[Levels, MakeNetwork]]
@@ -139,20 +141,34 @@ def mend_vae(vae: VAE, data: Data, expost: str, recipe: Recipe, *, device: str |
     return EXPOST[expost](vae, codes, codes_of(vae, data.valid.to(device), seed=seed), recipe)
 
 
+def load_mended_vae(vae: VAE, expost: str, recipe: Recipe, path: Path) -> VAE | TwoStageVAE:
+    """What :func:`mend_vae` gave, from a checkpoint of it; arguments as there."""
+    with torch.random.fork_rng():
+        mended = BLANK_EXPOST[expost](vae, recipe, saved_shapes(path))
+    load_checkpoint(mended, path)
+    return mended
+
+
 def _expost_flow(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> VAE:
-    options, D = recipe.model, codes.shape[1]
+    return vae.with_prior(fit_flow(codes, valid, flow=_flow_of_codes(recipe.model), **_budget(recipe.fit, codes)))
+
+
+def _flow_of_codes(options: ModelOptions) -> zuko.lazy.Flow:
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
-        flow = spline(D, transforms=options.flow_transforms, hidden=options.flow_hidden)
-    return vae.with_prior(fit_flow(codes, valid, flow=flow, **_budget(recipe.fit, codes)))
+        return spline(options.latent_dim, transforms=options.flow_transforms, hidden=options.flow_hidden)
 
 
 def _two_stage(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> TwoStageVAE:
-    options = ModelOptions(likelihood="gaussian", feature_noise=True, latent_dim=codes.shape[1], seed=recipe.model.seed)
-    second = build_vae(options, codes.cpu()).to(codes)
+    second = _second_stage(recipe, codes.cpu()).to(codes)
     # Without warm-up the noise, which starts at the codes' own spread, often explains them all and u nothing.
     fit(second, codes, valid=valid, warmup_epochs=recipe.fit.epochs // 5, progress=False, **_budget(recipe.fit, codes))
     return TwoStageVAE(vae, second)
+
+
+def _second_stage(recipe: Recipe, codes: Tensor) -> VAE:
+    options = ModelOptions(likelihood="gaussian", feature_noise=True, latent_dim=codes.shape[1], seed=recipe.model.seed)
+    return build_vae(options, codes)
 
 
 def _budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]:
@@ -403,4 +419,14 @@ EXPOST: dict[str, Callable[[VAE, Tensor, Tensor, Recipe], VAE | TwoStageVAE]] = 
     "mixture": lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian_mixture(codes, valid, seed=recipe.fit.seed)),
     "flow": _expost_flow,
     "two-stage": _two_stage,
+}
+BLANK_EXPOST: dict[str, Callable[[VAE, Recipe, dict[str, torch.Size]], VAE | TwoStageVAE]] = {
+    "gaussian": lambda vae, recipe, shapes: vae.with_prior(FullGaussianMixturePrior(recipe.model.latent_dim, 1)),
+    "mixture": lambda vae, recipe, shapes: vae.with_prior(
+        FullGaussianMixturePrior(recipe.model.latent_dim, shapes["module0.prior.logits"].numel())
+    ),
+    "flow": lambda vae, recipe, shapes: vae.with_prior(
+        FlowPrior(standardized(_flow_of_codes(recipe.model), *torch.ones(2, recipe.model.latent_dim)))
+    ),
+    "two-stage": lambda vae, recipe, shapes: TwoStageVAE(vae, _second_stage(recipe, torch.randn(2, recipe.model.latent_dim))),
 }

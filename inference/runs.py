@@ -22,12 +22,13 @@ from inference.data import Data
 from inference.evaluation import Evaluation
 from inference.importance import data_id
 from inference.options import EvaluateOptions, Recipe
-from inference.recipes import build_vae, evaluate_vae, fit_vae, load, mend_vae, seen_by_model
+from inference.recipes import build_vae, evaluate_vae, fit_vae, load, load_mended_vae, mend_vae, seen_by_model
 from inference.svi import FitResult
 from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.models import VAE, TwoStageVAE
 
 CONFIG, SUMMARY, CHECKPOINT, HISTORY = "config.yaml", "summary.yaml", "checkpoint.safetensors", "history.csv"
+TABLE, PAGE = "comparison.csv", "report.html"
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,8 @@ def score_run(
     options: EvaluateOptions,
     *,
     device: str | None = None,
-    with_models: bool = True,
 ) -> Iterator[tuple[str, Run, Evaluation]]:
-    """Scores a run, then its model under each of some priors fitted after training; scores that a folder keeps are read.
+    """Scores a run, then its model under each of some priors fitted after training; priors and scores that a folder keeps are read.
 
     Args:
         run: The fitted run.
@@ -184,7 +184,6 @@ def score_run(
         expost: Kinds of priors to fit.
         options: How to score.
         device: Where to fit and to score.
-        with_models: Whether the models are wanted, or only their scores: then a prior whose score is kept is not fitted again.
 
     Yields:
         For the run ``""``, the run and its score; for each prior ``"+KIND"``, the run under that prior and its score.
@@ -195,17 +194,43 @@ def score_run(
     for kind in expost:
         place = folder / f"expost-{kind}"
         kept = read_evaluation(run, place, options)
-        mended = _mended(run, place, kind, device) if with_models or kept is None else run
+        mended = _mended(run, place, kind, device)
         yield f"+{kind}", mended, kept or evaluate_run(mended, place, options, device=device, progress=is_terminal)
 
 
 def _mended(run: Run, folder: Path, expost: str, device: str | None) -> Run:
+    if (folder / CHECKPOINT).is_file():
+        return replace(run, vae=load_mended_vae(run.vae, expost, run.recipe, folder / CHECKPOINT))
     start = time.perf_counter()
     mended = replace(run, vae=mend_vae(run.vae, run.data, expost, run.recipe, device=device))
     seconds = time.perf_counter() - start
     print(f"{folder}: fitted to {len(run.data.train)} codes in {seconds:.1f} s", flush=True)
     save_checkpoint(mended.vae, folder / CHECKPOINT)
     return mended
+
+
+def score_runs(
+    runs: Mapping[str, Run],
+    folders: Mapping[str, Path],
+    options: EvaluateOptions,
+    *,
+    expost: Mapping[str, Sequence[str]] | None = None,
+    device: str | None = None,
+) -> tuple[dict[str, Run], dict[str, Evaluation]]:
+    """Models and scores by name: those of the runs, and, as ``NAME+KIND``, those under priors fitted after training.
+
+    Raises:
+        ValueError: If the runs are not of the same data.
+    """
+    found = {name: data_id(getattr(run.data, options.split)) for name, run in runs.items()}
+    if len(set(found.values())) > 1:
+        raise ValueError(f"data_id must be the same everywhere; got {found}. Compare runs of the same data and split.")
+    models, scores = {}, {}
+    for name, run in runs.items():
+        kinds = (expost or {}).get(name, ())
+        for row, model, score in score_run(run, folders[name], kinds, options, device=device):
+            models[name + row], scores[name + row] = model, score
+    return models, scores
 
 
 def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
@@ -224,6 +249,8 @@ def check_replaceable(folder: Path, *, overwrite: bool, marker: str) -> None:
     Raises:
         ValueError: If there is an earlier one that is in the way.
     """
+    if folder.is_file():
+        raise ValueError(f"{folder} must be a folder; got a file. Choose another --out.")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not overwrite:
@@ -264,6 +291,8 @@ def _new_folder(folder: Path) -> Path:
             return partial
         except FileExistsError:
             continue
+        except OSError as error:
+            raise OSError(f"{folder} cannot be written: {error.strerror}. Choose another --out.") from error
 
 
 def _swap(new: Path, folder: Path) -> None:

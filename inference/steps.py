@@ -1,15 +1,18 @@
 """One step of a fit: the loss, its gradients, and who is to blame when it is not finite."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+import math
 
 import pyro
 from pyro import poutine
 from pyro.infer import ELBO
 from pyro.poutine.messenger import Messenger
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inference.batches import Batch
+from inference.objectives import KLWeight
 from pyro_lvm.contract import check_batch, check_support
 from pyro_lvm.pair import density_sites, is_data, programs
 
@@ -32,20 +35,66 @@ class NoteObserved(Messenger):
             check_support(site)
 
 
-def loss_and_gradients(
-    elbo: ELBO, model: Callable, guide: Callable, batch: Batch, parameters: list[Tensor], size: int
-) -> float:
-    """The loss in nats a datum; leaves its gradients in ``parameters``."""
-    if not hasattr(elbo, "differentiable_loss"):
-        for parameter in parameters:
-            parameter.grad = None
-        loss = elbo.loss_and_grads(model, guide, *batch) / size
-        torch._foreach_div_([p.grad for p in parameters if p.grad is not None], size)
+@dataclass(frozen=True)
+class Step:
+    """A step of stochastic gradient descent on an objective.
+
+    Args:
+        elbo: The objective.
+        model: The model under the messengers of training.
+        guide: The guide under the messengers of training.
+        kl: The messenger among them that weights the KL.
+        declared_size: The size of the data that the plate declares, if it is more than a batch.
+        clip_norm: Largest norm of the gradient.
+    """
+
+    elbo: ELBO
+    model: Callable
+    guide: Callable
+    kl: KLWeight
+    declared_size: int | None
+    clip_norm: float | None
+
+    def __call__(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+        """Updates the optimizer's parameters, unless the loss is not finite; gives the loss in nats a datum."""
+        parameters = parameters_of(optimizer)
+        loss = self._loss_and_gradients(batch, parameters)
+        if math.isfinite(loss):
+            if self.clip_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+            optimizer.step()
         return loss
-    loss = elbo.differentiable_loss(model, guide, *batch) / size
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
-        parameter.grad = gradient
-    return loss.item()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The differentiable loss in nats a datum."""
+        return self.elbo.differentiable_loss(self.model, self.guide, *batch) / self._size(batch)
+
+    def _loss_and_gradients(self, batch: Batch, parameters: list[Tensor]) -> float:
+        if not hasattr(self.elbo, "differentiable_loss"):
+            for parameter in parameters:
+                parameter.grad = None
+            loss = self.elbo.loss_and_grads(self.model, self.guide, *batch) / self._size(batch)
+            torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self._size(batch))
+            return loss
+        loss = self.loss(batch)
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+            parameter.grad = gradient
+        return loss.item()
+
+    def _size(self, batch: Batch) -> int:
+        return self.declared_size or len(batch[0])
+
+
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """All parameters of an optimizer."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def check_observed(model: Callable, guide: Callable, batch: Batch) -> None:
+    """Runs a pair, and checks that the batch is finite and that what it observes lies in its support."""
+    with torch.random.fork_rng(), torch.no_grad(), NoteObserved() as observed:
+        poutine.replay(model, trace=poutine.trace(guide).get_trace(*batch))(*batch)
+    observed.check(batch)
 
 
 def find_culprit(pair: object, batch: Batch, random_state: Tensor) -> str:

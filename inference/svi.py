@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import math
 from pathlib import Path
 import time
+from typing import Literal
 import warnings
 
 import pandas as pd
@@ -17,10 +18,11 @@ from tqdm.auto import tqdm
 
 from inference.batches import Batch, IterableBatches, TensorBatches, Transform, as_batches
 from inference.checkpoint import restore, save_checkpoint, snapshot
+from inference.compiled import CompiledSteps
 from inference.numerics import flushed_denormals
 from inference.objectives import FreeBits, KLWeight
 from inference.parameters import guide_parameters, trainable_parameters
-from inference.steps import NoteObserved, find_culprit, loss_and_gradients
+from inference.steps import Step, check_observed, find_culprit
 from pyro_lvm.contract import check_pair
 from pyro_lvm.pair import eval_mode, modes_kept, modules_of, param_scope, programs
 
@@ -39,6 +41,7 @@ class FitResult:
         best_epoch: The epoch with the least validation loss; the last one if there are no validation data.
         stopped_early: Whether patience ran out before the last epoch.
         seed: The seed of the fit.
+        compile_seconds: Time that compiling took, part of the epochs' ``seconds``; 0 if no step was compiled.
     """
 
     pair: object
@@ -46,6 +49,7 @@ class FitResult:
     best_epoch: int
     stopped_early: bool
     seed: int
+    compile_seconds: float = 0.0
 
 
 def fit(
@@ -64,6 +68,7 @@ def fit(
     patience: int | None = None,
     clip_norm: float | None = None,
     alternating: bool = False,
+    compile: Literal["auto"] | bool = "auto",
     transform: Transform | None = None,
     checkpoint: str | Path | None = None,
     on_epoch: Callable[[pd.DataFrame], None] | None = None,
@@ -93,6 +98,8 @@ def fit(
         patience: Stop after so many epochs without a better validation loss, counted from the end of the warm-up.
         clip_norm: Largest norm of the gradient of a step, in nats a datum.
         alternating: Update guide and generative parameters in turn, the others fixed; shared ones count as the guide's.
+        compile: Whether steps are compiled: where that earns its time back, always (and a pair that cannot be is refused), or never.
+            What a compiled step does is what an eager one does, on the same noise; of models that cannot be compiled a warning tells why.
         transform: Applied to the observations of every training batch, for instance ``torch.bernoulli``.
         checkpoint: File that holds the best weights so far, from the first epoch on.
         on_epoch: Called after every epoch with the history so far.
@@ -107,7 +114,7 @@ def fit(
         ValueError: If an option or the data are bad, or the pair breaks its contract; nothing is trained then.
         FloatingPointError: If the loss ceases to be finite; names epoch, batch and site.
     """
-    _check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, valid)
+    _check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     device = _place(pair, device)
     with torch.random.fork_rng(), torch.enable_grad(), param_scope(pair), flushed_denormals():
         torch.manual_seed(seed)
@@ -117,7 +124,7 @@ def fit(
         with eval_mode(pair):
             loop.prepare(optimizer or _adam(learning_rate), scheduler, alternating)
         loop.check_sites(warmup_epochs=warmup_epochs, free_bits=free_bits)
-        return loop.run(epochs, warmup_epochs, patience, checkpoint, on_epoch, progress)
+        return loop.run(epochs, warmup_epochs, patience, checkpoint, on_epoch, compile, progress)
 
 
 @dataclass
@@ -146,7 +153,7 @@ class _Loop:
         self.declared_size = structure.full_size if structure.full_size > len(batch[0]) else None
         self._check_global_latents(structure.global_sites, len(batch[0]))
         self.model, self.guide = programs(self.pair)
-        self.steered = self._steered()
+        self.step = Step(self.elbo, *self._steered(), self.kl, self.declared_size, self.clip_norm)
         parameters = trainable_parameters(self.pair, batch)
         self.known = set(pyro.get_param_store().keys())
         groups = [parameters]
@@ -170,14 +177,21 @@ class _Loop:
         patience: int | None,
         checkpoint: str | Path | None,
         on_epoch: Callable[[pd.DataFrame], None] | None,
+        compile: Literal["auto"] | bool,
         progress: bool,
     ) -> FitResult:
         stopped, longest_warmup = False, max(_values(warmup_epochs), default=0)
         with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
+            compiled = CompiledSteps(
+                self.step, modules_of(self.pair), is_required=compile is True, has_warmup=longest_warmup > 0, announce=bar.set_description
+            )
+            self.step = self.step if compile is False else compiled
             try:
                 for epoch in bar:
                     self.kl.weight = _kl_weight(epoch, warmup_epochs)
                     self._epoch(epoch)
+                    if epoch == 1:
+                        compiled.plan(epochs - 1)
                     if self._is_best():
                         self.best, self.best_epoch = snapshot(self.pair), epoch
                         if checkpoint is not None:
@@ -191,7 +205,7 @@ class _Loop:
             finally:
                 if self.best is not None:
                     restore(self.pair, snapshot(self.pair) | self.best)
-        return FitResult(self.pair, pd.DataFrame(self.rows), self.best_epoch, stopped, self.seed)
+        return FitResult(self.pair, pd.DataFrame(self.rows), self.best_epoch, stopped, self.seed, compiled.seconds)
 
     def _epoch(self, epoch: int) -> None:
         start, total, count = time.perf_counter(), 0.0, 0
@@ -213,18 +227,14 @@ class _Loop:
         self.rows.append(row | {"seconds": time.perf_counter() - start})
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: Batch, epoch: int, number: int) -> float:
-        group = [p for g in optimizer.param_groups for p in g["params"]]
-        random_state = torch.get_rng_state()
-        with NoteObserved() as observed:
-            loss = loss_and_gradients(self.elbo, *self.steered, batch, group, self.declared_size or len(batch[0]))
         if epoch == 1:
-            observed.check(batch)
+            with eval_mode(self.pair):
+                check_observed(self.model, self.guide, batch)
+        random_state = torch.get_rng_state()
+        loss = self.step(optimizer, batch)
         if not math.isfinite(loss):
             site = find_culprit(self.pair, batch, random_state)
             raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, batch {number}: {site}. Lower learning_rate, or set clip_norm.")
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(group, self.clip_norm)
-        optimizer.step()
         return loss
 
     def _steered(self) -> tuple[Callable, Callable]:
@@ -241,10 +251,9 @@ class _Loop:
             torch.manual_seed(self.seed)
             for batch in self.valid:
                 size = len(batch[0])
-                with NoteObserved() as observed:
-                    loss = self.elbo.loss(self.model, self.guide, *batch)
                 if epoch == 1:
-                    observed.check(batch)
+                    check_observed(self.model, self.guide, batch)
+                loss = self.elbo.loss(self.model, self.guide, *batch)
                 total, count = total + loss * size / (self.declared_size or size), count + size
         if not math.isfinite(total):
             raise FloatingPointError(f"the validation loss is {total / count} in epoch {epoch}. Lower learning_rate, or set clip_norm.")
@@ -327,6 +336,7 @@ def _check_options(
     free_bits: float | Mapping[str, float],
     patience: int | None,
     clip_norm: float | None,
+    compile: object,
     valid: object,
 ) -> None:
     warmups = [("warmup_epochs", value, 0) for value in _values(warmup_epochs)]
@@ -338,5 +348,7 @@ def _check_options(
             raise ValueError(f"{name} must be positive; got {value!r}.")
     if not all(value >= 0 for value in _values(free_bits)):
         raise ValueError(f"free_bits must be at least 0 nats; got {free_bits!r}.")
+    if compile not in ("auto", True, False):
+        raise ValueError(f"compile must be 'auto', True or False; got {compile!r}.")
     if patience is not None and valid is None:
         raise ValueError("patience needs validation data; got valid=None. Pass valid=..., or leave patience out.")

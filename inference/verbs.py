@@ -1,7 +1,8 @@
 """What one does with a fitted pair: sample from the prior, encode, decode, reconstruct."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+import math
 
 import pyro
 from pyro import poutine
@@ -15,6 +16,8 @@ from pyro_lvm.contract import read_structure
 from pyro_lvm.pair import density_sites, eval_mode, param_scope, programs
 
 Values = Tensor | dict[str, Tensor]
+
+_BLOCK_ROWS = 1000
 
 
 class _MeanMessenger(Messenger):
@@ -87,6 +90,52 @@ def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = 
         return _unwrap(_codes(pair, batch, structure.latents, means))
 
 
+def sample_latents(pair: object, *batch: Tensor, seed: int | None = None) -> Values:
+    r"""One draw of the latents from the prior for each row of a batch, :math:`z \sim p(z)`.
+
+    Args:
+        pair: Any pair.
+        batch: A batch as for :func:`sample_prior`.
+        seed: Seed of the draws; by default torch's generator as it stands.
+
+    Returns:
+        Latents ``[B, *Z]``; a dict by site name if there are several.
+    """
+    with _verb(pair, seed):
+        structure = read_structure(pair, *batch)
+        trace = poutine.trace(poutine.uncondition(programs(pair)[0])).get_trace(*batch)
+    return _unwrap({name: trace.nodes[name]["value"] for name in structure.latents})
+
+
+def interpolate(first: Tensor, second: Tensor, num_steps: int) -> Tensor:
+    r"""Codes on the way from one code to another: the direction turns evenly, the length changes evenly.
+
+    A straight line would pass near the origin, where high-dimensional codes never lie. One-dimensional, parallel and
+    opposite codes have no plane to turn in, and are joined by a straight line.
+
+    Args:
+        first: Where it starts, ``[*Z]``.
+        second: Where it ends, ``[*Z]``.
+        num_steps: Number of codes, both ends among them, S.
+
+    Returns:
+        Codes ``[S, *Z]``.
+
+    Raises:
+        ValueError: If ``num_steps`` is below 2.
+    """
+    if num_steps < 2:
+        raise ValueError(f"num_steps must be at least 2; got {num_steps}. Both ends count.")
+    t = torch.linspace(0, 1, num_steps, dtype=first.dtype, device=first.device)[:, None]  # [S, 1]
+    a, b = first.flatten(), second.flatten()
+    lengths = torch.stack([a.norm(), b.norm()])
+    angle = torch.arccos((a @ b / lengths.prod()).clamp(-1, 1))
+    if not 1e-3 < float(angle) < math.pi - 1e-3:
+        return torch.lerp(a, b, t).reshape(-1, *first.shape)
+    direction = (((1 - t) * angle).sin() * a / lengths[0] + (t * angle).sin() * b / lengths[1]) / angle.sin()
+    return (direction * torch.lerp(lengths[0], lengths[1], t)).reshape(-1, *first.shape)
+
+
 def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
     """The mean of p(x|z) at given codes, or draws from it.
 
@@ -126,6 +175,22 @@ def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bo
     with _verb(pair, seed):
         structure = read_structure(pair, *batch)
         return _observations(pair, batch, structure.observed, _codes(pair, batch, structure.latents, False), not draws)
+
+
+def in_blocks(verb: Callable[..., Values], *batch: Tensor, seed: int) -> Values:
+    """What a verb gives for a batch that is too large to be decoded at once, a thousand rows after the other.
+
+    Args:
+        verb: Maps the tensors of a batch to values ``[B, *X]``, and takes noise from torch's generator.
+        batch: Tensors of as many rows each.
+        seed: Seed of the whole.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        blocks = [verb(*rows) for rows in zip(*(x.split(_BLOCK_ROWS) for x in batch), strict=True)]
+    if isinstance(blocks[0], dict):
+        return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+    return torch.cat(blocks)
 
 
 @contextmanager

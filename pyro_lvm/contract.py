@@ -131,7 +131,7 @@ def _read(pair: object, batch: tuple[Tensor, ...]) -> tuple[Structure, list[dict
         refusal=(
             _plate_refusal(size, sites)
             or _enumeration_refusal([latents[name] for name in enumerated])
-            or _guide_refusal([name for name in sampled if not _discrete(latents[name]["fn"])], guide_sites)
+            or _guide_refusal([name for name in sampled if not is_discrete(latents[name]["fn"])], guide_sites)
             or _space_refusal({name: latents[name] for name in sampled}, guide_sites)
         ),
     )
@@ -285,11 +285,12 @@ def _support(fn: dist.Distribution) -> torch.distributions.constraints.Constrain
         return None
 
 
-def _discrete(fn: dist.Distribution) -> bool:
+def is_discrete(fn: dist.Distribution) -> bool:
+    """Whether a distribution gives masses, not densities."""
     support = _support(fn)
     return support is not None and bool(support.is_discrete)
 
 
 def _measure(observed: list[dict]) -> str:
-    kinds = {"mass" if _discrete(site["fn"]) else "density" for site in observed}
+    kinds = {"mass" if is_discrete(site["fn"]) else "density" for site in observed}
     return kinds.pop() if len(kinds) == 1 else "mixed"

@@ -14,9 +14,19 @@ import zuko  # noqa: E402
 # Importing zuko switches argument validation off for every torch distribution in the process.
 Distribution.set_default_validate_args(_validate_args)
 
-__all__ = ["DiagNormalMixture", "FlowDistribution", "FullNormalMixture", "lower_triangular", "mixture", "zuko"]
+__all__ = [
+    "DiagNormalMixture",
+    "FlowDistribution",
+    "FullNormalMixture",
+    "IndependentBernoulli",
+    "lower_triangular",
+    "marginals",
+    "mixture",
+    "zuko",
+]
 
 _CHUNK_NUMEL = 2**22  # whitened numbers at a time, 32 MB
+_MOST_FACTORS = 120  # of numbers up to 2, whose product float32 still holds
 
 
 class NormalMixture(TorchDistribution):
@@ -44,15 +54,18 @@ class NormalMixture(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        log_prob = self._log_joint(value).logsumexp(-1)  # [*lead]
-        log_prob = log_prob.to(torch.result_type(value, self.loc))
+        log_joint = self._log_joint(value)  # [*lead, C]
+        peak = log_joint.detach().amax(-1).clamp_min(torch.finfo(log_joint.dtype).min)  # [*lead]
+        # Differences to the largest term bear float32, and its exponentials take half the time.
+        terms = (log_joint - peak[..., None]).to(torch.result_type(value, self.loc))
+        log_prob = (terms.logsumexp(-1) + peak).to(terms.dtype)
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
     def _log_joint(self, z: Tensor) -> Tensor:
         """log w_c + log p(z|c), shape ``[*lead, C]``."""
         raise NotImplementedError
 
-    def _component_variances(self) -> Tensor:
+    def component_variances(self) -> Tensor:
         """Shape ``[C, D]``."""
         raise NotImplementedError
 
@@ -67,7 +80,7 @@ class NormalMixture(TorchDistribution):
     @property
     def variance(self) -> Tensor:
         spread = self.loc - self.logits.softmax(-1) @ self.loc  # [C, D]
-        variance = self.logits.softmax(-1) @ (self._component_variances() + spread**2)  # [D]
+        variance = self.logits.softmax(-1) @ (self.component_variances() + spread**2)  # [D]
         return variance.expand(self.batch_shape + self.event_shape)
 
 
@@ -119,7 +132,7 @@ class DiagNormalMixture(NormalMixture):
         component = self._drawn_components(sample_shape)
         return torch.normal(self.loc[component], self.scale[component])  # [*sample, *batch, D]
 
-    def _component_variances(self) -> Tensor:
+    def component_variances(self) -> Tensor:
         return self.scale**2
 
 
@@ -181,7 +194,7 @@ class FullNormalMixture(NormalMixture):
             z[drawn] = self.loc[c] + z[drawn] @ self.scale[c].T
         return z  # [*sample, *batch, D]
 
-    def _component_variances(self) -> Tensor:
+    def component_variances(self) -> Tensor:
         return self.scale.square().sum(-1)
 
 
@@ -221,6 +234,51 @@ def lower_triangular(diagonal: Tensor, below: Tensor) -> Tensor:
     row, column = torch.tril_indices(*lower.shape[-2:], offset=-1, device=lower.device)
     lower[..., row, column] = below
     return lower
+
+
+class IndependentBernoulli(dist.Independent):
+    r"""Independent Bernoulli variables as one event, given by their logits :math:`l`.
+
+    .. math:: \log p(x) = \sum_i \big(x_i l_i - \max(l_i, 0)\big) - \log \prod_i \big(1 + e^{-|l_i|}\big)
+
+    Without gradients the density takes one logarithm for many variables.
+
+    Args:
+        base_distribution: A Bernoulli distribution with batch shape ``[*lead, *X]``.
+        reinterpreted_batch_ndims: The number of dimensions of X.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        logits = self.base_dist.logits
+        if torch.is_grad_enabled() and (logits.requires_grad or value.requires_grad):
+            return super().log_prob(value)
+        if self._validate_args:
+            self._validate_sample(value)
+        value, logits = torch.broadcast_tensors(value.to(logits.dtype), logits)
+        linear = (value * logits - logits.relu()).flatten(-self.reinterpreted_batch_ndims).sum(-1)  # [*lead]
+        factors = 1.0 + (-logits.abs()).exp()
+        size = max(n for n in range(1, _MOST_FACTORS + 1) if self.event_shape.numel() % n == 0)
+        products = factors.reshape(*linear.shape, -1, size).prod(-1)  # [*lead, G]
+        return linear - products.log().sum(-1)
+
+
+def marginals(distribution: Distribution) -> Distribution | None:
+    r"""The marginal :math:`p(z_d)` of every element of a distribution's events, where it has a closed form.
+
+    Args:
+        distribution: Distribution with batch shape ``[*lead]`` and event shape ``[*event]``.
+
+    Returns:
+        Distribution with event shape ``[]`` and a batch shape that broadcasts to ``[*lead, *event]``, or None.
+    """
+    if isinstance(distribution, Independent):
+        return None if distribution.base_dist.event_shape else distribution.base_dist
+    if isinstance(distribution, MultivariateNormal):
+        return dist.Normal(distribution.mean, distribution.variance.sqrt())
+    if isinstance(distribution, NormalMixture):
+        weights = dist.Categorical(logits=distribution.logits.expand(*distribution.event_shape, -1))
+        return dist.MixtureSameFamily(weights, dist.Normal(distribution.loc.T, distribution.component_variances().sqrt().T))
+    return None if distribution.event_shape else distribution
 
 
 class FlowDistribution(TorchDistribution):

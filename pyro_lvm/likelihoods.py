@@ -23,6 +23,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from .discretized import DiscretizedLogisticMixture
+from .distributions import IndependentBernoulli
 from .univariate import LogRatePoisson, NegativeBinomial, StudentT
 
 # PixelCNN++'s floor: a bin of bytes is 8.6 such scales wide, so a sharper component gains nothing.
@@ -67,6 +68,10 @@ class BernoulliLikelihood(Likelihood):
     Returns:
         On call with latents: a Pyro distribution with batch shape ``[*lead]`` and event shape ``[*X]``.
     """
+
+    def forward(self, z: Tensor) -> TorchDistribution:
+        pixels = super().forward(z)
+        return IndependentBernoulli(pixels.base_dist, pixels.reinterpreted_batch_ndims) if pixels.event_shape else pixels
 
     def elements(self, params: Tensor) -> TorchDistribution:
         return dist.Bernoulli(logits=params)

@@ -10,9 +10,10 @@ import pytest
 import torch
 import yaml
 
-from inference import pictures, recipes, runs
+from inference import diagnose, pictures, recipes, report, runs
 from inference.evaluation import Evaluation
 from inference.importance import evaluate
+from inference.options import EvaluateOptions
 from inference.scripts.cli import main
 from inference.scripts.compare import plan_expost
 
@@ -128,10 +129,10 @@ def test_compare_trains_priors_and_replaces_its_own_output_only(
         assert text in printed
     made = contents(out)
     drawn = {"curves.png", "estimate-vs-particles.png", "reconstructions.png", "samples.png"}
-    assert drawn | {"comparison.md"} <= set(made)
+    assert drawn | {"comparison.md", "report.html"} <= set(made)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "draw_estimates", lambda *_: (_ for _ in ()).throw(ValueError("no ink.")))
+        patch.setattr(report, "draw_estimates", lambda *_: (_ for _ in ()).throw(ValueError("no ink.")))
         assert f"no ink. What was done so far stays in {out}.partial" in refusal(capsys, command, out)
     assert contents(out) == made
     say(capsys, command + " --fit.seed 1", out)
@@ -170,10 +171,26 @@ def test_compare_fits_priors_to_all_runs_and_keeps_their_scores(
     with monkeypatch.context() as patch:
         patch.setattr(runs, "mend_vae", None)
         assert table(say(capsys, command, *both)) == table(first)
+        kept = {name: run for name, run in runs.load_runs({str(folder): folder for folder in both}).items()}
+        models, scores = runs.score_runs(
+            kept, {str(folder): folder for folder in both}, EvaluateOptions(num_particles=5), expost=dict.fromkeys(kept, ["mixture", "flow"])
+        )
+    for name, model in models.items():
+        again = evaluate(model.vae, model.data.test, num_particles=5, progress=False)
+        np.testing.assert_array_equal(again.log_px, scores[name].log_px)
     for folder in both:
         shutil.rmtree(folder / "expost-flow")
     again = say(capsys, command, *both)
     assert table(again) == table(first) and again.count("fitted to") == 2
+
+def test_diagnose_prints_and_keeps_a_table(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    printed = say(capsys, "diagnose {} {} --num_draws 100 --split valid", *both)
+    table = pd.read_csv(both[1] / "diagnosis.csv", index_col="figure")
+    x = runs.load_runs({"vamp": both[1]})["vamp"]
+    expected = diagnose(x.vae, x.data.valid, num_draws=100, progress=False)
+    np.testing.assert_allclose(table["value"], expected.to_frame()["value"])
+    assert str(expected) in printed
+    assert "quantile must lie between 0 and 1" in refusal(capsys, "diagnose {} --quantile 2", both[0])
 
 
 def test_sample_draws_from_the_model(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,7 +245,7 @@ def test_tables_are_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ("compare --expost_of maf --priors [maf] --out {}", "--expost_of has no effect without --expost"),
         ("sample {}", "must hold a finished run; it has no config.yaml"),
         ("sample {} --num_draws 0", "num_draws"),
-        ("paint {}", "must be one of train, evaluate, compare, sample; got 'paint'"),
+        ("paint {}", "must be one of train, evaluate, compare, diagnose, report, sample; got 'paint'"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(
@@ -302,7 +319,7 @@ def test_different_data_are_not_compared(both: list[Path], capsys: pytest.Captur
 
 def test_help_names_every_command_and_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     overview = say(capsys, "--help")
-    options = {"train": "--fit.epochs", "evaluate": "--split", "compare": "--priors", "sample": "--seed"}
+    options = {"train": "--fit.epochs", "evaluate": "--split", "compare": "--priors", "report": "--out", "sample": "--seed"}
     for command, option in options.items():
         assert command in overview
         with pytest.raises(SystemExit) as exit:

@@ -13,6 +13,8 @@ COMMANDS = {
     "train": "fit a model and keep it as a run folder",
     "evaluate": "score runs by importance-sampled log-likelihood",
     "compare": "compare priors on one data set, or finished runs",
+    "diagnose": "show prior holes, what the KL is made of, and active units of runs",
+    "report": "write tables, pictures and a verdict on runs to one page of HTML",
     "sample": "draw samples, reconstructions and codes from a run",
 }
 

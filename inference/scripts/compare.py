@@ -5,10 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from inference.compare import compare
+from inference.evaluation import Evaluation
 from inference.options import EvaluateOptions, ExpostName, PriorName, Recipe
 from inference.recipes import load
-from inference.reports import TABLE, report
-from inference.runs import budget, build_run, check_replaceable, fit_run, load_runs, replacing_folder, score_run
+from inference.runs import (
+    TABLE,
+    Run,
+    budget,
+    build_run,
+    check_replaceable,
+    fit_run,
+    load_runs,
+    replacing_folder,
+    score_run,
+    score_runs,
+)
 from inference.scripts.cli import make_parser, report_errors
 
 Expost = Mapping[str, Sequence[str]]
@@ -71,11 +82,7 @@ def compare_runs(folders: Mapping[str, Path], expost: Expost, scoring: EvaluateO
         check_replaceable(out, overwrite=True, marker=TABLE)
         if any(out.resolve() in folder.resolve().parents for folder in folders.values()):
             raise ValueError(f"{out} holds a compared run and would be replaced. Choose another --out.")
-    models, scores = {}, {}
-    for name, run in load_runs(folders).items():
-        kinds, draw = expost.get(name, ()), out is not None
-        for row, model, score in score_run(run, folders[name], kinds, scoring, device=device, with_models=draw):
-            models[name + row], scores[name + row] = model, score
+    models, scores = score_runs(load_runs(folders), folders, scoring, expost=expost, device=device)
 
     if out is None:
         print(compare(scores), budget(folders, scores).to_string(), sep="\n\n")
@@ -95,6 +102,14 @@ def plan_expost(expost: Sequence[str], of: Sequence[str] | None, default: Sequen
         if name not in names:
             raise ValueError(f"--expost_of must name compared models, {', '.join(names)}; got {name!r}. Give --expost_of.")
     return dict.fromkeys(of or default, expost)
+
+
+def report(folders: Mapping[str, Path], models: Mapping[str, Run], scores: Mapping[str, Evaluation], out: Path) -> None:
+    """Prints the comparison, and writes it with pictures and a page of HTML to a folder."""
+    from inference.report import write_report
+
+    print("", compare(scores), budget(folders, scores).to_string(), sep="\n\n", flush=True)
+    write_report(folders, models, scores, out)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,272 @@
+"""One process of a benchmark: ``python benchmarks/contenders.py WHO WHAT BATCH THREADS`` makes steps, as many as a line on stdin says."""
+
+from collections.abc import Callable
+import contextlib
+import io
+import sys
+import tempfile
+import time
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+import torch.nn.functional as F
+
+SIZES = {"tiny": (64, [32], 8)}
+PIXELS, HIDDEN, LATENTS = 784, [300, 300], 40
+NUM_PSEUDO_INPUTS, NUM_PARTICLES = 500, 5
+NUM_BATCHES = 8
+
+Run = Callable[[int], None]
+
+
+def batches(what: str, size: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    pixels = SIZES.get(what, (PIXELS,))[0]
+    return [torch.rand(size, pixels, generator=generator).round() for _ in range(NUM_BATCHES)]
+
+
+def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
+    import pyro_lvm as lvm
+    from inference.compiled import CompiledSteps
+    from inference.objectives import IWAE, KLWeight
+    from inference.steps import Step
+
+    pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
+    encoder = lvm.NormalEncoder(lvm.MLP(pixels, hidden, 2 * latents))
+    if what == "iaf":
+        encoder = lvm.FlowEncoder(lvm.MLP(pixels, hidden, 2 * latents + 32), lvm.iaf(latents, 32, hidden=(64, 64)))
+    prior = lvm.VampPrior(encoder, data[0][0].expand(NUM_PSEUDO_INPUTS, -1)) if what == "vamp" else lvm.StandardNormal(latents)
+    vae = lvm.VAE(prior, lvm.BernoulliLikelihood(lvm.MLP(latents, hidden[::-1], pixels)), encoder)
+    kl = KLWeight()
+    elbo = IWAE(NUM_PARTICLES) if what == "iwae" else pyro.infer.Trace_ELBO()
+    step = Step(elbo, kl(vae.model), kl(vae.guide), kl, None, None)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=1e-4, fused=True)
+    if compiled:
+        step = CompiledSteps(step, [vae], is_required=True, has_warmup=False, announce=lambda _: None)
+    return lambda n: [step(optimizer, (data[i % NUM_BATCHES],)) for i in range(n)]
+
+
+class Perceptron(nn.Sequential):
+    def __init__(self, widths: list[int]) -> None:
+        layers = [part for n, m in zip(widths, widths[1:]) for part in (nn.Linear(n, m), nn.ReLU())]
+        super().__init__(*layers[:-1])
+
+
+class ByHand(nn.Module):
+    """The same models as a PyTorch user writes them, the loss in one function."""
+
+    def __init__(self, what: str, pixels: int, hidden: list[int], latents: int) -> None:
+        super().__init__()
+        self.what, self.context = what, 32 if what == "iaf" else 0
+        self.encoder = Perceptron([pixels, *hidden, 2 * latents + self.context])
+        self.decoder = Perceptron([latents, *hidden[::-1], pixels])
+        self.latents = latents
+        if what == "vamp":
+            self.pseudo_inputs, self.weights = nn.Parameter(torch.rand(NUM_PSEUDO_INPUTS, pixels)), nn.Parameter(torch.zeros(NUM_PSEUDO_INPUTS))
+        if what == "iaf":
+            self.steps = nn.ModuleList(Masked(latents, 32, [64, 64], is_reversed=bool(i % 2)) for i in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        loc, log_scale, context = self.encoder(x).split([self.latents, self.latents, self.context], -1)
+        shape = (NUM_PARTICLES, *loc.shape) if self.what == "iwae" else loc.shape
+        noise = torch.randn(shape)
+        log_q = (-0.5 * noise**2 - log_scale - 0.9189385).sum(-1)
+        z = noise
+        if self.what == "iaf":
+            for step in self.steps:
+                shift, log_step = step(torch.cat([z, context], -1)).chunk(2, -1)
+                z, log_q = z * log_step.exp() + shift, log_q - log_step.sum(-1)
+        z = loc + log_scale.exp() * z
+        log_px = -F.binary_cross_entropy_with_logits(self.decoder(z), x.expand(*z.shape[:-1], -1), reduction="none").sum(-1)
+        log_w = log_px + self.log_prior(z) - log_q
+        return -(log_w if self.what != "iwae" else log_w.logsumexp(0)).mean()
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        if self.what != "vamp":
+            return (-0.5 * z**2 - 0.9189385).sum(-1)
+        loc, log_scale = self.encoder(self.pseudo_inputs).chunk(2, -1)
+        precision = (-2 * log_scale).exp()
+        constant = self.weights.log_softmax(0) - (log_scale + 0.5 * loc**2 * precision + 0.9189385).sum(-1)
+        return (z**2 @ (-0.5 * precision).T + z @ (loc * precision).T + constant).logsumexp(-1)
+
+
+class Masked(nn.Module):
+    """A masked autoregressive network, the last layer masked strictly."""
+
+    def __init__(self, features: int, context: int, hidden: list[int], is_reversed: bool) -> None:
+        super().__init__()
+        order = torch.arange(features).flip(0) if is_reversed else torch.arange(features)
+        degrees = [torch.cat([order, torch.full((context,), -1)]), *(torch.arange(h) % (features - 1) for h in hidden), order.repeat(2)]
+        widths = [len(d) for d in degrees]
+        self.linears = nn.ModuleList(nn.Linear(n, m) for n, m in zip(widths, widths[1:]))
+        for i, (a, b) in enumerate(zip(degrees, degrees[1:])):
+            self.register_buffer(f"mask{i}", ((b[:, None] > a) if i == len(hidden) else (b[:, None] >= a)).float())
+
+    def forward(self, h: Tensor) -> Tensor:
+        for i, linear in enumerate(self.linears):
+            h = F.linear(h if i == 0 else h.relu(), linear.weight * getattr(self, f"mask{i}"), linear.bias)
+        return h
+
+
+def by_hand(what: str, data: list[Tensor], *, compiled: bool) -> Run:
+    model = ByHand(what, *SIZES.get(what, (PIXELS, HIDDEN, LATENTS)))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+    loss_of = torch.compile(model, dynamic=False) if compiled else model
+
+    def run(n: int) -> None:
+        for i in range(n):
+            optimizer.zero_grad()
+            loss = loss_of(data[i % NUM_BATCHES])
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    return run
+
+
+def tutorial(what: str, data: list[Tensor], *, is_validated: bool) -> Run:
+    """Pyro's SVI as its VAE tutorial writes it."""
+    pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
+    encoder, decoder = Perceptron([pixels, *hidden, 2 * latents]), Perceptron([latents, *hidden[::-1], pixels])
+
+    def model(x: Tensor) -> None:
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", x.shape[0]):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(x.shape[0], latents), x.new_ones(x.shape[0], latents)).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=decoder(z)).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", x.shape[0]):
+            loc, log_scale = encoder(x).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+    pyro.enable_validation(is_validated)
+    if what == "iwae":
+        elbo = pyro.infer.RenyiELBO(alpha=0, num_particles=NUM_PARTICLES, vectorize_particles=True, max_plate_nesting=1)
+    else:
+        elbo = pyro.infer.Trace_ELBO()
+    svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 1e-4}), elbo)
+    return lambda n: [svi.step(data[i % NUM_BATCHES]) for i in range(n)]
+
+
+def in_numpyro(what: str, data: list[Tensor], *, scan: bool) -> Run:
+    import jax
+    import jax.numpy as jnp
+    import numpyro
+    import numpyro.distributions as nd
+    from numpyro.infer import SVI, Trace_ELBO
+
+    pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
+
+    def initial(widths: list[int], key: Tensor) -> list:
+        keys = jax.random.split(key, len(widths))
+        return [(jax.random.normal(k, (n, m)) * n**-0.5, jnp.zeros(m)) for k, n, m in zip(keys, widths, widths[1:])]
+
+    def apply(parameters: list, h: Tensor) -> Tensor:
+        for number, (w, b) in enumerate(parameters):
+            h = (h if number == 0 else jax.nn.relu(h)) @ w + b
+        return h
+
+    enc = initial([pixels, *hidden, 2 * latents], jax.random.PRNGKey(0))
+    dec = initial([latents, *hidden[::-1], pixels], jax.random.PRNGKey(1))
+
+    def model(x: Tensor) -> None:
+        parameters = numpyro.param("decoder", dec)
+        with numpyro.plate("data", x.shape[0]):
+            z = numpyro.sample("z", nd.Normal(jnp.zeros(latents), 1.0).to_event(1))
+            numpyro.sample("x", nd.Bernoulli(logits=apply(parameters, z)).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        parameters = numpyro.param("encoder", enc)
+        with numpyro.plate("data", x.shape[0]):
+            loc, log_scale = jnp.split(apply(parameters, x), 2, -1)
+            numpyro.sample("z", nd.Normal(loc, jnp.exp(log_scale)).to_event(1))
+
+    svi = SVI(model, guide, numpyro.optim.Adam(1e-4), Trace_ELBO())
+    arrays = jnp.stack([jnp.asarray(x.numpy()) for x in data])
+    state = [svi.init(jax.random.PRNGKey(2), arrays[0])]
+    update = jax.jit(svi.update)
+    epoch = jax.jit(lambda s, xs: jax.lax.scan(svi.update, s, xs))
+
+    def run(n: int) -> None:
+        for i in range(n // NUM_BATCHES if scan else n):
+            state[0], loss = epoch(state[0], arrays) if scan else update(state[0], arrays[i % NUM_BATCHES])
+            loss.block_until_ready()
+
+    return run
+
+
+def in_pythae(what: str, data: list[Tensor]) -> Run:
+    """Pythae's own trainer, an epoch of as many batches at a time."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import IWAE, VAE, VAMP, IWAEConfig, VAEConfig, VAMPConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = Perceptron([pixels, *hidden, 2 * latents])
+
+        def forward(self, x: Tensor) -> ModelOutput:
+            loc, log_variance = self.network(x).chunk(2, -1)
+            return ModelOutput(embedding=loc, log_covariance=log_variance)
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = Perceptron([latents, *hidden[::-1], pixels])
+
+        def forward(self, z: Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=self.network(z).sigmoid())
+
+    kind, config, options = {
+        "vamp": (VAMP, VAMPConfig, {"number_components": NUM_PSEUDO_INPUTS}),
+        "iwae": (IWAE, IWAEConfig, {"number_samples": NUM_PARTICLES}),
+    }.get(what, (VAE, VAEConfig, {}))
+    model = kind(config(input_dim=(pixels,), latent_dim=latents, reconstruction_loss="bce", **options), Encoder(), Decoder())
+    rows = torch.cat(data)
+    settings = BaseTrainerConfig(output_dir=tempfile.mkdtemp(), per_device_train_batch_size=len(data[0]), learning_rate=1e-4, no_cuda=True)
+    trainer = BaseTrainer(model, BaseDataset(rows, torch.zeros(len(rows))), training_config=settings)
+    trainer.prepare_training()
+    return lambda n: [trainer.train_step(epoch) for epoch in range(1, n // NUM_BATCHES + 1)]
+
+
+CONTENDERS = {
+    "by hand, eager": lambda *a: by_hand(*a, compiled=False),
+    "by hand, torch.compile": lambda *a: by_hand(*a, compiled=True),
+    "Pyro's tutorial": lambda *a: tutorial(*a, is_validated=True),
+    "Pyro's tutorial, validation off": lambda *a: tutorial(*a, is_validated=False),
+    "ours, eager": lambda *a: ours(*a, compiled=False),
+    "ours, compiled": lambda *a: ours(*a, compiled=True),
+    "numpyro, jit": lambda *a: in_numpyro(*a, scan=False),
+    "numpyro, scan of 8 steps": lambda *a: in_numpyro(*a, scan=True),
+    "pythae": in_pythae,
+}
+
+
+def main() -> None:
+    who, what, size, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    torch.set_flush_denormal(True)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        run = CONTENDERS[who](what, batches(what, size))
+        run(2 * NUM_BATCHES)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            start = time.perf_counter()
+            run(int(line))
+            seconds = time.perf_counter() - start
+        print(seconds, flush=True)
+
+
+if __name__ == "__main__":
+    main()

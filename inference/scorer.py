@@ -1,0 +1,153 @@
+"""Log weights of blocks of draws, eager or compiled."""
+
+from collections.abc import Callable
+import warnings
+
+import pyro
+import torch
+from torch import Tensor
+
+from inference.compiled import compile_graph
+from inference.densities import Latents, Layout, guide_draws, model_density
+from inference.tracing import UntraceableError, precompute, trace
+from pyro_lvm.pair import programs
+
+_CHUNK_ROWS = 1024  # particles times data of one call of the model: what fits a core's cache
+_CHUNK_ROWS_ACCELERATOR = 65536
+
+Batch = tuple[Tensor, ...]
+
+
+class Scorer:
+    """Log weights of one block of noise after the other.
+
+    Args:
+        pair: Any pair.
+        layout: How particles are laid out.
+        chunk_size: At most so many particles times data in one call of the model; by default what fits the cache.
+    """
+
+    def __init__(self, pair: object, layout: Layout, chunk_size: int | None) -> None:
+        self.model, self.guide = programs(pair)
+        self.layout, self.chunk_size = layout, chunk_size
+        self.draws: Callable = guide_draws
+        self.density: Callable = model_density
+
+    def __call__(self, batch: Batch, num_particles: int) -> Tensor:
+        """Log weights ``[K, B]`` in float64 of fresh draws; the model sees them in chunks."""
+        with pyro.validation_enabled(False):
+            log_q, latents = self.draws(self.guide, batch, num_particles, self.layout)
+            log_p = torch.empty_like(log_q, dtype=torch.float64)
+            rows, particles = self.chunk(batch, num_particles)
+            for i in range(0, len(batch[0]), rows):
+                part = tuple(x[i : i + rows] for x in batch)
+                for k in range(0, num_particles, particles):
+                    z = {name: value[k : k + particles, i : i + rows] for name, value in latents.items()}
+                    count = min(particles, num_particles - k)
+                    log_p[k : k + count, i : i + rows] = self.density(self.model, part, z, count, self.layout)
+        return log_p - log_q
+
+    def chunk(self, batch: Batch, num_particles: int) -> tuple[int, int]:
+        """Rows and particles of one call of the model."""
+        most = self.chunk_size or (_CHUNK_ROWS if batch[0].device.type == "cpu" else _CHUNK_ROWS_ACCELERATOR)
+        rows = min(len(batch[0]), most)
+        return rows, even_part(num_particles, max(1, most // rows))
+
+    def compile(self, batch: Batch, num_particles: int, *, is_required: bool) -> None:
+        """Compiles the pair for blocks of this shape and for whole chunks of them; others stay eager.
+
+        Right for as long as the pair's parameters do not change.
+
+        Raises:
+            ValueError: If compiling is required and impossible.
+        """
+        try:
+            with torch.random.fork_rng(), pyro.validation_enabled(False):
+                draws = CompiledDraws(self.guide, batch, num_particles, self.layout)
+                rows, particles = self.chunk(batch, num_particles)
+                latents = {name: value[:particles, :rows] for name, value in draws.latents.items()}
+                density = CompiledDensity(self.model, tuple(x[:rows] for x in batch), latents, particles, self.layout)
+        except UntraceableError as error:
+            if is_required:
+                raise ValueError(f"the pair must be compilable with compile=True: {error}. Mend it, or use compile='auto'.") from error
+            warnings.warn(f"evaluate runs without compiled programs: {error}.", stacklevel=3)
+        else:
+            self.draws, self.density = draws, density
+
+
+class CompiledDraws:
+    """:func:`~inference.densities.guide_draws`, compiled for batches of one shape.
+
+    Raises:
+        UntraceableError: If that fails, or gives other figures on the same noise.
+    """
+
+    def __init__(self, guide: Callable[..., object], batch: Batch, num_particles: int, layout: Layout) -> None:
+        torch.manual_seed(0)
+        log_q, self.latents = guide_draws(guide, batch, num_particles, layout)
+
+        def draw(*batch: Tensor) -> Batch:
+            log_q, latents = guide_draws(guide, batch, num_particles, layout)
+            return log_q, *latents.values()
+
+        self.key = _key(batch, num_particles)
+        self.run = _compiled(draw, batch)
+        torch.manual_seed(0)
+        got = self.run(*batch)
+        _check("the guide", got, (log_q, *self.latents.values()))
+
+    def __call__(self, guide: Callable[..., object], batch: Batch, num_particles: int, layout: Layout) -> tuple[Tensor, Latents]:
+        if _key(batch, num_particles) != self.key:
+            return guide_draws(guide, batch, num_particles, layout)
+        log_q, *values = self.run(*batch)
+        return log_q, dict(zip(self.latents, values, strict=True))
+
+
+class CompiledDensity:
+    """:func:`~inference.densities.model_density`, compiled for chunks of one shape.
+
+    Raises:
+        UntraceableError: If that fails, or gives other figures.
+    """
+
+    def __init__(self, model: Callable[..., object], batch: Batch, latents: Latents, num_particles: int, layout: Layout) -> None:
+        self.names = tuple(latents)
+
+        def density(*inputs: Tensor) -> Batch:
+            return (model_density(model, inputs[: len(batch)], dict(zip(self.names, inputs[len(batch) :])), num_particles, layout),)
+
+        self.key = _key(batch, num_particles)
+        inputs = self._inputs(batch, latents)
+        self.run = _compiled(density, inputs)
+        _check("the model", self.run(*inputs), (model_density(model, batch, latents, num_particles, layout),))
+
+    def __call__(
+        self, model: Callable[..., object], batch: Batch, latents: Latents, num_particles: int, layout: Layout
+    ) -> Tensor:
+        if _key(batch, num_particles) != self.key:
+            return model_density(model, batch, latents, num_particles, layout)
+        return self.run(*self._inputs(batch, latents))[0]
+
+    def _inputs(self, batch: Batch, latents: Latents) -> Batch:
+        return *(x.contiguous() for x in batch), *(latents[name].contiguous() for name in self.names)
+
+
+def _compiled(function: Callable[..., Batch], inputs: Batch) -> Callable[..., Batch]:
+    other = tuple(x.flip(0) for x in inputs)  # so that no value of these becomes a constant unnoticed
+    return compile_graph(precompute(trace(function, *other), len(inputs)), *inputs)
+
+
+def _key(batch: Batch, num_particles: int) -> tuple:
+    return num_particles, *((x.shape, x.dtype) for x in batch)
+
+
+def _check(what: str, got: Batch, expected: Batch) -> None:
+    for value, wanted in zip(got, expected, strict=True):
+        relative, absolute = (1e-12, 1e-9) if wanted.dtype == torch.float64 else (1e-5, 1e-3)
+        if not torch.allclose(value, wanted, rtol=relative, atol=absolute, equal_nan=True):
+            raise UntraceableError(f"{what}, compiled, differs by {(value - wanted).abs().max():.3g} on the same draws")
+
+
+def even_part(total: int, most: int) -> int:
+    """The size of the fewest parts of a total that are at most so large and, but for the last, equal."""
+    return -(-total // -(-total // most))

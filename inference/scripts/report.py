@@ -1,0 +1,40 @@
+"""Writes a report of runs on one page of HTML: ``pyro-lvm report runs/vamp runs/standard --out report``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from inference.options import EvaluateOptions
+from inference.runs import PAGE, check_replaceable, load_runs, replacing_folder, score_runs
+from inference.scripts.cli import make_parser, report_errors
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Writes a report of finished runs; those without the wanted evaluation are evaluated first."""
+    parser = make_parser("report", "RUN [RUN ...] [options]")
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Finished run.")
+    parser.add_argument("--out", type=str, default="report", help="Folder to write.")
+    parser.add_argument("--device", type=str, default="cpu", help="Where to score, such as cuda.")
+    parser.add_class_arguments(EvaluateOptions, "evaluate")
+    args = parser.instantiate(parser.parse_args(argv))
+    folders, out = name_runs([Path(run) for run in args.runs]), Path(args.out)
+
+    check_replaceable(out, overwrite=True, marker=PAGE)
+    if any(out.resolve() in (folder.resolve(), *folder.resolve().parents) for folder in folders.values()):
+        raise ValueError(f"{out} is or holds a run and would be replaced. Choose another --out.")
+    runs = load_runs(folders)
+    with replacing_folder(out, overwrite=True, marker=PAGE) as new:
+        models, scores = score_runs(runs, folders, args.evaluate, device=args.device)
+        from inference.report import write_report
+
+        write_report(folders, models, scores, new)
+    print(f"Wrote {out / PAGE}.")
+
+
+def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
+    """Runs by the last part of their paths, or by the whole paths where that is ambiguous."""
+    names = [folder.resolve().name for folder in folders]
+    return dict(zip(names if len(set(names)) == len(names) else map(str, folders), folders, strict=True))
+
+
+if __name__ == "__main__":
+    report_errors(main)

@@ -1,0 +1,145 @@
+"""Which latent units carry information about the data, and how much of a codebook is in use."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pyro.distributions import Distribution
+import torch
+from torch import Tensor
+from torch.distributions import Independent, OneHotCategorical
+
+from inference.densities import Layout, run_guide
+from inference.importance import block_seed
+from pyro_lvm.pair import programs
+
+THRESHOLD = 0.01
+_DRAWS = 32
+_ROWS = 1024
+
+
+class Units(NamedTuple):
+    """Activity of the D units of a continuous latent.
+
+    Attributes:
+        variance: Var_x(E_q[z_d|x]), shape ``[D]``.
+        error: Its standard error over the data, shape ``[D]``.
+    """
+
+    variance: Tensor
+    error: Tensor
+
+    @property
+    def active(self) -> int:
+        """The number of units whose variance exceeds 0.01."""
+        return int((self.variance > THRESHOLD).sum())
+
+    @property
+    def active_error(self) -> float:
+        """Standard error of :attr:`active`: every unit is active with the probability that its estimate's error leaves."""
+        doubt = torch.special.ndtr((self.variance - THRESHOLD).abs() / -self.error)  # [D]
+        return float((doubt * (1 - doubt)).nan_to_num().sum().sqrt())
+
+    @property
+    def collapsed(self) -> tuple[int, ...]:
+        """The units that are not active."""
+        return tuple((~(self.variance > THRESHOLD)).nonzero().flatten().tolist())
+
+
+class Codebook(NamedTuple):
+    """Use of a discrete latent's V values, each with its standard error.
+
+    Attributes:
+        share: Distinct values among the codes, divided by V; NaN if there is no end of values.
+        share_error: By the jackknife over codes.
+        perplexity: exp of the entropy of the codes' relative frequencies: so many equally frequent values would be as varied.
+        perplexity_error: Over the data, by the delta method.
+    """
+
+    share: float
+    share_error: float
+    perplexity: float
+    perplexity_error: float
+
+
+def active_units(
+    pair: object, batch: tuple[Tensor, ...], rows: Tensor, names: Sequence[str], layout: Layout, seed: int
+) -> dict[str, Units]:
+    r"""How far the posterior mean of every continuous unit varies over the data.
+
+    .. math:: A_d = \operatorname{Var}_x \left( E_{q(z \mid x)}[z_d] \right)
+
+    Means without a closed form are averages of 32 draws, and the variance that this adds is taken off.
+
+    Args:
+        pair: Any pair.
+        batch: All data, ``[N, *X]`` first.
+        rows: Those that are looked at, shape ``[S]``.
+        names: The continuous latents.
+        layout: As :func:`~inference.densities.choose_layout` gives it.
+        seed: Seed of the draws.
+
+    Returns:
+        The units by site.
+
+    References:
+        Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders. https://arxiv.org/abs/1509.00519
+    """
+    moments: dict[str, list[Tensor]] = {name: [] for name in names}
+    for number, part in enumerate(rows.split(_ROWS)):
+        torch.manual_seed(block_seed(seed, 2, number))
+        trace = run_guide(programs(pair)[1], tuple(x[part] for x in batch), _DRAWS, layout)
+        for name in names:
+            value = layout.split(_mean_or_draw(trace.nodes[name]), _DRAWS, len(part)).double()
+            moments[name].append(_moments(value.reshape(_DRAWS, len(part), -1)))
+    return {name: _units(*torch.cat(parts, 1)) for name, parts in moments.items()}
+
+
+def _moments(value: Tensor) -> Tensor:
+    """The mean over draws, and the variance that it has from them, ``[2, B, D]``."""
+    return torch.stack([value.mean(0), value.var(0) / _DRAWS])
+
+
+def _mean_or_draw(site: dict) -> Tensor:
+    try:
+        mean = site["fn"].mean
+    except NotImplementedError:
+        return site["value"]
+    return mean.expand_as(site["value"]) if mean.isfinite().all() else site["value"]
+
+
+def _units(mean: Tensor, excess: Tensor) -> Units:
+    size = len(mean)
+    terms = (mean - mean.mean(0)) ** 2 * size / (size - 1) - excess  # [S, D]
+    return Units(terms.mean(0).cpu(), (terms.std(0) / size**0.5).cpu())
+
+
+def codebook_use(fn: Distribution, codes: Tensor) -> Codebook:
+    """How much of a discrete latent's values codes use.
+
+    Args:
+        fn: Distribution of the latent.
+        codes: One code for each datum, ``[S, *Z]``; the slots of a code are pooled.
+
+    Returns:
+        Share and perplexity.
+    """
+    base = fn.base_dist if isinstance(fn, Independent) else fn
+    index = codes.argmax(-1) if isinstance(base, OneHotCategorical) else codes
+    index = index.reshape(len(codes), -1)  # [S, M]
+    _, place, counts = index.unique(return_inverse=True, return_counts=True)
+    surprise = -(counts / index.numel()).double().log()[place].mean(1)  # [S]
+    singles, size = int((counts == 1).sum()), _num_values(base)
+    perplexity = float(surprise.mean().exp())
+    return Codebook(
+        share=len(counts) / size,
+        share_error=(singles * (1 - singles / index.numel())) ** 0.5 / size,
+        perplexity=perplexity,
+        perplexity_error=perplexity * float(surprise.std()) / len(codes) ** 0.5,
+    )
+
+
+def _num_values(base: Distribution) -> float:
+    try:
+        return len(base.enumerate_support(expand=False))
+    except NotImplementedError:
+        return float("nan")
