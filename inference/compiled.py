@@ -11,6 +11,7 @@ import torch._inductor
 from torch import Tensor, nn
 
 from inference.batches import Batch
+from inference.objectives import values_of
 from inference.steps import Step, parameters_of
 from inference.tracing import Graph, UntraceableError, trace, values_kept
 
@@ -204,7 +205,7 @@ class CompiledStep:
     def _numbers(self) -> Tensor:
         rates = self.adam.rates() if self.adam else (0.0, 0.0)
         first = self.parameters[0]
-        return torch.tensor([*map(float, self.step.kl.numbers()), *rates], dtype=first.dtype, device=first.device)
+        return torch.tensor([*map(float, values_of(self.step.kl.weight)), *rates], dtype=first.dtype, device=first.device)
 
 
 class Adam:

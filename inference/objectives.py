@@ -103,6 +103,11 @@ def of_site(value: Weight | Mapping[str, Weight], site: str, default: float) -> 
     return value.get(site, default) if isinstance(value, Mapping) else value
 
 
+def values_of(value: Weight | Mapping[str, Weight]) -> list[Weight]:
+    """The value for all sites, or those of the named sites in their order."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
 class KLWeight(Messenger):
     r"""Scales the latent sites of model and guide, so that the objective is E[log p(x|z)] - weight KL(q(z|x) || p(z)).
 
@@ -123,10 +128,6 @@ class KLWeight(Messenger):
     def of(self, site: str) -> Weight:
         """The weight of one site."""
         return of_site(self.weight, site, 1.0)
-
-    def numbers(self) -> list[Weight]:
-        """The weight, or those of the named sites in their order."""
-        return list(self.weight.values()) if isinstance(self.weight, Mapping) else [self.weight]
 
     def set(self, numbers: Sequence[Weight]) -> None:
         """Changes the weight, or those of the named sites in their order."""
@@ -158,7 +159,7 @@ class FreeBits:
     """
 
     def __init__(self, nats: float | Mapping[str, float], kl: KLWeight) -> None:
-        if not all(n >= 0 for n in (nats.values() if isinstance(nats, Mapping) else [nats])):
+        if not all(n >= 0 for n in values_of(nats)):
             raise ValueError(f"free_bits must be at least 0 nats; got {nats}.")
         posteriors: dict[str, Tensor] = {}
         self.guide = _NoteDensities(posteriors)

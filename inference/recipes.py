@@ -13,16 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from inference.checkpoint import load_checkpoint, saved_shapes
 from inference.data import Data, load_data
 from inference.evaluation import Evaluation
-from inference.expost import codes_of, fit_flow, fit_gaussian, fit_gaussian_mixture
 from inference.importance import evaluate
 from inference.objectives import IWAE
-from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe, Shape
+from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Shape
 from inference.svi import FitResult, MakeScheduler, fit
 from pyro_lvm.contract import check_pair
-from pyro_lvm.distributions import zuko
 from pyro_lvm.encoders import (
     DirichletEncoder,
     FlowEncoder,
@@ -33,7 +30,7 @@ from pyro_lvm.encoders import (
     PowerSphericalEncoder,
     StudentTEncoder,
 )
-from pyro_lvm.flows import iaf, inverse_spline, maf, spline, standardized
+from pyro_lvm.flows import iaf, inverse_spline, maf, spline
 from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.inputs import OneHot, Standardize
 from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
@@ -46,10 +43,10 @@ from pyro_lvm.likelihoods import (
     PoissonLikelihood,
     StudentTLikelihood,
 )
-from pyro_lvm.models import VAE, TwoStageVAE
+from pyro_lvm.models import VAE
 from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
 from pyro_lvm.nongaussian import DirichletPrior, LaplacePrior, LogisticNormalPrior, StudentTPrior, UniformSpherePrior
-from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
+from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
 
 MakeNetwork = Callable[..., nn.Module]
 MakeLevels = Callable[[ModelOptions, nn.Module | None, Shape], tuple[Levels, MakeNetwork]]
@@ -124,56 +121,6 @@ def evaluate_vae(
     """Scores a split of the data; see :func:`inference.importance.evaluate`."""
     x, K = getattr(data, options.split).to(device), options.num_particles
     return evaluate(vae.to(device), x, num_particles=K, seed=options.seed, progress=progress)
-
-
-def mend_vae(vae: VAE, data: Data, expost: str, recipe: Recipe, *, device: str | None = None) -> VAE | TwoStageVAE:
-    """A fitted VAE's likelihood and encoder under a prior fitted to its codes; test data play no part.
-
-    Args:
-        vae: The fitted VAE; it stays as it is.
-        data: Its data: codes of ``train`` fit the prior, codes of ``valid`` choose its size or its epoch.
-        expost: What kind of prior.
-        recipe: What the VAE was made from, for the sizes of networks, the length of a fit and its seed.
-        device: Where to encode and to fit.
-    """
-    vae, seed = vae.to(device), recipe.fit.seed
-    codes = codes_of(vae, data.train.to(device), transform=data.transform, seed=seed)
-    return EXPOST[expost](vae, codes, codes_of(vae, data.valid.to(device), seed=seed), recipe)
-
-
-def load_mended_vae(vae: VAE, expost: str, recipe: Recipe, path: Path) -> VAE | TwoStageVAE:
-    """What :func:`mend_vae` gave, from a checkpoint of it; arguments as there."""
-    with torch.random.fork_rng():
-        mended = BLANK_EXPOST[expost](vae, recipe, saved_shapes(path))
-    load_checkpoint(mended, path)
-    return mended
-
-
-def _expost_flow(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> VAE:
-    return vae.with_prior(fit_flow(codes, valid, flow=_flow_of_codes(recipe.model), **_budget(recipe.fit, codes)))
-
-
-def _flow_of_codes(options: ModelOptions) -> zuko.lazy.Flow:
-    with torch.random.fork_rng():
-        torch.manual_seed(options.seed)
-        return spline(options.latent_dim, transforms=options.flow_transforms, hidden=options.flow_hidden)
-
-
-def _two_stage(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> TwoStageVAE:
-    second = _second_stage(recipe, codes.cpu()).to(codes)
-    # Without warm-up the noise, which starts at the codes' own spread, often explains them all and u nothing.
-    fit(second, codes, valid=valid, warmup_epochs=recipe.fit.epochs // 5, progress=False, **_budget(recipe.fit, codes))
-    return TwoStageVAE(vae, second)
-
-
-def _second_stage(recipe: Recipe, codes: Tensor) -> VAE:
-    options = ModelOptions(likelihood="gaussian", feature_noise=True, latent_dim=codes.shape[1], seed=recipe.model.seed)
-    return build_vae(options, codes)
-
-
-def _budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]:
-    same = {name: getattr(options, name) for name in ("epochs", "learning_rate", "patience", "seed")}
-    return same | {"batch_size": min(options.batch_size, len(codes))}
 
 
 def _flat(options: ModelOptions, train: Tensor) -> VAE:
@@ -413,20 +360,4 @@ OBJECTIVES: dict[str, Callable[[int], ELBO]] = {
 SCHEDULES: dict[str, Callable[[int], MakeScheduler | None]] = {
     "constant": lambda epochs: None,
     "cosine": lambda epochs: lambda optimizer: CosineAnnealingLR(optimizer, epochs),
-}
-EXPOST: dict[str, Callable[[VAE, Tensor, Tensor, Recipe], VAE | TwoStageVAE]] = {
-    "gaussian": lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian(codes)),
-    "mixture": lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian_mixture(codes, valid, seed=recipe.fit.seed)),
-    "flow": _expost_flow,
-    "two-stage": _two_stage,
-}
-BLANK_EXPOST: dict[str, Callable[[VAE, Recipe, dict[str, torch.Size]], VAE | TwoStageVAE]] = {
-    "gaussian": lambda vae, recipe, shapes: vae.with_prior(FullGaussianMixturePrior(recipe.model.latent_dim, 1)),
-    "mixture": lambda vae, recipe, shapes: vae.with_prior(
-        FullGaussianMixturePrior(recipe.model.latent_dim, shapes["module0.prior.logits"].numel())
-    ),
-    "flow": lambda vae, recipe, shapes: vae.with_prior(
-        FlowPrior(standardized(_flow_of_codes(recipe.model), *torch.ones(2, recipe.model.latent_dim)))
-    ),
-    "two-stage": lambda vae, recipe, shapes: TwoStageVAE(vae, _second_stage(recipe, torch.randn(2, recipe.model.latent_dim))),
 }

@@ -22,7 +22,8 @@ from inference.data import Data
 from inference.evaluation import Evaluation
 from inference.importance import data_id
 from inference.options import EvaluateOptions, Recipe
-from inference.recipes import build_vae, evaluate_vae, fit_vae, load, load_mended_vae, mend_vae, seen_by_model
+from inference.mending import load_mended_vae, mend_vae
+from inference.recipes import build_vae, evaluate_vae, fit_vae, load, seen_by_model
 from inference.svi import FitResult
 from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.models import VAE, TwoStageVAE

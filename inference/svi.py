@@ -1,7 +1,6 @@
 """``fit``: stochastic variational inference for any pair."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 import math
 from pathlib import Path
@@ -13,18 +12,19 @@ import pandas as pd
 import pyro
 from pyro.infer import ELBO, Trace_ELBO
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from inference.batches import Batch, IterableBatches, TensorBatches, Transform, as_batches
+from inference.checks import check_options, check_sites
 from inference.checkpoint import restore, save_checkpoint, snapshot
 from inference.compiled import CompiledSteps
 from inference.numerics import flushed_denormals
-from inference.objectives import FreeBits, KLWeight
+from inference.objectives import FreeBits, KLWeight, values_of
 from inference.parameters import guide_parameters, trainable_parameters
 from inference.steps import Step, check_observed, find_culprit
 from pyro_lvm.contract import check_pair
-from pyro_lvm.pair import eval_mode, modes_kept, modules_of, param_scope, programs
+from pyro_lvm.pair import eval_mode, modules_of, param_scope, programs, train_mode
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 MakeScheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -114,7 +114,7 @@ def fit(
         ValueError: If an option or the data are bad, or the pair breaks its contract; nothing is trained then.
         FloatingPointError: If the loss ceases to be finite; names epoch, batch and site.
     """
-    _check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
+    check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     device = _place(pair, device)
     with torch.random.fork_rng(), torch.enable_grad(), param_scope(pair), flushed_denormals():
         torch.manual_seed(seed)
@@ -123,7 +123,7 @@ def fit(
         loop = _Loop(pair, elbo or Trace_ELBO(), train, held_out, free_bits, clip_norm, seed)
         with eval_mode(pair):
             loop.prepare(optimizer or _adam(learning_rate), scheduler, alternating)
-        loop.check_sites(warmup_epochs=warmup_epochs, free_bits=free_bits)
+        check_sites(loop.latents, warmup_epochs=warmup_epochs, free_bits=free_bits)
         return loop.run(epochs, warmup_epochs, patience, checkpoint, on_epoch, compile, progress)
 
 
@@ -163,13 +163,6 @@ class _Loop:
         self.optimizers = [make_optimizer(group) for group in groups if group]
         self.schedulers = [make_scheduler(optimizer) for optimizer in self.optimizers] if make_scheduler else []
 
-    def check_sites(self, **by_site: object) -> None:
-        """Refuses names that are no latent site of the guide."""
-        for name, value in by_site.items():
-            unknown = sorted(set(value) - set(self.latents)) if isinstance(value, Mapping) else []
-            if unknown:
-                raise ValueError(f"{name} must name latent sites, some of {self.latents}; got {unknown}. Correct the name.")
-
     def run(
         self,
         epochs: int,
@@ -180,7 +173,7 @@ class _Loop:
         compile: Literal["auto"] | bool,
         progress: bool,
     ) -> FitResult:
-        stopped, longest_warmup = False, max(_values(warmup_epochs), default=0)
+        stopped, longest_warmup = False, max(values_of(warmup_epochs), default=0)
         with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
             compiled = CompiledSteps(
                 self.step, modules_of(self.pair), is_required=compile is True, has_warmup=longest_warmup > 0, announce=bar.set_description
@@ -210,7 +203,7 @@ class _Loop:
     def _epoch(self, epoch: int) -> None:
         start, total, count = time.perf_counter(), 0.0, 0
         row = {"epoch": epoch} | _named("kl_weight", self.kl.weight)
-        with pyro.validation_enabled(False), _train_mode(self.pair), warnings.catch_warnings():
+        with pyro.validation_enabled(False), train_mode(self.pair), warnings.catch_warnings():
             # Pyro warns of what becomes an error here.
             warnings.filterwarnings("ignore", "Encountered (NaN|\\+?inf)", UserWarning)
             for number, batch in enumerate(self.train, start=1):
@@ -240,7 +233,7 @@ class _Loop:
     def _steered(self) -> tuple[Callable, Callable]:
         """The pair's programs under the messengers of training."""
         model, guide = self.kl(self.model), self.kl(self.guide)
-        if not any(_values(self.free_bits)):
+        if not any(values_of(self.free_bits)):
             return model, guide
         free = FreeBits(self.free_bits, self.kl)
         return free.model(model), free.guide(guide)
@@ -290,31 +283,8 @@ def _kl_weight(epoch: int, warmup_epochs: int | Mapping[str, int]) -> float | di
     return min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0
 
 
-def _values(option: float | Mapping[str, float]) -> list[float]:
-    """The values of an option for all sites or by site."""
-    return list(option.values()) if isinstance(option, Mapping) else [option]
-
-
 def _named(name: str, value: float | dict[str, float]) -> dict[str, float]:
     return {f"{name}_{site}": v for site, v in value.items()} if isinstance(value, dict) else {name: value}
-
-
-@contextmanager
-def _train_mode(pair: object) -> Iterator[None]:
-    """Puts the pair's modules, except frozen ones, in training mode for the length of a ``with`` block."""
-    with modes_kept(pair):
-        for root in modules_of(pair):
-            _start_training(root)
-        yield
-
-
-def _start_training(module: nn.Module) -> None:
-    parameters = list(module.parameters())
-    if parameters and not any(p.requires_grad for p in parameters):
-        return
-    module.training = True
-    for child in module.children():
-        _start_training(child)
 
 
 def _adam(learning_rate: float) -> MakeOptimizer:
@@ -327,28 +297,3 @@ def _place(pair: object, device: str | torch.device | None) -> torch.device:
             module.to(device)
         return torch.device(device)
     return next((p.device for module in modules_of(pair) for p in module.parameters()), torch.device("cpu"))
-
-
-def _check_options(
-    epochs: int,
-    learning_rate: float,
-    warmup_epochs: int | Mapping[str, int],
-    free_bits: float | Mapping[str, float],
-    patience: int | None,
-    clip_norm: float | None,
-    compile: object,
-    valid: object,
-) -> None:
-    warmups = [("warmup_epochs", value, 0) for value in _values(warmup_epochs)]
-    for name, value, least in (("epochs", epochs, 1), *warmups, ("patience", patience, 1)):
-        if value is not None and (not isinstance(value, int) or value < least):
-            raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}.")
-    for name, value in (("learning_rate", learning_rate), ("clip_norm", clip_norm)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be positive; got {value!r}.")
-    if not all(value >= 0 for value in _values(free_bits)):
-        raise ValueError(f"free_bits must be at least 0 nats; got {free_bits!r}.")
-    if compile not in ("auto", True, False):
-        raise ValueError(f"compile must be 'auto', True or False; got {compile!r}.")
-    if patience is not None and valid is None:
-        raise ValueError("patience needs validation data; got valid=None. Pass valid=..., or leave patience out.")

@@ -240,7 +240,7 @@ def _space_refusal(latents: dict[str, dict], guide_sites: dict[str, dict]) -> st
     for name, site in latents.items():
         if _is_point_mass(guide_sites[name]):
             continue
-        prior, posterior = (_space(fn) for fn in (site["fn"], guide_sites[name]["fn"]))
+        prior, posterior = (space(fn) for fn in (site["fn"], guide_sites[name]["fn"]))
         if prior != posterior:
             return (
                 f"site '{name}': prior and guide must be densities on one space; the prior lives on the {prior}, the guide on the "
@@ -249,7 +249,8 @@ def _space_refusal(latents: dict[str, dict], guide_sites: dict[str, dict]) -> st
     return None
 
 
-def _space(fn: dist.Distribution) -> str:
+def space(fn: dist.Distribution) -> str:
+    """Where a distribution has its density: on the ``"simplex"``, the ``"sphere"`` or the ``"whole space"``."""
     support = _support(fn)
     while hasattr(support, "base_constraint"):
         support = support.base_constraint

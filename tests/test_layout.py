@@ -20,7 +20,7 @@ LAYERS = [
     {"models"},
     {"hierarchical"},
 ]
-APPLICATION = {"recipes", "runs", "pictures"}
+APPLICATION = {"mending", "recipes", "runs", "pictures"}
 # A prior fitted to codes is a part of a model, still no model.
 PARTS = {"expost": {"pyro_lvm.distributions", "pyro_lvm.flows", "pyro_lvm.priors"}}
 PUBLIC = [(package, name) for package in (pyro_lvm, inference) for name in package.__all__]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.data import Data
+from inference.mending import EXPOST, mend_vae
 from inference.options import (
     EncoderName,
     EvaluateOptions,
@@ -25,7 +26,6 @@ from inference.options import (
 )
 from inference.recipes import (
     ENCODERS,
-    EXPOST,
     LIKELIHOODS,
     NETWORKS,
     PRIORS,
@@ -33,7 +33,6 @@ from inference.recipes import (
     build_vae,
     evaluate_vae,
     fit_vae,
-    mend_vae,
     seen_by_model,
 )
 from inference.verbs import encode
@@ -216,6 +215,22 @@ def test_a_prior_is_mended_by_training_and_validation_data_alone(kind: str) -> N
     assert torch.equal(scores[0].log_px, scores[1].log_px)
     assert not torch.equal(scores[0].log_px, scores[2].log_px) and not torch.equal(scores[0].log_px, before.log_px)
     assert torch.equal(nn.utils.parameters_to_vector(vae.parameters()), weights)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ({"prior": "dirichlet", "encoder": "dirichlet"}, "the prior lives on the whole space, the guide on the simplex"),
+        ({"prior": "sphere", "encoder": "power-spherical"}, "the prior lives on the whole space, the guide on the sphere"),
+        ({"structure": "stacked"}, r"one latent site to be given another prior; got \('z2', 'z1'\)"),
+    ],
+)
+@pytest.mark.parametrize("kind", EXPOST)
+def test_codes_that_no_fitted_prior_is_of_are_refused(kind: str, words: dict, reason: str) -> None:
+    x = draw("bernoulli", 30, 6)
+    options = replace(SMALL, **words)
+    with pytest.raises(ValueError, match=reason):
+        mend_vae(build_vae(options, x), as_data(x), kind, Recipe(model=options))
 
 
 def test_codes_are_those_of_the_data_as_the_model_sees_them() -> None:
