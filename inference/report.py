@@ -36,9 +36,10 @@ from inference.verdict import verdict
 OVERVIEW = "overview.csv"
 NUM_IMAGES = 20
 _MISMATCH = ("holes_prior", "holes_codes", "auc")
-_OVERVIEW_CAPTION = (
-    "holes_prior: share of prior draws where no codes are; holes_codes: share of codes that the prior hardly ever draws; both are 0.01 "
-    "if prior and codes agree, and auc, how well a classifier tells them apart, is 0.5. The rest is of prior samples against test data."
+_OVERVIEW_NOTES = (
+    "holes_prior: share of prior draws where no codes are; holes_codes: share of codes that the prior hardly ever draws. Both are 0.01 if "
+    "prior and codes agree, and auc, how well a classifier tells them apart, is 0.5.",
+    "Precision and the figures below it are of prior samples against test data.",
 )
 _NUM_CODES = 5000
 _LEAST_DIAGNOSED = 100
@@ -73,10 +74,10 @@ def write_report(
     diagnoses, (features, qualities) = _diagnosed(runs), _judged(runs)
     overview = _overview(table, diagnoses, qualities)
     overview.to_csv(out / OVERVIEW)
-    tables = [table.to_markdown(), markdown_table(overview), markdown_table(fits)]
+    tables = [table.to_markdown(), markdown_table(overview.T), markdown_table(fits)]
     (out / "comparison.md").write_text("\n\n".join([description, *tables]) + "\n")
     sections = {
-        "Overview": [page.table(overview, _OVERVIEW_CAPTION)],
+        "Overview": [page.table(overview.T, "What speaks for each model."), page.notes(_OVERVIEW_NOTES)],
         "Log-likelihood": _scores(table, out),
         "Reliability": _reliability(scores, out),
         "Samples": [*_images(runs, out), *_quality(qualities, features, out)],

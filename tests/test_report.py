@@ -208,7 +208,7 @@ def test_the_report_is_one_page_that_holds_its_pictures(written: Path, trained: 
     }
     assert len(parsed.sources) == len(pictures)
     table = pd.read_csv(written / "comparison.csv", index_col="model")
-    assert [row[0] for row in parsed.tables[0][1:]] == list(table.index)
+    assert parsed.tables[0][0][1:] == [row[0] for row in parsed.tables[1][1:]] == list(table.index)
     assert {row[0] for row in parsed.tables[-1][1:]} == set(PRIORS)
     shown = float(parsed.tables[0][1][1].split("\u00a0")[0])
     assert shown == pytest.approx(table["log_px"].iloc[0], abs=table["se"].iloc[0])
@@ -232,7 +232,7 @@ def test_counts_in_a_table_with_one_latent_dimension(
     say(capsys, "train --data.source {} --out {} " + options, tmp_path / "table.csv", tmp_path / "run")
     say(capsys, "report {} --out {} --evaluate.num_particles 5", tmp_path / "run", tmp_path / "out")
     html = (tmp_path / "out" / "report.html").read_text()
-    assert len(check_self_contained(html).tables[0]) == 2 and "there is nothing to compare it with" in html
+    assert len(check_self_contained(html).tables[1]) == 2 and "there is nothing to compare it with" in html
     assert "No pictures of samples: data of shape (9,) are no images." in html
     assert "principal components" in html and "Twenty draws or fewer" in html
     assert not (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "codes.png").exists()
