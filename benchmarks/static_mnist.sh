@@ -11,6 +11,8 @@ case "$1" in
   static-vamp)     row=(--data.source mnist-static --model.prior vamp --model.num_components 500) ;;
   static-maf)      row=(--data.source mnist-static --model.prior maf --model.flow_transforms 4 --model.flow_hidden '[256,256]') ;;
   static-iaf)      row=(--data.source mnist-static --model.encoder iaf --model.flow_transforms 2 --model.flow_hidden '[256,256]' --model.flow_context 64) ;;
+  static-hvae-standard) row=(--data.source mnist-static --model.structure stacked) ;;
+  static-hvae-vamp) row=(--data.source mnist-static --model.structure stacked --model.prior vamp --model.num_components 500) ;;
   dynamic-standard) row=(--data.source mnist) ;;
   dynamic-vamp)    row=(--data.source mnist --model.prior vamp --model.num_components 500) ;;
   *) echo "unknown row: $1"; exit 2 ;;

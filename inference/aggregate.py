@@ -103,6 +103,13 @@ def _block_log_sum(pair: object, batch: Batch, layout: Layout) -> Callable[[Late
         return lambda latents: density.log_prob(next(iter(latents.values())).double()) + math.log(size)
 
     def log_sum(latents: Latents) -> Tensor:
+        # The guide's networks make many numbers of every pair of code and datum.
+        features = sum(value[0].numel() for value in latents.values())
+        codes = torch.arange(len(next(iter(latents.values()))), device=batch[0].device)
+        parts = codes.split(max(1, len(codes) // features))
+        return torch.cat([part_log_sum({name: value[part] for name, value in latents.items()}) for part in parts])
+
+    def part_log_sum(latents: Latents) -> Tensor:
         num_codes = len(next(iter(latents.values())))
         pairs = {name: z[:, None].expand(num_codes, size, *z.shape[1:]) for name, z in latents.items()}  # [M, B, *Z]
         trace = run_guide(programs(pair)[1], batch, num_codes, layout, pairs)

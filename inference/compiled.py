@@ -11,6 +11,7 @@ import torch._inductor
 from torch import Tensor, nn
 
 from inference.batches import Batch
+from inference.objectives import values_of
 from inference.steps import Step, parameters_of
 from inference.tracing import Graph, UntraceableError, trace, values_kept
 
@@ -121,7 +122,7 @@ class CompiledStep:
         optimizer: Its optimizer, which has made a step before; plain Adam is made part of the graph.
         batch: A batch of the shape.
         modules: The pair's modules.
-        has_warmup: Whether the weight of the KL is an input of the graph.
+        has_warmup: Whether the weight of the KL, or that of each site, is an input of the graph.
 
     Raises:
         UntraceableError: If the step cannot be compiled.
@@ -184,11 +185,12 @@ class CompiledStep:
 
     def _losses(self, numbers: Tensor, *batch: Tensor) -> tuple[Tensor, ...]:
         """The loss and the gradients; what is traced."""
-        weight, rate, root = numbers.unbind()
+        *weights, rate, root = numbers.unbind()
         kl = self.step.kl
         before = kl.weight
         try:
-            kl.weight = weight if self.has_warmup else before
+            if self.has_warmup:
+                kl.set(weights)
             loss = self.step.loss(batch)
         finally:
             kl.weight = before
@@ -203,7 +205,7 @@ class CompiledStep:
     def _numbers(self) -> Tensor:
         rates = self.adam.rates() if self.adam else (0.0, 0.0)
         first = self.parameters[0]
-        return torch.tensor([float(self.step.kl.weight), *rates], dtype=first.dtype, device=first.device)
+        return torch.tensor([*map(float, values_of(self.step.kl.weight)), *rates], dtype=first.dtype, device=first.device)
 
 
 class Adam:

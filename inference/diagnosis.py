@@ -46,7 +46,8 @@ class Diagnosis:
         holes_prior: Share of prior draws that lie outside the codes; ``quantile`` if prior and codes agree.
         holes_codes: Share of codes that lie outside the prior; ``quantile`` if prior and codes agree.
         auc: How well a classifier tells prior draws from codes; 1/2 if not at all.
-        active_units: Units, over all continuous latents, whose posterior mean has a variance over the data above 0.01.
+        active_units: Units, over all continuous latents, whose posterior mean has a variance over the data above 0.01; of proportions
+            and unit vectors, above a hundredth of the prior's.
         dimension_kls: KL(q(z_d) || p(z_d)) of each d, shape ``[D]``; empty where ``dimension_kl`` is NaN.
         dimension_kl_errors: Their standard errors, of the same shape.
         unit_variances: Var_x(E_q[z_d|x]) of the units of each continuous latent, each ``[D]``.

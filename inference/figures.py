@@ -12,8 +12,8 @@ from inference.aggregate import log_marginals, site_marginals
 from inference.codes import Batch, Codes
 from inference.densities import Latents, Layout
 from inference.holes import share_below, two_sample_auc
-from inference.units import Units, active_units, codebook_use
-from pyro_lvm.contract import Structure, is_discrete
+from inference.units import THRESHOLD, Units, active_units, codebook_use
+from pyro_lvm.contract import Structure, is_discrete, space
 from pyro_lvm.pair import programs
 
 _MAX_CLASSIFIED = 10_000
@@ -126,6 +126,10 @@ def dimension_figures(
     if len(structure.latents) > 1:
         reason = "blank: for a single latent only"
         return {"total_correlation": _blank(reason), "dimension_kl": _blank(reason)}, []
+    where = space(_prior_trace(pair, batch).nodes[structure.latents[0]]["fn"])
+    if where != "whole space":
+        reason = f"blank: on the {where} the elements of z cannot be independent"
+        return {"total_correlation": _blank(reason), "dimension_kl": _blank(reason)}, []
     z, log_q = _few_codes(sample)  # [K, S, *Z], [K, S]
     log_q_d = log_marginals(pair, batch, z.flatten(0, 1), chunk_size=chunk_size)  # [K * S, D]
     if log_q_d is None:
@@ -169,7 +173,10 @@ def level_figures(
     sites = _prior_trace(pair, batch).nodes
     discrete = [name for name in structure.latents if is_discrete(sites[name]["fn"])]
     continuous = [name for name in structure.latents if name not in discrete]
-    units = active_units(pair, batch, rows, continuous, layout, seed)
+    units = {
+        name: unit._replace(threshold=_threshold(sites[name]["fn"], sample.draws[name]))
+        for name, unit in active_units(pair, batch, rows, continuous, layout, seed).items()
+    }
     figures = {}
     if len(structure.latents) > 1:
         for name, rate in sample.codes.site_rates.items():
@@ -181,11 +188,17 @@ def level_figures(
     return figures, units
 
 
+def _threshold(fn: Distribution, draws: Tensor) -> float:
+    """As for a standard normal prior; of proportions and unit vectors, which are small, a share of the prior's variance instead."""
+    return THRESHOLD * (1.0 if space(fn) == "whole space" else float(draws.double().var(0).mean()))
+
+
 def total_units(units: dict[str, Units]) -> Figure:
     """Active units of several continuous latents."""
     total = sum(len(unit.variance) for unit in units.values())
     error = sum(unit.active_error**2 for unit in units.values()) ** 0.5
-    return Figure(sum(unit.active for unit in units.values()), error, f"of {total} continuous units: Var_x(E_q[z_d|x]) > 0.01")
+    least = " or ".join(dict.fromkeys(f"{unit.threshold:.2g}" for unit in units.values())) or f"{THRESHOLD:g}"
+    return Figure(sum(unit.active for unit in units.values()), error, f"of {total} continuous units: Var_x(E_q[z_d|x]) > {least}")
 
 
 def _codebook_figures(name: str, fn: Distribution, codes: Tensor) -> dict[str, Figure]:

@@ -1,6 +1,6 @@
 """Objectives and messengers that Pyro lacks: the importance-weighted bound, KL warm-up and free bits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import math
 
 import pyro
@@ -13,6 +13,8 @@ from torch import Tensor
 from inference.densities import Layout, choose_layout, latents_of, log_density, run_guide, run_model
 from pyro_lvm.contract import Structure, check_pair
 from pyro_lvm.pair import Pair, density_sites, is_data, is_penalty, penalty, sample_sites
+
+Weight = float | Tensor
 
 
 class IWAE(ELBO):
@@ -96,25 +98,44 @@ def _check_reparameterized(structure: Structure, guide: Callable[..., object], b
             )
 
 
+def of_site(value: Weight | Mapping[str, Weight], site: str, default: float) -> Weight:
+    """What holds for one site, of a value for all sites or of values by the sites' names."""
+    return value.get(site, default) if isinstance(value, Mapping) else value
+
+
+def values_of(value: Weight | Mapping[str, Weight]) -> list[Weight]:
+    """The value for all sites, or those of the named sites in their order."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
 class KLWeight(Messenger):
     r"""Scales the latent sites of model and guide, so that the objective is E[log p(x|z)] - weight KL(q(z|x) || p(z)).
 
     Enumerated sites are left as they are: their sum is part of the likelihood.
 
     Args:
-        weight: A non-negative number, or a scalar tensor; may be changed between steps.
+        weight: A non-negative number, or a scalar tensor; or such for each site by name, 1 where none is named. May be changed
+            between steps.
 
     References:
         Bowman et al. (2016), Generating Sentences from a Continuous Space. https://arxiv.org/abs/1511.06349
     """
 
-    def __init__(self, weight: float | Tensor = 1.0) -> None:
+    def __init__(self, weight: Weight | Mapping[str, Weight] = 1.0) -> None:
         super().__init__()
         self.weight = weight
 
+    def of(self, site: str) -> Weight:
+        """The weight of one site."""
+        return of_site(self.weight, site, 1.0)
+
+    def set(self, numbers: Sequence[Weight]) -> None:
+        """Changes the weight, or those of the named sites in their order."""
+        self.weight = dict(zip(self.weight, numbers, strict=True)) if isinstance(self.weight, Mapping) else numbers[0]
+
     def _pyro_sample(self, msg: dict) -> None:
         if not msg["is_observed"] and not site_is_subsample(msg) and msg["infer"].get("enumerate") != "parallel":
-            msg["scale"] = self.weight * msg["scale"]
+            msg["scale"] = self.of(msg["name"]) * msg["scale"]
 
 
 class FreeBits:
@@ -126,7 +147,7 @@ class FreeBits:
     model adds a penalty site for each latent; no likelihood sees it.
 
     Args:
-        nats: The free amount for each latent site and datum, :math:`\lambda`.
+        nats: The free amount for each latent site and datum, :math:`\lambda`; or amounts by site, 0 where none is named.
         kl: The messenger that weights the KL, whose weight applies to the free amount too.
 
     Raises:
@@ -137,8 +158,8 @@ class FreeBits:
         https://arxiv.org/abs/1606.04934
     """
 
-    def __init__(self, nats: float, kl: KLWeight) -> None:
-        if not nats >= 0:
+    def __init__(self, nats: float | Mapping[str, float], kl: KLWeight) -> None:
+        if not all(n >= 0 for n in values_of(nats)):
             raise ValueError(f"free_bits must be at least 0 nats; got {nats}.")
         posteriors: dict[str, Tensor] = {}
         self.guide = _NoteDensities(posteriors)
@@ -160,15 +181,16 @@ class _NoteDensities(Messenger):
 
 
 class _ChargeFreeBits(Messenger):
-    def __init__(self, posteriors: dict[str, Tensor], nats: float, kl: KLWeight) -> None:
+    def __init__(self, posteriors: dict[str, Tensor], nats: float | Mapping[str, float], kl: KLWeight) -> None:
         super().__init__()
         self.posteriors = posteriors
         self.nats = nats
         self.kl = kl
 
     def _pyro_post_sample(self, msg: dict) -> None:
-        if msg["is_observed"] or msg["name"] not in self.posteriors:
+        free = of_site(self.nats, msg["name"], 0.0)
+        if msg["is_observed"] or msg["name"] not in self.posteriors or free == 0:
             return
         kl = self.posteriors[msg["name"]] - msg["fn"].log_prob(msg["value"])  # [B]
-        unpaid = (self.nats - kl.mean()).clamp(min=0)
-        penalty(f"{msg['name']}_free_bits", self.kl.weight * unpaid.expand(kl.shape))
+        unpaid = (free - kl.mean()).clamp(min=0)
+        penalty(f"{msg['name']}_free_bits", self.kl.of(msg["name"]) * unpaid.expand(kl.shape))

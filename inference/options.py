@@ -6,8 +6,20 @@ from typing import Literal
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Shape = tuple[PositiveInt, ...]
-PriorName = Literal["standard", "mixture", "vamp", "maf", "spline"]
-EncoderName = Literal["normal", "full-rank", "iaf", "inverse-spline"]
+PriorName = Literal[
+    "standard", "mixture", "vamp", "maf", "spline", "laplace", "student-t", "dirichlet", "logistic-normal", "sphere"
+]
+EncoderName = Literal[
+    "normal",
+    "full-rank",
+    "iaf",
+    "inverse-spline",
+    "laplace",
+    "student-t",
+    "dirichlet",
+    "logistic-normal",
+    "power-spherical",
+]
 LikelihoodName = Literal[
     "bernoulli",
     "gaussian",
@@ -17,6 +29,7 @@ LikelihoodName = Literal[
     "poisson",
     "negative-binomial",
 ]
+StructureName = Literal["flat", "stacked", "ladder"]
 NetworkName = Literal["mlp", "gated", "conv"]
 ExpostName = Literal["gaussian", "mixture", "flow", "two-stage"]
 Split = Literal["train", "valid", "test"]
@@ -51,11 +64,16 @@ class ModelOptions:
     """The model: prior, likelihood, encoder and their networks.
 
     Args:
-        prior: p(z).
-        encoder: q(z|x).
+        structure: One level of latents, or several: stacked, each with networks of its own as in the VampPrior paper, or a
+            ladder, where guide and model share a path from the top down (conv: the latents below the top are images).
+        levels: Number of levels of a stacked or ladder structure.
+        prior: p(z), of the top level; dirichlet and logistic-normal are of proportions, sphere of unit vectors.
+        encoder: q(z|x), of the prior's kind: dirichlet or logistic-normal for proportions, power-spherical for unit vectors; of
+            several levels, each is normal.
         likelihood: p(x|z).
         network: Kind of the encoder's and the decoder's network.
-        latent_dim: Number of latent features.
+        latent_dim: Number of latent features of each level.
+        latent_channels: Channels of the latent images of a conv ladder.
         hidden: Widths of the encoder's hidden layers, or channels for conv; the decoder has them in reverse.
         num_components: Components of the mixture prior, or pseudo-inputs of the vamp prior.
         flow_transforms: Steps of a flow, as prior or in the encoder.
@@ -67,11 +85,14 @@ class ModelOptions:
         seed: Seed of the initial weights and of the choice of pseudo-inputs.
     """
 
+    structure: StructureName = "flat"
+    levels: PositiveInt = 2
     prior: PriorName = "standard"
     encoder: EncoderName = "normal"
     likelihood: LikelihoodName = "bernoulli"
     network: NetworkName = "mlp"
     latent_dim: PositiveInt = 8
+    latent_channels: PositiveInt = 2
     hidden: Shape = (256,)
     num_components: PositiveInt = 50
     flow_transforms: PositiveInt = 2
@@ -93,8 +114,8 @@ class FitOptions:
         batch_size: Data in a batch.
         learning_rate: Of Adam.
         schedule: Course of the learning rate over the epochs.
-        warmup_epochs: Epochs over which the weight of the KL rises to 1.
-        free_bits: Nats of the KL that cost nothing.
+        warmup_epochs: Epochs over which the weight of the KL rises to 1; {z1: 20, z2: 50} for each level.
+        free_bits: Nats of the KL of each latent site that cost nothing; {z1: 2.0} for some of them.
         patience: Stop after so many epochs without a better validation loss; null never stops early.
         clip_norm: Largest norm of the gradient of a step.
         alternating: Update guide and generative parameters in turn.
@@ -107,8 +128,8 @@ class FitOptions:
     batch_size: PositiveInt = 100
     learning_rate: PositiveFloat = 3e-3
     schedule: Literal["constant", "cosine"] = "constant"
-    warmup_epochs: NonNegativeInt = 0
-    free_bits: NonNegativeFloat = 0.0
+    warmup_epochs: NonNegativeInt | dict[str, NonNegativeInt] = 0
+    free_bits: NonNegativeFloat | dict[str, NonNegativeFloat] = 0.0
     patience: PositiveInt | None = 30
     clip_norm: PositiveFloat | None = None
     alternating: bool = False

@@ -13,18 +13,27 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from inference.checkpoint import load_checkpoint, saved_shapes
 from inference.data import Data, load_data
 from inference.evaluation import Evaluation
-from inference.expost import codes_of, fit_flow, fit_gaussian, fit_gaussian_mixture
 from inference.importance import evaluate
 from inference.objectives import IWAE
-from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe, Shape
+from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Shape
 from inference.svi import FitResult, MakeScheduler, fit
-from pyro_lvm.distributions import zuko
-from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
-from pyro_lvm.flows import iaf, inverse_spline, maf, spline, standardized
+from pyro_lvm.contract import check_pair
+from pyro_lvm.encoders import (
+    DirichletEncoder,
+    FlowEncoder,
+    FullRankNormalEncoder,
+    LaplaceEncoder,
+    LogisticNormalEncoder,
+    NormalEncoder,
+    PowerSphericalEncoder,
+    StudentTEncoder,
+)
+from pyro_lvm.flows import iaf, inverse_spline, maf, spline
+from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.inputs import OneHot, Standardize
+from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
 from pyro_lvm.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -34,11 +43,13 @@ from pyro_lvm.likelihoods import (
     PoissonLikelihood,
     StudentTLikelihood,
 )
-from pyro_lvm.models import VAE, TwoStageVAE
+from pyro_lvm.models import VAE
 from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
-from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
+from pyro_lvm.nongaussian import DirichletPrior, LaplacePrior, LogisticNormalPrior, StudentTPrior, UniformSpherePrior
+from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
 
 MakeNetwork = Callable[..., nn.Module]
+MakeLevels = Callable[[ModelOptions, nn.Module | None, Shape], tuple[Levels, MakeNetwork]]
 
 
 def load(options: DataOptions) -> Data:
@@ -46,7 +57,7 @@ def load(options: DataOptions) -> Data:
     return load_data(**asdict(options))
 
 
-def build_vae(options: ModelOptions, train: Tensor) -> VAE:
+def build_vae(options: ModelOptions, train: Tensor) -> VAE | HierarchicalVAE:
     """A VAE by name, its output biases, noise scales and pseudo-inputs started from the data.
 
     Args:
@@ -62,10 +73,9 @@ def build_vae(options: ModelOptions, train: Tensor) -> VAE:
     """
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
-        encoder = ENCODERS[options.encoder](options, partial(_encoder_network, options, train))
-        likelihood = LIKELIHOODS[options.likelihood](options, partial(_decoder_network, options), train)
-        vae = VAE(PRIORS[options.prior](options, encoder, train), likelihood, encoder)
-    _check_likelihood(options, likelihood, train)
+        vae = STRUCTURES[options.structure](options, train)
+    _check_likelihood(options, vae.likelihood, train)
+    _check_scorable(vae, train)
     return vae
 
 
@@ -79,7 +89,7 @@ def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
 
 
 def fit_vae(
-    vae: VAE,
+    vae: VAE | HierarchicalVAE,
     data: Data,
     options: FitOptions,
     *,
@@ -106,61 +116,58 @@ def fit_vae(
 
 
 def evaluate_vae(
-    vae: VAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False
+    vae: VAE | HierarchicalVAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False
 ) -> Evaluation:
     """Scores a split of the data; see :func:`inference.importance.evaluate`."""
     x, K = getattr(data, options.split).to(device), options.num_particles
     return evaluate(vae.to(device), x, num_particles=K, seed=options.seed, progress=progress)
 
 
-def mend_vae(vae: VAE, data: Data, expost: str, recipe: Recipe, *, device: str | None = None) -> VAE | TwoStageVAE:
-    """A fitted VAE's likelihood and encoder under a prior fitted to its codes; test data play no part.
-
-    Args:
-        vae: The fitted VAE; it stays as it is.
-        data: Its data: codes of ``train`` fit the prior, codes of ``valid`` choose its size or its epoch.
-        expost: What kind of prior.
-        recipe: What the VAE was made from, for the sizes of networks, the length of a fit and its seed.
-        device: Where to encode and to fit.
-    """
-    vae, seed = vae.to(device), recipe.fit.seed
-    codes = codes_of(vae, data.train.to(device), transform=data.transform, seed=seed)
-    return EXPOST[expost](vae, codes, codes_of(vae, data.valid.to(device), seed=seed), recipe)
+def _flat(options: ModelOptions, train: Tensor) -> VAE:
+    encoder = ENCODERS[options.encoder](options, partial(_encoder_network, options, train))
+    network = partial(NETWORKS[options.network][1], options.latent_dim, options.hidden[::-1])
+    likelihood = LIKELIHOODS[options.likelihood](options, network, train)
+    return VAE(PRIORS[options.prior](options, encoder, train), likelihood, encoder)
 
 
-def load_mended_vae(vae: VAE, expost: str, recipe: Recipe, path: Path) -> VAE | TwoStageVAE:
-    """What :func:`mend_vae` gave, from a checkpoint of it; arguments as there."""
-    with torch.random.fork_rng():
-        mended = BLANK_EXPOST[expost](vae, recipe, saved_shapes(path))
-    load_checkpoint(mended, path)
-    return mended
+def _hierarchy(make_levels: MakeLevels, options: ModelOptions, train: Tensor) -> HierarchicalVAE:
+    if options.encoder != "normal":
+        raise ValueError(
+            f"a {options.structure} structure has normal guides; got encoder {options.encoder!r}. Leave model.encoder out, or take "
+            "model.structure flat."
+        )
+    levels, network = make_levels(options, *_inputs(options, train))
+    likelihood = LIKELIHOODS[options.likelihood](options, network, train)
+    return HierarchicalVAE(PRIORS[options.prior](options, levels.top(), train), levels, likelihood)
 
 
-def _expost_flow(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> VAE:
-    return vae.with_prior(fit_flow(codes, valid, flow=_flow_of_codes(recipe.model), **_budget(recipe.fit, codes)))
+def _stacked(options: ModelOptions, inputs: nn.Module | None, shape: Shape) -> tuple[Levels, MakeNetwork]:
+    if options.network == "conv":
+        raise ValueError("a stacked structure has mlp or gated networks; got network 'conv'. Take model.structure ladder.")
+    make, dims = NETWORKS[options.network][0], [options.latent_dim] * options.levels
+    levels = stacked(shape, dims, options.hidden, network=make, inputs=inputs)
+    return levels, partial(make, sum(dims), options.hidden[::-1])
 
 
-def _flow_of_codes(options: ModelOptions) -> zuko.lazy.Flow:
-    with torch.random.fork_rng():
-        torch.manual_seed(options.seed)
-        return spline(options.latent_dim, transforms=options.flow_transforms, hidden=options.flow_hidden)
+def _ladder(options: ModelOptions, inputs: nn.Module | None, shape: Shape) -> tuple[Levels, MakeNetwork]:
+    if options.network == "conv":
+        return _conv_ladder(options, inputs, shape)
+    make, dims = NETWORKS[options.network][0], [options.latent_dim] * options.levels
+    levels = ladder(shape, dims, options.hidden, network=make, inputs=inputs)
+    return levels, partial(make, options.hidden[-1], options.hidden[::-1])
 
 
-def _two_stage(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> TwoStageVAE:
-    second = _second_stage(recipe, codes.cpu()).to(codes)
-    # Without warm-up the noise, which starts at the codes' own spread, often explains them all and u nothing.
-    fit(second, codes, valid=valid, warmup_epochs=recipe.fit.epochs // 5, progress=False, **_budget(recipe.fit, codes))
-    return TwoStageVAE(vae, second)
+def _conv_ladder(options: ModelOptions, inputs: nn.Module | None, shape: Shape) -> tuple[Levels, MakeNetwork]:
+    channels = options.hidden
+    if len(channels) != options.levels:
+        raise ValueError(f"hidden must hold the channels of each of {options.levels} levels; got {channels}. Set model.hidden.")
+    levels = conv_ladder(shape, options.latent_dim, channels, latent_channels=options.latent_channels, inputs=inputs)
+    state = (channels[0], shape[-2] // 2, shape[-1] // 2)
+    return levels, partial(ConvDecoder, state, channels[:1])
 
 
-def _second_stage(recipe: Recipe, codes: Tensor) -> VAE:
-    options = ModelOptions(likelihood="gaussian", feature_noise=True, latent_dim=codes.shape[1], seed=recipe.model.seed)
-    return build_vae(options, codes)
-
-
-def _budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]:
-    same = {name: getattr(options, name) for name in ("epochs", "learning_rate", "patience", "seed")}
-    return same | {"batch_size": min(options.batch_size, len(codes))}
+def _plain_prior(prior: Callable[[int], nn.Module]) -> Callable[[ModelOptions, nn.Module, Tensor], nn.Module]:
+    return lambda options, encoder, train: prior(options.latent_dim)
 
 
 def _mixture(options: ModelOptions, encoder: nn.Module, train: Tensor) -> GaussianMixturePrior:
@@ -180,10 +187,6 @@ def _vamp(options: ModelOptions, encoder: nn.Module, train: Tensor) -> VampPrior
 
 def _flow_prior(flow: Callable, options: ModelOptions, encoder: nn.Module, train: Tensor) -> FlowPrior:
     return FlowPrior(flow(options.latent_dim, transforms=options.flow_transforms, hidden=options.flow_hidden))
-
-
-def _normal(options: ModelOptions, network: MakeNetwork) -> NormalEncoder:
-    return NormalEncoder(network(2 * options.latent_dim))
 
 
 def _full_rank(options: ModelOptions, network: MakeNetwork) -> FullRankNormalEncoder:
@@ -264,19 +267,19 @@ def _num_categories(train: Tensor) -> int:
 
 
 def _encoder_network(options: ModelOptions, train: Tensor, out_features: int) -> nn.Module:
+    inputs, shape = _inputs(options, train)
+    network = NETWORKS[options.network][0](shape, options.hidden, out_features)
+    return network if inputs is None else nn.Sequential(inputs, network)
+
+
+def _inputs(options: ModelOptions, train: Tensor) -> tuple[nn.Module | None, Shape]:
+    """The layer that data pass first, and the shape they have after it."""
     shape = _checked_shape(options, train.shape[1:])
-    make = NETWORKS[options.network][0]
     if options.likelihood == "categorical":
         V = _num_categories(train)
-        in_shape = (V * shape[0], *shape[1:])
-        return nn.Sequential(OneHot(V, len(shape)), make(in_shape, options.hidden, out_features))
-    network = make(shape, options.hidden, out_features)
+        return OneHot(V, len(shape)), (V * shape[0], *shape[1:])
     is_unit = train.min() >= 0 and train.max() <= 1
-    return network if is_unit else nn.Sequential(Standardize(train), network)
-
-
-def _decoder_network(options: ModelOptions, out_shape: Shape) -> nn.Module:
-    return NETWORKS[options.network][1](options.latent_dim, options.hidden[::-1], out_shape)
+    return None if is_unit else Standardize(train), shape
 
 
 def _checked_shape(options: ModelOptions, shape: Shape) -> Shape:
@@ -291,7 +294,7 @@ def _checked_shape(options: ModelOptions, shape: Shape) -> Shape:
 def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tensor) -> None:
     # Without validation: from data outside the support the output biases may be NaN.
     with torch.no_grad(), pyro.validation_enabled(False):
-        support = likelihood(train.new_zeros(1, options.latent_dim)).support
+        support = likelihood(train.new_zeros(1, *likelihood.network.in_shape)).support
     if not support.check(train).all():
         raise ValueError(
             f"likelihood {options.likelihood!r} cannot have made the data, whose values go from "
@@ -300,18 +303,39 @@ def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tenso
         )
 
 
+def _check_scorable(vae: VAE | HierarchicalVAE, train: Tensor) -> None:
+    refusal = check_pair(vae, train[:2]).refusal
+    if refusal is not None:
+        raise ValueError(refusal)
+
+
+STRUCTURES: dict[str, Callable[[ModelOptions, Tensor], VAE | HierarchicalVAE]] = {
+    "flat": _flat,
+    "stacked": partial(_hierarchy, _stacked),
+    "ladder": partial(_hierarchy, _ladder),
+}
 PRIORS: dict[str, Callable[[ModelOptions, nn.Module, Tensor], nn.Module]] = {
-    "standard": lambda options, encoder, train: StandardNormal(options.latent_dim),
+    "standard": _plain_prior(StandardNormal),
     "mixture": _mixture,
     "vamp": _vamp,
     "maf": partial(_flow_prior, maf),
     "spline": partial(_flow_prior, spline),
+    "laplace": _plain_prior(LaplacePrior),
+    "student-t": _plain_prior(StudentTPrior),
+    "dirichlet": _plain_prior(DirichletPrior),
+    "logistic-normal": _plain_prior(LogisticNormalPrior),
+    "sphere": _plain_prior(UniformSpherePrior),
 }
 ENCODERS: dict[str, Callable[[ModelOptions, MakeNetwork], nn.Module]] = {
-    "normal": _normal,
+    "normal": lambda options, network: NormalEncoder(network(2 * options.latent_dim)),
     "full-rank": _full_rank,
     "iaf": partial(_flow_encoder, iaf),
     "inverse-spline": partial(_flow_encoder, inverse_spline),
+    "laplace": lambda options, network: LaplaceEncoder(network(2 * options.latent_dim)),
+    "student-t": lambda options, network: StudentTEncoder(network(2 * options.latent_dim)),
+    "dirichlet": lambda options, network: DirichletEncoder(network(options.latent_dim)),
+    "logistic-normal": lambda options, network: LogisticNormalEncoder(network(2 * options.latent_dim)),
+    "power-spherical": lambda options, network: PowerSphericalEncoder(network(options.latent_dim + 1)),
 }
 LIKELIHOODS: dict[str, Callable[[ModelOptions, MakeNetwork, Tensor], nn.Module]] = {
     "bernoulli": _bernoulli,
@@ -336,20 +360,4 @@ OBJECTIVES: dict[str, Callable[[int], ELBO]] = {
 SCHEDULES: dict[str, Callable[[int], MakeScheduler | None]] = {
     "constant": lambda epochs: None,
     "cosine": lambda epochs: lambda optimizer: CosineAnnealingLR(optimizer, epochs),
-}
-EXPOST: dict[str, Callable[[VAE, Tensor, Tensor, Recipe], VAE | TwoStageVAE]] = {
-    "gaussian": lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian(codes)),
-    "mixture": lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian_mixture(codes, valid, seed=recipe.fit.seed)),
-    "flow": _expost_flow,
-    "two-stage": _two_stage,
-}
-BLANK_EXPOST: dict[str, Callable[[VAE, Recipe, dict[str, torch.Size]], VAE | TwoStageVAE]] = {
-    "gaussian": lambda vae, recipe, shapes: vae.with_prior(FullGaussianMixturePrior(recipe.model.latent_dim, 1)),
-    "mixture": lambda vae, recipe, shapes: vae.with_prior(
-        FullGaussianMixturePrior(recipe.model.latent_dim, shapes["module0.prior.logits"].numel())
-    ),
-    "flow": lambda vae, recipe, shapes: vae.with_prior(
-        FlowPrior(standardized(_flow_of_codes(recipe.model), *torch.ones(2, recipe.model.latent_dim)))
-    ),
-    "two-stage": lambda vae, recipe, shapes: TwoStageVAE(vae, _second_stage(recipe, torch.randn(2, recipe.model.latent_dim))),
 }

@@ -22,8 +22,10 @@ from inference.data import Data
 from inference.evaluation import Evaluation
 from inference.importance import data_id
 from inference.options import EvaluateOptions, Recipe
-from inference.recipes import build_vae, evaluate_vae, fit_vae, load, load_mended_vae, mend_vae, seen_by_model
+from inference.mending import load_mended_vae, mend_vae
+from inference.recipes import build_vae, evaluate_vae, fit_vae, load, seen_by_model
 from inference.svi import FitResult
+from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.models import VAE, TwoStageVAE
 
 CONFIG, SUMMARY, CHECKPOINT, HISTORY = "config.yaml", "summary.yaml", "checkpoint.safetensors", "history.csv"
@@ -42,7 +44,7 @@ class Run:
 
     recipe: Recipe
     data: Data
-    vae: VAE | TwoStageVAE
+    vae: VAE | HierarchicalVAE | TwoStageVAE
 
 
 def build_run(recipe: Recipe, data: Data) -> Run:

@@ -1,7 +1,6 @@
 """``fit``: stochastic variational inference for any pair."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 import math
 from pathlib import Path
@@ -13,18 +12,19 @@ import pandas as pd
 import pyro
 from pyro.infer import ELBO, Trace_ELBO
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from inference.batches import Batch, IterableBatches, TensorBatches, Transform, as_batches
+from inference.checks import check_options, check_sites
 from inference.checkpoint import restore, save_checkpoint, snapshot
-from inference.numerics import flushed_denormals
 from inference.compiled import CompiledSteps
-from inference.objectives import FreeBits, KLWeight
+from inference.numerics import flushed_denormals
+from inference.objectives import FreeBits, KLWeight, values_of
 from inference.parameters import guide_parameters, trainable_parameters
 from inference.steps import Step, check_observed, find_culprit
 from pyro_lvm.contract import check_pair
-from pyro_lvm.pair import eval_mode, modes_kept, modules_of, param_scope, programs
+from pyro_lvm.pair import eval_mode, modules_of, param_scope, programs, train_mode
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 MakeScheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -36,7 +36,7 @@ class FitResult:
 
     Attributes:
         pair: The pair that was fitted, in place, with the weights of ``best_epoch``.
-        history: One row for each epoch: ``epoch``, ``kl_weight``, ``train_loss``, ``valid_loss`` (both in nats a datum; the validation
+        history: One row for each epoch: ``epoch``, ``kl_weight`` (by site: ``kl_weight_z1``), ``train_loss``, ``valid_loss`` (both in nats a datum; the validation
             loss is the plain objective, at full KL weight and without free bits), ``learning_rate``, ``seconds``.
         best_epoch: The epoch with the least validation loss; the last one if there are no validation data.
         stopped_early: Whether patience ran out before the last epoch.
@@ -63,8 +63,8 @@ def fit(
     learning_rate: float = 1e-3,
     optimizer: MakeOptimizer | None = None,
     scheduler: MakeScheduler | None = None,
-    warmup_epochs: int = 0,
-    free_bits: float = 0.0,
+    warmup_epochs: int | Mapping[str, int] = 0,
+    free_bits: float | Mapping[str, float] = 0.0,
     patience: int | None = None,
     clip_norm: float | None = None,
     alternating: bool = False,
@@ -92,8 +92,9 @@ def fit(
         learning_rate: Of the default optimizer, Adam.
         optimizer: Makes another torch optimizer from a list of parameters.
         scheduler: Makes a torch learning-rate scheduler from an optimizer; stepped after each epoch.
-        warmup_epochs: The weight of the KL rises linearly from ``1 / warmup_epochs`` in the first epoch to 1.
-        free_bits: Nats of each latent site's KL that cost nothing.
+        warmup_epochs: The weight of the KL rises linearly from ``1 / warmup_epochs`` in the first epoch to 1; ``{"z1": 20}``
+            warms up some of several latent sites.
+        free_bits: Nats of each latent site's KL that cost nothing; ``{"z1": 2.0}`` for some of several sites.
         patience: Stop after so many epochs without a better validation loss, counted from the end of the warm-up.
         clip_norm: Largest norm of the gradient of a step, in nats a datum.
         alternating: Update guide and generative parameters in turn, the others fixed; shared ones count as the guide's.
@@ -113,7 +114,7 @@ def fit(
         ValueError: If an option or the data are bad, or the pair breaks its contract; nothing is trained then.
         FloatingPointError: If the loss ceases to be finite; names epoch, batch and site.
     """
-    _check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
+    check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     device = _place(pair, device)
     with torch.random.fork_rng(), torch.enable_grad(), param_scope(pair), flushed_denormals():
         torch.manual_seed(seed)
@@ -122,6 +123,7 @@ def fit(
         loop = _Loop(pair, elbo or Trace_ELBO(), train, held_out, free_bits, clip_norm, seed)
         with eval_mode(pair):
             loop.prepare(optimizer or _adam(learning_rate), scheduler, alternating)
+        check_sites(loop.latents, warmup_epochs=warmup_epochs, free_bits=free_bits)
         return loop.run(epochs, warmup_epochs, patience, checkpoint, on_epoch, compile, progress)
 
 
@@ -133,7 +135,7 @@ class _Loop:
     elbo: ELBO
     train: TensorBatches | IterableBatches
     valid: TensorBatches | IterableBatches | None
-    free_bits: float
+    free_bits: float | Mapping[str, float]
     clip_norm: float | None
     seed: int
     kl: KLWeight = field(default_factory=KLWeight)
@@ -147,6 +149,7 @@ class _Loop:
         if batch is None:
             raise ValueError("data must give at least one batch; got none.")
         structure = check_pair(self.pair, *batch)
+        self.latents = structure.latents
         self.declared_size = structure.full_size if structure.full_size > len(batch[0]) else None
         self._check_global_latents(structure.global_sites, len(batch[0]))
         self.model, self.guide = programs(self.pair)
@@ -163,22 +166,22 @@ class _Loop:
     def run(
         self,
         epochs: int,
-        warmup_epochs: int,
+        warmup_epochs: int | Mapping[str, int],
         patience: int | None,
         checkpoint: str | Path | None,
         on_epoch: Callable[[pd.DataFrame], None] | None,
         compile: Literal["auto"] | bool,
         progress: bool,
     ) -> FitResult:
-        stopped = False
+        stopped, longest_warmup = False, max(values_of(warmup_epochs), default=0)
         with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
             compiled = CompiledSteps(
-                self.step, modules_of(self.pair), is_required=compile is True, has_warmup=warmup_epochs > 0, announce=bar.set_description
+                self.step, modules_of(self.pair), is_required=compile is True, has_warmup=longest_warmup > 0, announce=bar.set_description
             )
             self.step = self.step if compile is False else compiled
             try:
                 for epoch in bar:
-                    self.kl.weight = min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0
+                    self.kl.weight = _kl_weight(epoch, warmup_epochs)
                     self._epoch(epoch)
                     if epoch == 1:
                         compiled.plan(epochs - 1)
@@ -189,7 +192,7 @@ class _Loop:
                     if on_epoch is not None:
                         on_epoch(pd.DataFrame(self.rows))
                     bar.set_postfix({k: f"{self.rows[-1][k]:.2f}" for k in ("train_loss", "valid_loss") if k in self.rows[-1]})
-                    stopped = patience is not None and epoch - max(self.best_epoch, warmup_epochs) >= patience
+                    stopped = patience is not None and epoch - max(self.best_epoch, longest_warmup) >= patience
                     if stopped:
                         break
             finally:
@@ -199,8 +202,8 @@ class _Loop:
 
     def _epoch(self, epoch: int) -> None:
         start, total, count = time.perf_counter(), 0.0, 0
-        row = {"epoch": epoch, "kl_weight": self.kl.weight}
-        with pyro.validation_enabled(False), _train_mode(self.pair), warnings.catch_warnings():
+        row = {"epoch": epoch} | _named("kl_weight", self.kl.weight)
+        with pyro.validation_enabled(False), train_mode(self.pair), warnings.catch_warnings():
             # Pyro warns of what becomes an error here.
             warnings.filterwarnings("ignore", "Encountered (NaN|\\+?inf)", UserWarning)
             for number, batch in enumerate(self.train, start=1):
@@ -230,7 +233,7 @@ class _Loop:
     def _steered(self) -> tuple[Callable, Callable]:
         """The pair's programs under the messengers of training."""
         model, guide = self.kl(self.model), self.kl(self.guide)
-        if self.free_bits == 0:
+        if not any(values_of(self.free_bits)):
             return model, guide
         free = FreeBits(self.free_bits, self.kl)
         return free.model(model), free.guide(guide)
@@ -274,22 +277,14 @@ class _Loop:
         )
 
 
-@contextmanager
-def _train_mode(pair: object) -> Iterator[None]:
-    """Puts the pair's modules, except frozen ones, in training mode for the length of a ``with`` block."""
-    with modes_kept(pair):
-        for root in modules_of(pair):
-            _start_training(root)
-        yield
+def _kl_weight(epoch: int, warmup_epochs: int | Mapping[str, int]) -> float | dict[str, float]:
+    if isinstance(warmup_epochs, Mapping):
+        return {site: _kl_weight(epoch, length) for site, length in warmup_epochs.items()}
+    return min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0
 
 
-def _start_training(module: nn.Module) -> None:
-    parameters = list(module.parameters())
-    if parameters and not any(p.requires_grad for p in parameters):
-        return
-    module.training = True
-    for child in module.children():
-        _start_training(child)
+def _named(name: str, value: float | dict[str, float]) -> dict[str, float]:
+    return {f"{name}_{site}": v for site, v in value.items()} if isinstance(value, dict) else {name: value}
 
 
 def _adam(learning_rate: float) -> MakeOptimizer:
@@ -302,27 +297,3 @@ def _place(pair: object, device: str | torch.device | None) -> torch.device:
             module.to(device)
         return torch.device(device)
     return next((p.device for module in modules_of(pair) for p in module.parameters()), torch.device("cpu"))
-
-
-def _check_options(
-    epochs: int,
-    learning_rate: float,
-    warmup_epochs: int,
-    free_bits: float,
-    patience: int | None,
-    clip_norm: float | None,
-    compile: object,
-    valid: object,
-) -> None:
-    for name, value, least in (("epochs", epochs, 1), ("warmup_epochs", warmup_epochs, 0), ("patience", patience, 1)):
-        if value is not None and (not isinstance(value, int) or value < least):
-            raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}.")
-    for name, value in (("learning_rate", learning_rate), ("clip_norm", clip_norm)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be positive; got {value!r}.")
-    if not free_bits >= 0:
-        raise ValueError(f"free_bits must be at least 0 nats; got {free_bits!r}.")
-    if compile not in ("auto", True, False):
-        raise ValueError(f"compile must be 'auto', True or False; got {compile!r}.")
-    if patience is not None and valid is None:
-        raise ValueError("patience needs validation data; got valid=None. Pass valid=..., or leave patience out.")

@@ -14,7 +14,7 @@ from pyro_lvm.pair import programs
 
 THRESHOLD = 0.01
 _DRAWS = 32
-_ROWS = 1024
+_ROWS = 4096  # draws times data in one run
 
 
 class Units(NamedTuple):
@@ -23,26 +23,28 @@ class Units(NamedTuple):
     Attributes:
         variance: Var_x(E_q[z_d|x]), shape ``[D]``.
         error: Its standard error over the data, shape ``[D]``.
+        threshold: The variance that makes a unit active.
     """
 
     variance: Tensor
     error: Tensor
+    threshold: float = THRESHOLD
 
     @property
     def active(self) -> int:
-        """The number of units whose variance exceeds 0.01."""
-        return int((self.variance > THRESHOLD).sum())
+        """The number of units whose variance exceeds the threshold."""
+        return int((self.variance > self.threshold).sum())
 
     @property
     def active_error(self) -> float:
         """Standard error of :attr:`active`: every unit is active with the probability that its estimate's error leaves."""
-        doubt = torch.special.ndtr((self.variance - THRESHOLD).abs() / -self.error)  # [D]
+        doubt = torch.special.ndtr((self.variance - self.threshold).abs() / -self.error)  # [D]
         return float((doubt * (1 - doubt)).nan_to_num().sum().sqrt())
 
     @property
     def collapsed(self) -> tuple[int, ...]:
         """The units that are not active."""
-        return tuple((~(self.variance > THRESHOLD)).nonzero().flatten().tolist())
+        return tuple((~(self.variance > self.threshold)).nonzero().flatten().tolist())
 
 
 class Codebook(NamedTuple):
@@ -85,7 +87,7 @@ def active_units(
         Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders. https://arxiv.org/abs/1509.00519
     """
     moments: dict[str, list[Tensor]] = {name: [] for name in names}
-    for number, part in enumerate(rows.split(_ROWS)):
+    for number, part in enumerate(rows.split(_ROWS // _DRAWS)):
         torch.manual_seed(block_seed(seed, 2, number))
         trace = run_guide(programs(pair)[1], tuple(x[part] for x in batch), _DRAWS, layout)
         for name in names:

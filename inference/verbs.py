@@ -44,21 +44,30 @@ def _mean(name: str, fn: Distribution) -> Tensor:
     return mean
 
 
-def sample_prior(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False) -> Values:
+def sample_prior(
+    pair: object, *batch: Tensor, held: dict[str, Tensor] | None = None, seed: int | None = None, means: bool = False
+) -> Values:
     r"""One draw from the model for each row of a batch, :math:`z \sim p(z),\; x \sim p(x \mid z)`.
 
     Args:
         pair: Any pair.
         batch: A batch as for training; its observations tell how many draws and of which shape, and are not looked at.
+        held: Latents by site name, ``[B, *Z]``, that are not drawn: of a hierarchy the upper levels, to see what the others add.
         seed: Seed of the draws; by default torch's generator as it stands.
         means: Whether x is the mean of p(x|z) instead of a draw.
 
     Returns:
         Observations ``[B, *X]``; a dict by site name if the model observes several sites.
+
+    Raises:
+        ValueError: If a site that is held is no latent.
     """
+    held = held or {}
     with _verb(pair, seed):
         structure = read_structure(pair, *batch)
-        return _observations(pair, batch, structure.observed, {}, means)
+        if not set(held) <= set(structure.latents):
+            raise ValueError(f"held must hold some of the sites {structure.latents}; got {tuple(held)}. Pass a dict by site name.")
+        return _observations(pair, batch, structure.observed, held, means)
 
 
 def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False) -> Values:
@@ -102,7 +111,7 @@ def interpolate(first: Tensor, second: Tensor, num_steps: int) -> Tensor:
     r"""Codes on the way from one code to another: the direction turns evenly, the length changes evenly.
 
     A straight line would pass near the origin, where high-dimensional codes never lie. One-dimensional, parallel and
-    opposite codes have no plane to turn in, and are joined by a straight line.
+    opposite codes have no plane to turn in, and are joined by a straight line; so are proportions, which must add up to 1 all the way.
 
     Args:
         first: Where it starts, ``[*Z]``.
@@ -121,10 +130,14 @@ def interpolate(first: Tensor, second: Tensor, num_steps: int) -> Tensor:
     a, b = first.flatten(), second.flatten()
     lengths = torch.stack([a.norm(), b.norm()])
     angle = torch.arccos((a @ b / lengths.prod()).clamp(-1, 1))
-    if not 1e-3 < float(angle) < math.pi - 1e-3:
+    if not 1e-3 < float(angle) < math.pi - 1e-3 or (_are_proportions(a) and _are_proportions(b)):
         return torch.lerp(a, b, t).reshape(-1, *first.shape)
     direction = (((1 - t) * angle).sin() * a / lengths[0] + (t * angle).sin() * b / lengths[1]) / angle.sin()
     return (direction * torch.lerp(lengths[0], lengths[1], t)).reshape(-1, *first.shape)
+
+
+def _are_proportions(z: Tensor) -> bool:
+    return bool((z >= 0).all()) and abs(float(z.sum()) - 1) < 1e-5
 
 
 def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:

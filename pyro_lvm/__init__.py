@@ -2,8 +2,20 @@
 
 from pyro_lvm.contract import Structure, check_pair
 from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, FullNormalMixture, mixture
-from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
+from pyro_lvm.encoders import (
+    DirichletEncoder,
+    FlowEncoder,
+    FullRankNormalEncoder,
+    LaplaceEncoder,
+    LogisticNormalEncoder,
+    NormalEncoder,
+    PowerSphericalEncoder,
+    ResidualNormalEncoder,
+    StudentTEncoder,
+)
 from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf, spline, standardized
+from pyro_lvm.hierarchical import HierarchicalVAE
+from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
 from pyro_lvm.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -13,8 +25,10 @@ from pyro_lvm.likelihoods import (
     PoissonLikelihood,
     StudentTLikelihood,
 )
+from pyro_lvm.manifolds import LogisticNormal, PowerSpherical
 from pyro_lvm.models import VAE, TwoStageVAE
-from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
+from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, Join, set_output_bias_
+from pyro_lvm.nongaussian import DirichletPrior, LaplacePrior, LogisticNormalPrior, StudentTPrior, UniformSpherePrior
 from pyro_lvm.pair import Pair, penalty
 from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
 
@@ -26,6 +40,8 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "DiagNormalMixture",
+    "DirichletEncoder",
+    "DirichletPrior",
     "DiscretizedLogisticLikelihood",
     "FlowDistribution",
     "FlowEncoder",
@@ -36,23 +52,40 @@ __all__ = [
     "GatedMLP",
     "GaussianLikelihood",
     "GaussianMixturePrior",
+    "HierarchicalVAE",
     "InverseFlow",
+    "Join",
+    "LaplaceEncoder",
+    "LaplacePrior",
+    "Levels",
+    "LogisticNormal",
+    "LogisticNormalEncoder",
+    "LogisticNormalPrior",
     "NegativeBinomialLikelihood",
     "NormalEncoder",
     "Pair",
     "PoissonLikelihood",
+    "PowerSpherical",
+    "PowerSphericalEncoder",
+    "ResidualNormalEncoder",
     "StandardNormal",
     "Structure",
+    "StudentTEncoder",
     "StudentTLikelihood",
+    "StudentTPrior",
     "TwoStageVAE",
+    "UniformSpherePrior",
     "VampPrior",
     "check_pair",
+    "conv_ladder",
     "iaf",
     "inverse_spline",
+    "ladder",
     "maf",
     "mixture",
     "penalty",
     "set_output_bias_",
     "spline",
+    "stacked",
     "standardized",
 ]

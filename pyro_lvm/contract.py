@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pyro
 import pyro.distributions as dist
 from pyro import poutine
+from pyro.distributions import constraints
 import torch
 from torch import Tensor
 
@@ -131,6 +132,7 @@ def _read(pair: object, batch: tuple[Tensor, ...]) -> tuple[Structure, list[dict
             _plate_refusal(size, sites)
             or _enumeration_refusal([latents[name] for name in enumerated])
             or _guide_refusal([name for name in sampled if not is_discrete(latents[name]["fn"])], guide_sites)
+            or _space_refusal({name: latents[name] for name in sampled}, guide_sites)
         ),
     )
     return structure, observed
@@ -231,6 +233,28 @@ def _guide_refusal(continuous: list[str], guide_sites: dict[str, dict]) -> str |
         f"the guide's auxiliary sites {[s['name'] for s in auxiliary]} must have as many elements as the latents that they determine; "
         f"got {_num_elements(auxiliary)} for {_num_elements(point_masses)}. Sample the latents directly."
     )
+
+
+def _space_refusal(latents: dict[str, dict], guide_sites: dict[str, dict]) -> str | None:
+    """Densities on the simplex or the sphere have one dimension less than others: a ratio of the two means nothing."""
+    for name, site in latents.items():
+        if _is_point_mass(guide_sites[name]):
+            continue
+        prior, posterior = (space(fn) for fn in (site["fn"], guide_sites[name]["fn"]))
+        if prior != posterior:
+            return (
+                f"site '{name}': prior and guide must be densities on one space; the prior lives on the {prior}, the guide on the "
+                f"{posterior}. Choose a prior and an encoder of the same kind."
+            )
+    return None
+
+
+def space(fn: dist.Distribution) -> str:
+    """Where a distribution has its density: on the ``"simplex"``, the ``"sphere"`` or the ``"whole space"``."""
+    support = _support(fn)
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return {id(constraints.simplex): "simplex", id(constraints.sphere): "sphere"}.get(id(support), "whole space")
 
 
 def _num_elements(sites: list[dict]) -> int:

@@ -39,14 +39,14 @@ class VAE(nn.Module):
 
     def model(self, x: Tensor) -> None:
         """Declares p(z) and p(x|z) for observations ``[B, *X]``."""
-        pyro.module(_pyro_name(self), self)
+        pyro.module(pyro_name(self), self)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())
             pyro.sample("x", self.likelihood(z), obs=x)
 
     def guide(self, x: Tensor) -> None:
         """Declares q(z|x) for observations ``[B, *X]``."""
-        pyro.module(_pyro_name(self), self)
+        pyro.module(pyro_name(self), self)
         with pyro.plate("data", len(x)):
             pyro.sample("z", self.encoder(x))
 
@@ -81,7 +81,7 @@ class TwoStageVAE(nn.Module):
 
     def model(self, x: Tensor) -> None:
         """Declares p(u), p(z|u) and p(x|z) for observations ``[B, *X]``."""
-        pyro.module(_pyro_name(self), self)
+        pyro.module(pyro_name(self), self)
         with pyro.plate("data", len(x)):
             u = pyro.sample("u", self.prior())
             z = pyro.sample("z", self.code_likelihood(u))
@@ -89,12 +89,13 @@ class TwoStageVAE(nn.Module):
 
     def guide(self, x: Tensor) -> None:
         """Declares q(z|x) and q(u|z) for observations ``[B, *X]``."""
-        pyro.module(_pyro_name(self), self)
+        pyro.module(pyro_name(self), self)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.encoder(x))
             pyro.sample("u", self.code_encoder(z))
 
 
-def _pyro_name(model: nn.Module) -> str:
+def pyro_name(model: nn.Module) -> str:
+    """The name under which a model registers its parameters with Pyro."""
     # Not an attribute: a deep copy is another model and needs another name.
     return _NAMES.get(model) or _NAMES.setdefault(model, f"vae{next(_NUMBERS)}")

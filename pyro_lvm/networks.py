@@ -132,7 +132,7 @@ class ConvEncoder(Network):
                 f"in_shape must be (channels, height, width) or (height, width); got {tuple(in_shape)}."
             )
         num_channels, height, width = (1, *in_shape)[-3:]
-        sizes, widths = _halvings(height, width, channels), (num_channels, *_shape(channels, "channels"))
+        sizes, widths = halvings(height, width, channels), (num_channels, *_shape(channels, "channels"))
         layers = [
             part
             for n, m in zip(widths, widths[1:])
@@ -144,12 +144,13 @@ class ConvEncoder(Network):
 
 
 class ConvDecoder(Network):
-    r"""One affine map, then transposed convolutions, each doubling the image, up to exactly ``out_shape``.
+    r"""One affine map to a small image, then transposed convolutions, each doubling the image, up to exactly ``out_shape``.
 
     The output bias has the shape of one output, as in an :class:`MLP`, so that it can hold a mean image.
 
     Args:
-        in_shape: Features of one input, or the shape of one input, which is flattened.
+        in_shape: Features of one input, or the shape of one input, which is flattened. That of the smallest image
+            needs no affine map.
         channels: Channels before each transposed convolution, down to the image.
         out_shape: ``(channels, height, width)``, ``(height, width)``, or ``(channels, height, width, P)`` for
             ``P`` parameters of each element; at least 8 by 8.
@@ -176,15 +177,52 @@ class ConvDecoder(Network):
                 f"(channels, height, width, parameters); got {tuple(out_shape)}."
             )
         num_channels, *size, num_params = (1, *out_shape, 1) if len(out_shape) == 2 else (*out_shape, 1)[:4]
-        sizes = _halvings(*size, channels)[::-1]
+        sizes = halvings(*size, channels)[::-1]
         widths = (*_shape(channels, "channels"), num_channels * num_params)
-        num_inputs, smallest = _shape(in_shape, "in_shape").numel(), (widths[0], *sizes[0])
-        layers = [nn.Linear(num_inputs, math.prod(smallest)), nn.Unflatten(1, smallest)]
+        in_shape, smallest = _shape(in_shape, "in_shape"), (widths[0], *sizes[0])
+        is_image = in_shape == smallest
+        layers = [] if is_image else [nn.Linear(in_shape.numel(), math.prod(smallest)), nn.Unflatten(1, smallest)]
         for n, m, larger in zip(widths, widths[1:], sizes[1:]):
-            layers += [activation(), _doubling(n, m, larger)]
+            layers += [activation(), doubling(n, m, larger)]
         layers[-1].register_parameter("bias", None)  # _OutputBias adds the only one
         layers.append(_OutputBias((num_channels, *size, num_params)))
-        super().__init__(nn.Sequential(*layers), in_shape, num_inputs, out_shape)
+        super().__init__(nn.Sequential(*layers), in_shape, smallest if is_image else in_shape.numel(), out_shape)
+
+
+class Join(nn.Module):
+    r"""One network of two inputs, each with a network of its own.
+
+    .. math:: y = f([g_1(a), g_2(b)])
+
+    Leading dimensions are broadcast after :math:`g_1` and :math:`g_2`: features of a datum are computed once, not for each draw.
+
+    Args:
+        first: :math:`g_1`; by default the identity.
+        second: :math:`g_2`; by default the identity.
+        network: :math:`f`; by default the identity.
+        event_dims: Number of dimensions of the features: 1, or 3 for images, which are joined along their channels.
+
+    Returns:
+        On call with ``[*lead, *A]`` and ``[*lead, *B]``: what :math:`f` makes of ``[*lead, F]``, or ``[*lead, F, H, W]``.
+    """
+
+    def __init__(
+        self,
+        first: nn.Module | None = None,
+        second: nn.Module | None = None,
+        network: nn.Module | None = None,
+        *,
+        event_dims: int = 1,
+    ) -> None:
+        super().__init__()
+        self.first, self.second, self.network = first or nn.Identity(), second or nn.Identity(), network or nn.Identity()
+        self.event_dims = event_dims
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        features = self.first(a), self.second(b)
+        lead = torch.broadcast_shapes(*(t.shape[: -self.event_dims] for t in features))
+        expanded = [t.expand(*lead, *t.shape[-self.event_dims :]) for t in features]
+        return self.network(torch.cat(expanded, -self.event_dims))
 
 
 def set_output_bias_(network: nn.Module, bias: Tensor) -> None:
@@ -232,13 +270,14 @@ def _perceptron(
     return nn.Sequential(*layers, nn.Linear(widths[-1], _shape(out_shape, "out_shape").numel()))
 
 
-def _doubling(in_channels: int, out_channels: int, size: tuple[int, int]) -> nn.ConvTranspose2d:
+def doubling(in_channels: int, out_channels: int, size: tuple[int, int]) -> nn.ConvTranspose2d:
+    """A transposed convolution to images of ``size``, twice that of its inputs."""
     # The output padding brings back the row or column that halving an odd size drops.
     odd = (size[0] % 2, size[1] % 2)
     return nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, output_padding=odd)
 
 
-def _halvings(height: int, width: int, channels: Sequence[int]) -> list[tuple[int, int]]:
+def halvings(height: int, width: int, channels: Sequence[int]) -> list[tuple[int, int]]:
     r"""Image sizes before, between and after the convolutions, or an error where nothing would be left."""
     most = min(height, width).bit_length() - 1
     if most < 3:

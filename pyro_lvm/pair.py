@@ -208,6 +208,24 @@ def eval_mode(pair: object) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def train_mode(pair: object) -> Iterator[None]:
+    """Puts the pair's modules, except frozen ones, in training mode for the length of a ``with`` block."""
+    with modes_kept(pair):
+        for root in modules_of(pair):
+            _start_training(root)
+        yield
+
+
+def _start_training(module: nn.Module) -> None:
+    parameters = list(module.parameters())
+    if parameters and not any(p.requires_grad for p in parameters):
+        return
+    module.training = True
+    for child in module.children():
+        _start_training(child)
+
+
 def penalty(name: str, value: Tensor) -> None:
     r"""Declares, in a model, a term that steers training only: the objective gains ``-value``, no likelihood ever sees it.
 

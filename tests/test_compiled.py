@@ -167,6 +167,48 @@ def subsampled():
     return lvm.Pair(model, guide)
 
 
+def hierarchy():
+    """A pair of functions with two levels, a vector on an image of latents."""
+    torch.manual_seed(1)
+    encoder, offsets, lower, decoder = nn.Linear(NUM_PIXELS, 4), nn.Linear(NUM_PIXELS, 4), nn.Linear(2, 4), nn.Linear(4, NUM_PIXELS)
+
+    def model(x):
+        pyro.module("lower", lower)
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z2 = pyro.sample("z2", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            z1 = pyro.sample("z1", dist.Normal(lower(z2).unflatten(-1, (1, 2, 2)), 1.0).to_event(3))
+            pyro.sample("x", dist.Bernoulli(logits=decoder(z1.flatten(-3))).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        pyro.module("offsets", offsets)
+        loc, log_scale = encoder(x).chunk(2, -1)
+        with pyro.plate("data", len(x)):
+            z2 = pyro.sample("z2", dist.Normal(loc, log_scale.exp()).to_event(1))
+            pyro.sample("z1", dist.Normal((offsets(x) + lower(z2)).unflatten(-1, (1, 2, 2)), 0.5).to_event(3))
+
+    return lvm.Pair(model, guide)
+
+
+def ladder():
+    torch.manual_seed(1)
+    levels = lvm.ladder(NUM_PIXELS, [2, 3], [8])
+    return lvm.HierarchicalVAE(lvm.StandardNormal(2), levels, lvm.BernoulliLikelihood(lvm.MLP(8, [8], NUM_PIXELS)))
+
+
+def stacked():
+    torch.manual_seed(1)
+    levels = lvm.stacked(NUM_PIXELS, [2, 3], [8, 8], network=lvm.GatedMLP)
+    return lvm.HierarchicalVAE(lvm.VampPrior(levels.top(), binary()[:5]), levels, lvm.BernoulliLikelihood(lvm.MLP(5, [8], NUM_PIXELS)))
+
+
+def other_latents(prior, encoder, out_features):
+    torch.manual_seed(1)
+    likelihood = lvm.BernoulliLikelihood(lvm.MLP(NUM_LATENTS, [8], NUM_PIXELS))
+    return lvm.VAE(prior(NUM_LATENTS), likelihood, encoder(lvm.MLP(NUM_PIXELS, [8], out_features)))
+
+
 def batch_norm():
     return make_vae(layers=nn.Sequential(nn.Linear(NUM_PIXELS, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2 * NUM_LATENTS)))
 
@@ -200,6 +242,15 @@ STEPS = {
     "subsampled": (subsampled, {}),
     "batch norm": (batch_norm, {}),
     "dropout": (dropout, {}),
+    "hierarchy": (hierarchy, {"warmup_epochs": {"z1": 3}}),
+    "hierarchy, free bits": (hierarchy, {"warmup_epochs": {"z1": 3, "z2": 4}, "free_bits": {"z2": 5.0}}),
+    "ladder": (ladder, {}),
+    "stacked": (stacked, {"warmup_epochs": {"z2": 3}}),
+    "laplace": (lambda: other_latents(lvm.LaplacePrior, lvm.LaplaceEncoder, 2 * NUM_LATENTS), {}),
+    "student-t": (lambda: other_latents(lvm.StudentTPrior, lvm.StudentTEncoder, 2 * NUM_LATENTS), {}),
+    "dirichlet": (lambda: other_latents(lvm.DirichletPrior, lvm.DirichletEncoder, NUM_LATENTS), {}),
+    "logistic-normal": (lambda: other_latents(lvm.LogisticNormalPrior, lvm.LogisticNormalEncoder, 2 * NUM_LATENTS), {}),
+    "sphere": (lambda: other_latents(lvm.UniformSpherePrior, lvm.PowerSphericalEncoder, NUM_LATENTS + 1), {}),
 }
 
 
@@ -361,7 +412,10 @@ class Scale(nn.Module):
 
 SCORES = {
     name: STEPS[name][0]
-    for name in ("standard", "mixture", "vamp", "maf", "iaf", "full-rank", "plain functions", "score function", "batch norm")
+    for name in (
+        *("standard", "mixture", "vamp", "maf", "iaf", "full-rank", "plain functions", "score function", "batch norm"),
+        *("hierarchy", "ladder", "stacked", "laplace", "student-t", "dirichlet", "logistic-normal", "sphere"),
+    )
 } | {"enumerated": enumerated}
 
 

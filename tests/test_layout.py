@@ -14,11 +14,13 @@ import pyro_lvm
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"networks", "inputs", "distributions", "discretized", "univariate", "pair"},
-    {"contract", "flows", "priors", "likelihoods", "encoders"},
+    {"networks", "inputs", "distributions", "discretized", "univariate", "manifolds", "pair"},
+    {"contract", "flows", "priors", "nongaussian", "likelihoods", "encoders"},
+    {"levels"},
     {"models"},
+    {"hierarchical"},
 ]
-APPLICATION = {"recipes", "runs", "pictures"}
+APPLICATION = {"mending", "recipes", "runs", "pictures"}
 # A prior fitted to codes is a part of a model, still no model.
 PARTS = {"expost": {"pyro_lvm.distributions", "pyro_lvm.flows", "pyro_lvm.priors"}}
 PUBLIC = [(package, name) for package in (pyro_lvm, inference) for name in package.__all__]

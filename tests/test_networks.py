@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
+from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, Join, set_output_bias_
 
 NETWORKS = {
     "mlp": lambda: MLP((2, 3), [5, 4], (3, 2)),
@@ -16,6 +16,7 @@ NETWORKS = {
     "conv_encoder_without_channel": lambda: ConvEncoder((8, 10), [3], (5, 2)),
     "conv_decoder": lambda: ConvDecoder(4, [5, 3], (2, 9, 8)),
     "conv_decoder_without_channel": lambda: ConvDecoder((2, 2), [5, 3], (9, 8)),
+    "conv_decoder_of_an_image": lambda: ConvDecoder((5, 4, 4), [5], (2, 9, 8)),
     "conv_decoder_of_parameters": lambda: ConvDecoder(4, [5, 3], (2, 9, 8, 6)),
 }
 
@@ -101,3 +102,26 @@ def test_output_is_its_bias_where_no_weight_is_left(network):
 def test_errors_name_what_was_expected_and_got(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("event_dims", [1, 3])
+def test_join_broadcasts_leading_dimensions_and_joins_features(event_dims):
+    rest = (4, 4)[: event_dims - 1]
+    a, b, rows = torch.randn(5, 2, *rest), torch.randn(3, 5, 3, *rest), []
+    first = nn.Identity()
+    first.register_forward_hook(lambda module, inputs, output: rows.append(output.shape[:-event_dims]))
+    joined = Join(first, event_dims=event_dims)(a, b)
+    assert joined.shape == (3, 5, 5, *rest) and rows == [(5,)]
+    assert torch.equal(joined.narrow(2, 0, 2), a.expand(3, *a.shape)) and torch.equal(joined.narrow(2, 2, 3), b)
+
+
+def test_join_is_a_network_of_networks():
+    first, second, network = nn.Linear(2, 3), nn.Linear(4, 5), nn.Linear(8, 6)
+    a, b = torch.randn(7, 2), torch.randn(7, 4)
+    expected = network(torch.cat([first(a), second(b)], -1))
+    torch.testing.assert_close(Join(first, second, network)(a, b), expected)
+
+
+def test_a_decoder_of_the_smallest_image_has_no_affine_map():
+    decoder = ConvDecoder((5, 4, 4), [5], (2, 8, 8))
+    assert not any(isinstance(module, nn.Linear) for module in decoder.modules())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.data import Data
+from inference.mending import EXPOST, mend_vae
 from inference.options import (
     EncoderName,
     EvaluateOptions,
@@ -21,19 +22,20 @@ from inference.options import (
     NetworkName,
     PriorName,
     Recipe,
+    StructureName,
 )
 from inference.recipes import (
     ENCODERS,
-    EXPOST,
     LIKELIHOODS,
     NETWORKS,
     PRIORS,
+    STRUCTURES,
     build_vae,
     evaluate_vae,
     fit_vae,
-    mend_vae,
     seen_by_model,
 )
+from inference.verbs import encode
 from pyro_lvm.inputs import OneHot, Standardize
 from pyro_lvm.priors import VampPrior
 
@@ -63,6 +65,7 @@ def as_data(x: Tensor) -> Data:
 @pytest.mark.parametrize(
     ("names", "registry"),
     [
+        (StructureName, STRUCTURES),
         (PriorName, PRIORS),
         (EncoderName, ENCODERS),
         (LikelihoodName, LIKELIHOODS),
@@ -74,11 +77,13 @@ def test_every_name_an_option_takes_is_registered(names: object, registry: dict)
     assert set(get_args(names)) == set(registry)
 
 
+GUIDES = {"dirichlet": "dirichlet", "logistic-normal": "dirichlet", "sphere": "power-spherical"}
+KINDS = {"dirichlet": "dirichlet", "logistic-normal": "logistic-normal", "power-spherical": "sphere"}
 COMBINATIONS = list(
     dict.fromkeys(
         chain(
-            ((prior, "normal", "bernoulli", "mlp") for prior in PRIORS),
-            (("standard", encoder, "bernoulli", "gated") for encoder in ENCODERS),
+            ((prior, GUIDES.get(prior, "normal"), "bernoulli", "mlp") for prior in PRIORS),
+            ((KINDS.get(encoder, "standard"), encoder, "bernoulli", "gated") for encoder in ENCODERS),
             (("vamp", "normal", likelihood, "mlp") for likelihood in LIKELIHOODS),
             (("standard", "normal", likelihood, "conv") for likelihood in LIKELIHOODS),
             [("vamp", "iaf", "categorical", "conv"), ("maf", "full-rank", "student-t", "gated")],
@@ -95,6 +100,26 @@ def test_parts_combine_and_learn(prior: str, encoder: str, likelihood: str, netw
     result = fit_vae(vae, as_data(x), FitOptions(epochs=2, batch_size=20), progress=False)
     assert result.history[["train_loss", "valid_loss"]].map(math.isfinite).all(axis=None)
     assert not torch.equal(nn.utils.parameters_to_vector(vae.likelihood.parameters()), before)
+
+
+HIERARCHIES = [
+    *(dict(structure="stacked", prior=prior) for prior in PRIORS if prior not in GUIDES),
+    *(dict(structure="ladder", levels=3, likelihood=likelihood) for likelihood in LIKELIHOODS),
+    *(dict(structure="ladder", network="conv", likelihood=likelihood, hidden=(4, 5)) for likelihood in LIKELIHOODS),
+    dict(structure="stacked", network="gated", levels=3, prior="vamp", likelihood="categorical"),
+]
+
+
+@pytest.mark.parametrize("words", HIERARCHIES, ids=lambda words: "-".join(map(str, words.values())))
+def test_hierarchies_combine_with_every_prior_and_likelihood(words: dict) -> None:
+    options = replace(SMALL, **words)
+    x = draw(options.likelihood, 40, *((1, 8, 8) if options.network == "conv" else (6,)))
+    vae = build_vae(options, x)
+    levels = [f"z{level}" for level in range(options.levels, 0, -1)]
+    assert list(encode(vae, x)) == levels
+    result = fit_vae(vae, as_data(x), FitOptions(epochs=1, batch_size=20), progress=False)
+    score = evaluate_vae(result.pair, as_data(x), EvaluateOptions(num_particles=10))
+    assert math.isfinite(score.mean) and not score.is_bound
 
 
 def test_linear_gaussian_recipe_has_its_closed_form_likelihood() -> None:
@@ -192,6 +217,22 @@ def test_a_prior_is_mended_by_training_and_validation_data_alone(kind: str) -> N
     assert torch.equal(nn.utils.parameters_to_vector(vae.parameters()), weights)
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ({"prior": "dirichlet", "encoder": "dirichlet"}, "the prior lives on the whole space, the guide on the simplex"),
+        ({"prior": "sphere", "encoder": "power-spherical"}, "the prior lives on the whole space, the guide on the sphere"),
+        ({"structure": "stacked"}, r"one latent site to be given another prior; got \('z2', 'z1'\)"),
+    ],
+)
+@pytest.mark.parametrize("kind", EXPOST)
+def test_codes_that_no_fitted_prior_is_of_are_refused(kind: str, words: dict, reason: str) -> None:
+    x = draw("bernoulli", 30, 6)
+    options = replace(SMALL, **words)
+    with pytest.raises(ValueError, match=reason):
+        mend_vae(build_vae(options, x), as_data(x), kind, Recipe(model=options))
+
+
 def test_codes_are_those_of_the_data_as_the_model_sees_them() -> None:
     shares, options = torch.full((200, 6), 0.5), replace(SMALL, latent_dim=1)
     vae = build_vae(options, draw("bernoulli", 60, 6))
@@ -242,6 +283,12 @@ def test_one_hot_puts_categories_beside_channels() -> None:
         (replace(SMALL, likelihood="gaussian"), torch.ones(9, 2), "got 0 for 1"),
         (replace(SMALL, network="conv"), torch.zeros(9, 64), r"\[channels, height, width\]; got \(64,\)"),
         (replace(SMALL, prior="vamp", num_components=10), torch.zeros(9, 2), "between 1 and 9"),
+        (replace(SMALL, prior="dirichlet"), torch.zeros(9, 2), "prior lives on the simplex, the guide on the whole space"),
+        (replace(SMALL, encoder="power-spherical"), torch.zeros(9, 2), "on the whole space, the guide on the sphere"),
+        (replace(SMALL, structure="stacked", levels=1), torch.zeros(9, 2), "at least 2 levels; got 1"),
+        (replace(SMALL, structure="stacked", encoder="iaf"), torch.zeros(9, 2), "has normal guides; got encoder 'iaf'"),
+        (replace(SMALL, structure="stacked", network="conv"), torch.zeros(9, 1, 8, 8), "got network 'conv'. Take"),
+        (replace(SMALL, structure="ladder", network="conv"), torch.zeros(9, 1, 8, 8), r"each of 2 levels; got \(6,\)"),
     ],
 )
 def test_what_cannot_be_is_refused(options: ModelOptions, x: Tensor, message: str) -> None:

@@ -25,7 +25,7 @@ from inference.tables import format_with_error
 from inference.verbs import encode, interpolate, sample_latents
 from inference.verdict import verdict
 from oracles import LinearGaussian
-from pyro_lvm import Pair
+from pyro_lvm import BernoulliLikelihood, ConvDecoder, HierarchicalVAE, Pair, StandardNormal, conv_ladder
 from test_scripts import SMALL, refusal, say
 
 PRIORS = ("standard", "vamp")
@@ -160,6 +160,9 @@ def test_walks_turn_evenly_and_change_length_evenly():
     for end in (-a, 2 * a, 0 * a):
         torch.testing.assert_close(interpolate(a, end, 3), torch.stack([a, (a + end) / 2, end]))
     assert interpolate(torch.zeros(1), torch.ones(1), 2).tolist() == [[0.0], [1.0]]
+    shares = interpolate(torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.0, 0.1, 0.9]), 5)
+    torch.testing.assert_close(shares.sum(1), torch.ones(5))
+    torch.testing.assert_close(shares[2], torch.tensor([0.35, 0.15, 0.5]))
     with pytest.raises(ValueError, match="num_steps must be at least 2"):
         interpolate(a, b, 1)
 
@@ -257,6 +260,19 @@ def test_discrete_latents_have_no_plane_and_no_walks(tmp_path):
     (block,) = report._latents({"codes": run}, tmp_path)
     assert block == "<p>No plane of codes and no walks where latents are discrete: codes.</p>"
     assert len(report._images({"codes": run}, tmp_path)) == 2 and not (tmp_path / "walks.png").exists()
+
+
+def test_levels_of_latents_have_a_plane_and_walks(tmp_path):
+    torch.manual_seed(0)
+    x = torch.rand(60, 1, 8, 8).round()
+    levels = conv_ladder((1, 8, 8), 3, [4, 4])
+    vae = HierarchicalVAE(StandardNormal(3), levels, BernoulliLikelihood(ConvDecoder((4, 4, 4), [4], (1, 8, 8))))
+    assert {name: z.shape[1:] for name, z in encode(vae, x).items()} == {"z2": (3,), "z1": (2, 4, 4)}
+    runs = {"levels": SimpleNamespace(vae=vae, data=SimpleNamespace(train=x, valid=x, test=x, transform=None, labels=None))}
+    assert [len(report._latents(runs, tmp_path)), len(report._images(runs, tmp_path))] == [1, 3]
+    assert {path.stem for path in tmp_path.iterdir()} == {"codes", "samples", "reconstructions", "walks"}
+    (rest,) = report._diagnoses(report._diagnosed(runs), list(runs), tmp_path)
+    assert "quick density: levels. Use pyro-lvm diagnose" in rest
 
 
 def test_diagnoses_of_what_is_quick_to_diagnose(tmp_path):

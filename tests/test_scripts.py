@@ -333,3 +333,16 @@ def test_image_shapes() -> None:
     for shape in ((9,), (63,), (2, 8, 8), ()):
         with pytest.raises(ValueError, match="only images"):
             pictures.image_shape(torch.Size(shape))
+
+
+def test_a_hierarchy_is_trained_scored_and_taken_apart(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config = tmp_path / "levels.yaml"
+    config.write_text(yaml.safe_dump({"fit": {"warmup_epochs": {"z1": 1, "z2": 2}, "free_bits": {"z2": 0.5}}}))
+    main(f"train --config {config} --out {run} --model.structure ladder {SMALL}".split())
+    assert pd.read_csv(run / "history.csv")["kl_weight_z2"].tolist() == [0.5, 1.0]
+    assert "median ESS" in say(capsys, "evaluate {} --num_particles 10", run)
+    say(capsys, "sample {} --num_draws 6", run)
+    arrays = np.load(run / "samples" / "arrays.npz")
+    assert arrays["codes_z1"].shape == arrays["codes_z2"].shape == (300, 2)
+    assert arrays["means_given_z2"].shape == (6, 64) and (run / "samples" / "levels.png").is_file()

@@ -34,14 +34,32 @@ def main(argv: Sequence[str] | None = None) -> None:
         "sample_means": sample_prior(run.vae, x, seed=args.seed, means=True),  # [n, *X]
         "data": x,  # [n, *X]
         "reconstructions": reconstruct(run.vae, x, seed=args.seed),  # [n, *X]
-        "codes": encode(run.vae, held_out, seed=args.seed),  # [N, D]
     }
+    arrays |= by_site("codes", encode(run.vae, held_out, seed=args.seed))  # each [N, D]
+    arrays |= level_means(run.vae, x, seed=args.seed)  # each [n, *X]
 
     with replacing_folder(Path(args.out or folder / "samples"), overwrite=True, marker=ARRAYS) as out:
         np.savez_compressed(out / ARRAYS, **{name: tensor.numpy() for name, tensor in arrays.items()})
         draw(arrays, out)
     print("\n".join(f"{name:<16} {tuple(tensor.shape)}" for name, tensor in arrays.items()))
     print(f"Wrote {args.out or folder / 'samples'}.")
+
+
+def by_site(name: str, values: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
+    """Values of one site under a name, those of several sites under a name each."""
+    return {f"{name}_{site}": value for site, value in values.items()} if isinstance(values, dict) else {name: values}
+
+
+def level_means(pair: object, x: Tensor, *, seed: int) -> dict[str, Tensor]:
+    """Of a hierarchy: means of p(x|z) with more and more levels, from the top down, held at codes of the data."""
+    codes = encode(pair, x, seed=seed)
+    if not isinstance(codes, dict):
+        return {}
+    held = [list(codes)[: i + 1] for i in range(len(codes) - 1)]
+    return {
+        f"means_given_{'_'.join(names)}": sample_prior(pair, x, held={name: codes[name] for name in names}, seed=seed, means=True)
+        for names in held
+    }
 
 
 def draw(arrays: dict[str, Tensor], out: Path) -> None:
@@ -56,6 +74,10 @@ def draw(arrays: dict[str, Tensor], out: Path) -> None:
     draw_images(samples, out / "samples.png", title="Draws from the prior, decoded")
     mirrored = {"data": arrays["data"], "mean": arrays["reconstructions"]}
     draw_images(mirrored, out / "reconstructions.png", title="Data, encoded and decoded")
+    given = {name.removeprefix("means_").replace("_", " "): arrays[name] for name in arrays if name.startswith("means_given")}
+    if given:
+        rows = {"data": arrays["data"]} | given | {"given all": arrays["reconstructions"]}
+        draw_images(rows, out / "levels.png", title="Upper levels held at codes of the data, the others drawn")
 
 
 if __name__ == "__main__":
