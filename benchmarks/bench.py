@@ -49,7 +49,8 @@ class Contender:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         if threads == 1:
             os.sched_setaffinity(self.process.pid, {0})
-        assert self.process.stdout.readline().strip() == "ready", command
+        if self.process.stdout.readline().strip() != "ready":
+            raise RuntimeError(f"{arguments} did not start; run it by itself: {' '.join(map(str, command))}")
 
     def seconds(self, count: int) -> float:
         """Seconds that ``count`` steps take."""
@@ -100,7 +101,7 @@ def machine() -> str:
 def main() -> None:
     print("# Benchmarks\n")
     print(f"What `make bench` printed. {machine()}. Every contender is a process of its own; {ROUNDS} rounds, interleaved; ratios are")
-    print(f"medians over the rounds, to hand-written `torch.compile` with fused Adam (steps) or to the matrix products alone (scores).")
+    print("medians over the rounds, to hand-written `torch.compile` with fused Adam (steps) or to the matrix products alone (scores).")
     for threads in (1, 2):
         for title, what, size, names in STEPS:
             print(f"\n## {title}, batch {size}, {threads} thread{'s' * (threads > 1)}\n")
