@@ -7,7 +7,6 @@ import time
 import warnings
 
 import torch
-import torch._inductor
 from torch import Tensor, nn
 
 from inference.batches import Batch
@@ -27,6 +26,8 @@ def compile_graph(graph: Graph, *inputs: Tensor) -> Callable[..., tuple[Tensor, 
     Raises:
         UntraceableError: If torch's compiler fails.
     """
+    import torch._inductor  # seconds, which only a run that compiles must spend
+
     tensors = list(graph.tensors)
     # What is compiled is kept on disk by torch, and found again when the graph is the same.
     options = {"config_patches": {"fallback_random": True, "triton.cudagraphs": inputs[0].is_cuda}}
