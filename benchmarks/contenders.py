@@ -44,7 +44,7 @@ def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
     step = Step(elbo, kl(vae.model), kl(vae.guide), kl, None, None)
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-4, fused=True)
     if compiled:
-        step = CompiledSteps(step, [vae], is_required=True, has_warmup=False, announce=lambda _: None)
+        step = CompiledSteps(step, list(vae.modules()), is_required=True, has_warmup=False, announce=lambda _: None)
     return lambda n: [step(optimizer, (data[i % NUM_BATCHES],)) for i in range(n)]
 
 

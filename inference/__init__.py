@@ -10,8 +10,10 @@ from inference.expost import codes_of, fit_flow, fit_gaussian, fit_gaussian_mixt
 from inference.features import classifier_features, pca_features
 from inference.importance import evaluate, log_weights
 from inference.objectives import IWAE, FreeBits, KLWeight
+from inference.proposals import fit_temperature
 from inference.quality import SampleQuality, pair_samples, quality_table, sample_quality
 from inference.svi import FitResult, fit
+from inference.text import decode_text
 from inference.verbs import decode, encode, reconstruct, sample_latents, sample_prior
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "classifier_features",
     "compare",
     "decode",
+    "decode_text",
     "diagnose",
     "encode",
     "evaluate",
@@ -33,6 +36,7 @@ __all__ = [
     "fit_flow",
     "fit_gaussian",
     "fit_gaussian_mixture",
+    "fit_temperature",
     "load_checkpoint",
     "load_data",
     "log_weights",

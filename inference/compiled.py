@@ -48,7 +48,7 @@ class CompiledSteps:
 
     Args:
         step: The eager step.
-        modules: The pair's modules.
+        modules: The pair's modules and all their submodules.
         is_required: Whether every shape is compiled from its second step on, and a pair that cannot be is refused.
         has_warmup: Whether the weight of the KL changes.
         announce: Told when compiling begins, and when it ends.
@@ -122,7 +122,7 @@ class CompiledStep:
         step: The eager step.
         optimizer: Its optimizer, which has made a step before; plain Adam is made part of the graph.
         batch: A batch of the shape.
-        modules: The pair's modules.
+        modules: The pair's modules and all their submodules.
         has_warmup: Whether the weight of the KL, or that of each site, is an input of the graph.
 
     Raises:
@@ -142,7 +142,7 @@ class CompiledStep:
         # Not the batch itself: a value that slips into the graph as a constant must not pass the check.
         other = tuple(x.flip(0) for x in batch)
         with values_kept(updated):
-            graph = trace(self._losses, self._numbers(), *other, modules=[m for root in modules for m in root.modules()])
+            graph = trace(self._losses, self._numbers(), *other, modules=modules)
         known = {id(tensor) for tensor in updated}
         self.tensors = graph.tensors
         self.buffers = [tensor for tensor in graph.tensors if id(tensor) not in known]

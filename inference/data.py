@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from inference.gray import Transform, treat
-from inference.published import PUBLISHED, SPLITS, Content, cut_rows, read_published
-from inference.sources import Arrays, read_csv, read_numpy, read_parquet
+from inference.published import PUBLISHED, SPLITS, Content, cut_in_order, cut_rows, read_published
+from inference.sources import Arrays, read_csv, read_numpy, read_parquet, read_text
+from inference.text import encode_text, windows
 
 Fractions = dict[str, float | None]
 
 BINARIZE = ("default", None, "half", "static", "dynamic")
 READERS = {".npy": read_numpy, ".npz": read_numpy, ".csv": read_csv, ".parquet": read_parquet}
+TEXT = ".txt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,7 @@ class Data:
         transform: Draws fresh noise for a batch of ``train``, ``[B, *X]`` to ``[B, *X]``; ``None`` where that
             needs none. ``valid`` and ``test`` never do.
         labels: Classes by split, int64 ``[N]``, or ``None`` where the set has none.
+        alphabet: Symbols of the codes, for text: code i stands for ``alphabet[i]``; see :func:`~inference.text.decode_text`.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Data:
     test: Tensor = field(repr=False)
     transform: Transform | None = None
     labels: dict[str, Tensor] | None = field(default=None, repr=False)
+    alphabet: str | None = field(default=None, repr=False)
 
 
 def load_data(
@@ -61,18 +65,21 @@ def load_data(
     .. math:: b \sim \mathrm{Bernoulli}(x / L)
 
     Args:
-        source: ``"digits"``, ``"mnist"``, ``"mnist-static"``, ``"fashion-mnist"``, ``"omniglot-rebuilt"`` or
-            ``"frey-faces"``; or the path of a .npy, .npz, .csv or .parquet file; or an array ``[N, *X]``.
-            A .npz file holds one array, or arrays named train and test, and valid if it likes.
+        source: ``"digits"``, ``"mnist"``, ``"mnist-static"``, ``"fashion-mnist"``, ``"omniglot-rebuilt"``,
+            ``"frey-faces"`` or ``"tiny-shakespeare"``; or the path of a .npy, .npz, .csv, .parquet or .txt file; or an
+            array ``[N, *X]``. A .npz file holds one array, or arrays named train and test, and valid if it likes. A
+            .txt file is UTF-8 text: its characters become codes, their places in the sorted alphabet of the whole file.
         binarize: ``None`` keeps gray levels as they are; ``"half"`` cuts them at half range; ``"static"``
             draws every pixel once; ``"dynamic"`` draws valid and test once, and leaves probabilities in train
             for ``transform`` to draw from. By default digits are cut at half range; MNIST, Fashion-MNIST and
             Omniglot are dynamic; all else is kept.
         dequantize: Add uniform noise to gray levels and scale them to [0, 1]; ``transform`` does it to train.
-        valid_fraction: Share of rows to hold out for validation, where no split is given; by default 0.1.
+        valid_fraction: Share of rows to hold out for validation, where no split is given; by default 0.1. Of text, it is
+            the share of characters, before those of the test set at the end.
         test_fraction: Share of rows to hold out for testing, where no split is given; by default 0.1.
         seed: Seed of the split, where none is given, and of the noise in what is drawn once.
-        shape: Shape of one datum, *X; by default flat for published sets, and as it comes for the user's own.
+        shape: Shape of one datum, *X; by default flat for published sets, and as it comes for the user's own. Of text, (T,),
+            by default (64,): each split is cut into windows of T characters, without overlap; a shorter rest is dropped.
         folder: Where to look for published sets before the cache; by default what ``PYRO_LVM_DATA`` names.
         download: Whether to download a published set that is in neither.
 
@@ -98,45 +105,60 @@ def load_data(
     else:
         content = _own(source, {"valid": valid_fraction, "test": test_fraction}, seed)
     treatment = _treatment(content, "dequantize" if dequantize else binarize)
-    arrays, transform, treated = treat(content.arrays, levels=content.levels, treatment=treatment, seed=seed)
+    shaped = _shaped if content.alphabet is None else windows
+    arrays = {split: shaped(x, shape) for split, x in content.arrays.items()}
+    arrays, transform, treated = treat(arrays, levels=content.levels, treatment=treatment, seed=seed)
     sizes = ", ".join(f"{len(arrays[split])} {split}" for split in SPLITS)
     labels = content.labels and {split: torch.from_numpy(np.int64(y)) for split, y in content.labels.items()}
     return Data(
         name=content.name,
         description=f"{content.origin} ({sizes}); {treated}.",
-        **{split: torch.from_numpy(np.ascontiguousarray(_shaped(arrays[split], shape))) for split in SPLITS},
+        **{split: torch.from_numpy(np.ascontiguousarray(arrays[split])) for split in SPLITS},
         transform=transform,
         labels=labels,
+        alphabet=content.alphabet,
     )
 
 
 def _own(source: str | Path | np.ndarray | Tensor, fractions: Fractions, seed: int) -> Content:
-    name, arrays = _own_arrays(source)
+    if isinstance(source, Tensor):
+        values = source.float() if source.is_floating_point() else source  # NumPy has no bfloat16
+        return _own_rows("tensor", {"data": values.detach().cpu().numpy()}, fractions, seed)
+    if isinstance(source, np.ndarray):
+        return _own_rows("array", {"data": source}, fractions, seed)
+    path = _own_path(source)
+    if path.suffix == TEXT:
+        return _own_text(path, fractions)
+    return _own_rows(path.name, READERS[path.suffix](path), fractions, seed)
+
+
+def _own_path(source: str | Path) -> Path:
+    if not isinstance(source, str | Path):
+        raise TypeError(f"source must be a name, a path or array; got {type(source)}. Try numpy.asarray.")
+    path = Path(source).expanduser()
+    if path.suffix not in (*READERS, TEXT):
+        raise ValueError(
+            f"source must be one of {', '.join(PUBLISHED)}, an array, or a file that ends in "
+            f"{', '.join((*READERS, TEXT))}; got {str(source)!r}. Correct the name, or convert the file."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"source must be an existing file; got {str(path)!r}. Correct the path.")
+    return path
+
+
+def _own_text(path: Path, fractions: Fractions) -> Content:
+    codes, alphabet = encode_text(read_text(path))
+    splits = cut_in_order(codes, _sizes(fractions, len(codes), "character"))
+    return Content(path.name, f"{path.name} in windows of characters, split in order of the text", splits, alphabet=alphabet)
+
+
+def _own_rows(name: str, arrays: Arrays, fractions: Fractions, seed: int) -> Content:
     arrays = {key: _float32(array, f"{name}: {key}") for key, array in arrays.items()}
     splits, origin = _own_splits(arrays, fractions, seed)
     if len({x.shape[1:] for x in splits.values()}) > 1:
         shapes = {split: x.shape for split, x in splits.items()}
         raise ValueError(f"{name} must hold splits that agree on X in [N, *X]; got {shapes}. Reshape them.")
     return Content(name, f"{name}, {origin}", splits, levels=_gray_levels(splits))
-
-
-def _own_arrays(source: str | Path | np.ndarray | Tensor) -> tuple[str, Arrays]:
-    if isinstance(source, Tensor):
-        values = source.float() if source.is_floating_point() else source  # NumPy has no bfloat16
-        return "tensor", {"data": values.detach().cpu().numpy()}
-    if isinstance(source, np.ndarray):
-        return "array", {"data": source}
-    if not isinstance(source, str | Path):
-        raise TypeError(f"source must be a name, a path or array; got {type(source)}. Try numpy.asarray.")
-    path = Path(source).expanduser()
-    if path.suffix not in READERS:
-        raise ValueError(
-            f"source must be one of {', '.join(PUBLISHED)}, an array, or a file that ends in "
-            f"{', '.join(READERS)}; got {str(source)!r}. Correct the name, or convert the file."
-        )
-    if not path.is_file():
-        raise FileNotFoundError(f"source must be an existing file; got {str(path)!r}. Correct the path.")
-    return path.name, READERS[path.suffix](path)
 
 
 def _own_splits(arrays: Arrays, fractions: Fractions, seed: int) -> tuple[Arrays, str]:
@@ -153,17 +175,17 @@ def _own_splits(arrays: Arrays, fractions: Fractions, seed: int) -> tuple[Arrays
     missing = {split: fractions[split] for split in SPLITS if split not in given}
     if not missing:
         return given, "split as given"
-    rows = cut_rows(len(given["train"]), _sizes(missing, len(given["train"])), seed)
+    rows = cut_rows(len(given["train"]), _sizes(missing, len(given["train"]), "row"), seed)
     drawn = {split: given["train"][chosen] for split, chosen in rows.items()}
     return given | drawn, f"{' and '.join(missing)} drawn from its rows with seed {seed}"
 
 
-def _sizes(fractions: Fractions, num_rows: int) -> dict[str, int]:
-    sizes = {split: round((0.1 if share is None else share) * num_rows) for split, share in fractions.items()}
-    if min(sizes.values()) < 1 or sum(sizes.values()) >= num_rows:
+def _sizes(fractions: Fractions, total: int, unit: str) -> dict[str, int]:
+    sizes = {split: round((0.1 if share is None else share) * total) for split, share in fractions.items()}
+    if min(sizes.values()) < 1 or sum(sizes.values()) >= total:
         raise ValueError(
-            f"the fractions must leave at least one row to each split; got sizes {sizes} of {num_rows} rows. "
-            "Change valid_fraction and test_fraction, or give more rows."
+            f"the fractions must leave at least one {unit} to each split; got sizes {sizes} of {total} {unit}s. "
+            f"Change valid_fraction and test_fraction, or give more {unit}s."
         )
     return sizes
 
@@ -212,8 +234,9 @@ def _check_options(binarize: str | None, dequantize: bool) -> None:
 def _treatment(content: Content, asked: str | None) -> str | None:
     chosen = content.treatment if asked == "default" else asked
     if chosen is not None and content.levels is None:
+        got, remedy = ("other values", ", or rescale the values") if content.alphabet is None else ("text", "")
         raise ValueError(
-            f"{chosen!r} needs gray levels: whole numbers from 0 to 255, some above 1; got other values in "
-            f"{content.name}. Leave binarize and dequantize out, or rescale the values."
+            f"{chosen!r} needs gray levels: whole numbers from 0 to 255, some above 1; got {got} in "
+            f"{content.name}. Leave binarize and dequantize out{remedy}."
         )
     return chosen

@@ -79,7 +79,7 @@ def evaluate(
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
         data: Observations ``[N, *X]``, or a tuple of tensors with these first.
-        num_particles: Draws per datum, :math:`K`.
+        num_particles: Draws per datum, :math:`K`; one is made where the guide is certain of its codes, as more would be the same.
         seed: Seed of the draws.
         chunk_size: At most so many particles times data in one call of the model.
         compile: Whether the pair is compiled: where that earns its time back, always (and a pair that cannot be is refused), or never.
@@ -96,12 +96,12 @@ def evaluate(
     size = check_batch(*batch)
     if compile not in ("auto", True, False):
         raise ValueError(f"compile must be 'auto', True or False; got {compile!r}.")
-    is_compiled = size * num_particles >= EARNS_BACK if compile == "auto" else compile
     parts = []
     with scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
         structure = check_scorable(pair, batch)
+        num_particles = 1 if structure.is_deterministic else num_particles
         scorer = Scorer(pair, choose_layout(pair, batch), chunk_size)
-        if is_compiled:
+        if size * num_particles >= EARNS_BACK if compile == "auto" else compile:
             particles, rows = _block_shape(num_particles, batch[0].device)
             scorer.compile(tuple(x[:rows].contiguous() for x in batch), particles, is_required=compile is True)
         for log_w in _row_blocks(scorer, batch, num_particles, seed):

@@ -7,7 +7,19 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 
 Shape = tuple[PositiveInt, ...]
 PriorName = Literal[
-    "standard", "mixture", "vamp", "maf", "spline", "laplace", "student-t", "dirichlet", "logistic-normal", "sphere"
+    "standard",
+    "mixture",
+    "vamp",
+    "maf",
+    "spline",
+    "laplace",
+    "student-t",
+    "dirichlet",
+    "logistic-normal",
+    "sphere",
+    "uniform",
+    "independent",
+    "autoregressive",
 ]
 EncoderName = Literal[
     "normal",
@@ -19,6 +31,10 @@ EncoderName = Literal[
     "dirichlet",
     "logistic-normal",
     "power-spherical",
+    "vq",
+    "fsq",
+    "straight-through",
+    "gumbel",
 ]
 LikelihoodName = Literal[
     "bernoulli",
@@ -67,18 +83,26 @@ class ModelOptions:
         structure: One level of latents, or several: stacked, each with networks of its own as in the VampPrior paper, or a
             ladder, where guide and model share a path from the top down (conv: the latents below the top are images).
         levels: Number of levels of a stacked or ladder structure.
-        prior: p(z), of the top level; dirichlet and logistic-normal are of proportions, sphere of unit vectors.
-        encoder: q(z|x), of the prior's kind: dirichlet or logistic-normal for proportions, power-spherical for unit vectors; of
-            several levels, each is normal.
+        prior: p(z), of the top level; dirichlet and logistic-normal are of proportions, sphere of unit vectors, and uniform, independent
+            and autoregressive of discrete codes.
+        encoder: q(z|x), of the prior's kind: dirichlet or logistic-normal for proportions, power-spherical for unit vectors, vq, fsq,
+            straight-through or gumbel for discrete codes; of several levels, each is normal.
         likelihood: p(x|z).
         network: Kind of the encoder's and the decoder's network.
-        latent_dim: Number of latent features of each level.
+        latent_dim: Number of latent features of each level, or of a code vector.
         latent_channels: Channels of the latent images of a conv ladder.
         hidden: Widths of the encoder's hidden layers, or channels for conv; the decoder has them in reverse.
         num_components: Components of the mixture prior, or pseudo-inputs of the vamp prior.
         flow_transforms: Steps of a flow, as prior or in the encoder.
         flow_hidden: Widths of the hidden layers of each step of a flow.
         flow_context: Features of x that condition a flow in the encoder.
+        num_codes: Codes in a codebook; of fsq, the product of its levels.
+        num_slots: Codes of each datum, for mlp and gated networks; of conv, the grid that is left after the halvings by ``hidden``.
+        num_groups: Codebooks of a product, for vq; each codes a part of every vector.
+        fsq_levels: Levels of each feature of a vector, for fsq; latent_dim has no effect.
+        codebook: How the codebook of vq follows the data.
+        code_gradient: How the gradient passes the rounding of vq and fsq.
+        gumbel_temperature: Of the relaxation, for gumbel.
         logistic_components: Logistics in the mixture of each pixel, for discretized-logistic.
         feature_noise: Learn a noise scale (gaussian, student-t) or dispersion (negative-binomial) for each
             feature, not one for all.
@@ -98,6 +122,13 @@ class ModelOptions:
     flow_transforms: PositiveInt = 2
     flow_hidden: Shape = (64, 64)
     flow_context: PositiveInt = 32
+    num_codes: PositiveInt = 256
+    num_slots: PositiveInt = 16
+    num_groups: PositiveInt = 1
+    fsq_levels: Shape = (8, 6, 5)
+    codebook: Literal["averages", "gradient"] = "averages"
+    code_gradient: Literal["straight-through", "rotation"] = "straight-through"
+    gumbel_temperature: PositiveFloat = 0.67
     logistic_components: PositiveInt = 1
     feature_noise: bool = False
     seed: int = 0

@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 
 from inference.sources import IDX_TYPES, Arrays, Remote, Source, read_source
+from inference.text import encode_text
 
 SPLITS = ("train", "valid", "test")
 
@@ -24,10 +25,11 @@ class Content:
     Attributes:
         name: The set's name.
         origin: Where it comes from and how it is split.
-        arrays: Values by split, float32 ``[N, *X]``.
+        arrays: Values by split, float32 ``[N, *X]``; of text, codes ``[n]`` that are still to be cut into windows.
         labels: Classes by split ``[N]``, or ``None``.
         levels: Number of gray levels, or ``None`` where the values are not gray.
         treatment: What becomes of the gray levels by default, a key of ``TREATMENTS``.
+        alphabet: Characters of the codes, where the set is text.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Content:
     labels: Arrays | None = None
     levels: int | None = None
     treatment: str | None = None
+    alphabet: str | None = None
 
 
 def read_published(name: str, *, seed: int, folder: str | Path | None, download: bool) -> Content:
@@ -46,8 +49,12 @@ def read_published(name: str, *, seed: int, folder: str | Path | None, download:
 
 def cut_rows(num_rows: int, sizes: dict[str, int], seed: int) -> dict[str, np.ndarray]:
     """Row numbers of the splits: ``sizes`` of them by permutation, and the rest as ``"train"``."""
-    order = np.random.default_rng(seed).permutation(num_rows)
-    train, *others = np.split(order, np.cumsum([num_rows - sum(sizes.values()), *sizes.values()])[:-1])
+    return cut_in_order(np.random.default_rng(seed).permutation(num_rows), sizes)
+
+
+def cut_in_order(values: np.ndarray, sizes: dict[str, int]) -> Arrays:
+    """The splits of ``values``: the first as ``"train"``, and ``sizes`` of them at the end, in that order."""
+    train, *others = np.split(values, np.cumsum([len(values) - sum(sizes.values()), *sizes.values()])[:-1])
     return {"train": train, **dict(zip(sizes, others, strict=True))}
 
 
@@ -98,6 +105,17 @@ def _frey_faces(arrays: Arrays, seed: int) -> Content:
     return Content("frey-faces", origin, _flat(images), levels=256)
 
 
+def _tiny_shakespeare(arrays: Arrays, seed: int) -> Content:
+    codes, alphabet = encode_text(arrays["text"].tobytes().decode("ascii"))
+    twentieth = round(0.05 * len(codes))
+    splits = cut_in_order(codes, {"valid": twentieth, "test": twentieth})
+    origin = (
+        "Tiny Shakespeare in windows of characters, the first 90 % of the text as training, the next 5 % as validation and "
+        "the last 5 % as test set: our split, whose validation and test set together are the customary validation set"
+    )
+    return Content("tiny-shakespeare", origin, splits, alphabet=alphabet)
+
+
 def _flat(arrays: Arrays) -> Arrays:
     return {split: np.float32(x.reshape(len(x), -1)) for split, x in arrays.items()}  # [N, D]
 
@@ -115,6 +133,10 @@ def _parse_idx_files(contents: dict[str, bytes]) -> Arrays:
 
 def _parse_amat_files(contents: dict[str, bytes]) -> Arrays:
     return {name: _packed_bits(np.frombuffer(content, np.uint8)) for name, content in contents.items()}
+
+
+def _parse_plain_files(contents: dict[str, bytes]) -> Arrays:
+    return {name: np.frombuffer(content, np.uint8) for name, content in contents.items()}
 
 
 def _packed_bits(text: np.ndarray) -> np.ndarray:
@@ -262,6 +284,17 @@ SOURCES = {
         },
         _parse_frey,
     ),
+    "tiny-shakespeare": Source(
+        "tiny_shakespeare.npz",
+        {"text": "sha256:ba03dc2e502264a594d872c18427fa18ec8aeb84cc303517664eac785a8d9fb3"},
+        {
+            "text": Remote(
+                ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",),
+                "sha256:86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+            )
+        },
+        _parse_plain_files,
+    ),
 }
 
 PUBLISHED: dict[str, Callable[[Arrays, int], Content]] = {
@@ -271,4 +304,5 @@ PUBLISHED: dict[str, Callable[[Arrays, int], Content]] = {
     "fashion-mnist": partial(_mnist, "fashion-mnist", "Fashion-MNIST"),
     "omniglot-rebuilt": _omniglot,
     "frey-faces": _frey_faces,
+    "tiny-shakespeare": _tiny_shakespeare,
 }

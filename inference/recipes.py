@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-import math
 from pathlib import Path
 
 import pyro
@@ -13,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from inference.code_recipes import CODE_ENCODERS, CODE_PRIORS, build_coded
 from inference.data import Data, load_data
 from inference.evaluation import Evaluation
 from inference.importance import evaluate
 from inference.objectives import IWAE
 from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Shape
+from inference.recipe_parts import LIKELIHOODS, NETWORKS, MakeNetwork, encoder_network, inputs_of
 from inference.svi import FitResult, MakeScheduler, fit
 from pyro_lvm.contract import check_pair
 from pyro_lvm.encoders import (
@@ -32,23 +33,14 @@ from pyro_lvm.encoders import (
 )
 from pyro_lvm.flows import iaf, inverse_spline, maf, spline
 from pyro_lvm.hierarchical import HierarchicalVAE
-from pyro_lvm.inputs import OneHot, Standardize
 from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
-from pyro_lvm.likelihoods import (
-    BernoulliLikelihood,
-    CategoricalLikelihood,
-    DiscretizedLogisticLikelihood,
-    GaussianLikelihood,
-    NegativeBinomialLikelihood,
-    PoissonLikelihood,
-    StudentTLikelihood,
-)
 from pyro_lvm.models import VAE
-from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, set_output_bias_
+from pyro_lvm.networks import ConvDecoder
 from pyro_lvm.nongaussian import DirichletPrior, LaplacePrior, LogisticNormalPrior, StudentTPrior, UniformSpherePrior
 from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
+from pyro_lvm.vqvae import VQVAE
 
-MakeNetwork = Callable[..., nn.Module]
+AnyVAE = VAE | HierarchicalVAE | VQVAE
 MakeLevels = Callable[[ModelOptions, nn.Module | None, Shape], tuple[Levels, MakeNetwork]]
 
 
@@ -57,7 +49,7 @@ def load(options: DataOptions) -> Data:
     return load_data(**asdict(options))
 
 
-def build_vae(options: ModelOptions, train: Tensor) -> VAE | HierarchicalVAE:
+def build_vae(options: ModelOptions, train: Tensor) -> AnyVAE:
     """A VAE by name, its output biases, noise scales and pseudo-inputs started from the data.
 
     Args:
@@ -89,7 +81,7 @@ def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
 
 
 def fit_vae(
-    vae: VAE | HierarchicalVAE,
+    vae: AnyVAE,
     data: Data,
     options: FitOptions,
     *,
@@ -116,15 +108,19 @@ def fit_vae(
 
 
 def evaluate_vae(
-    vae: VAE | HierarchicalVAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False
+    vae: AnyVAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False
 ) -> Evaluation:
     """Scores a split of the data; see :func:`inference.importance.evaluate`."""
     x, K = getattr(data, options.split).to(device), options.num_particles
     return evaluate(vae.to(device), x, num_particles=K, seed=options.seed, progress=progress)
 
 
-def _flat(options: ModelOptions, train: Tensor) -> VAE:
-    encoder = ENCODERS[options.encoder](options, partial(_encoder_network, options, train))
+def _flat(options: ModelOptions, train: Tensor) -> VAE | VQVAE:
+    if options.encoder in CODE_ENCODERS:
+        return build_coded(options, train)
+    if options.prior in CODE_PRIORS:
+        raise ValueError(f"prior {options.prior!r} is one of codes; got encoder {options.encoder!r}. Choose model.encoder vq, fsq, straight-through or gumbel.")
+    encoder = ENCODERS[options.encoder](options, partial(encoder_network, options, train))
     network = partial(NETWORKS[options.network][1], options.latent_dim, options.hidden[::-1])
     likelihood = LIKELIHOODS[options.likelihood](options, network, train)
     return VAE(PRIORS[options.prior](options, encoder, train), likelihood, encoder)
@@ -136,7 +132,7 @@ def _hierarchy(make_levels: MakeLevels, options: ModelOptions, train: Tensor) ->
             f"a {options.structure} structure has normal guides; got encoder {options.encoder!r}. Leave model.encoder out, or take "
             "model.structure flat."
         )
-    levels, network = make_levels(options, *_inputs(options, train))
+    levels, network = make_levels(options, *inputs_of(options, train))
     likelihood = LIKELIHOODS[options.likelihood](options, network, train)
     return HierarchicalVAE(PRIORS[options.prior](options, levels.top(), train), levels, likelihood)
 
@@ -200,97 +196,6 @@ def _flow_encoder(flow: Callable, options: ModelOptions, network: MakeNetwork) -
     return FlowEncoder(network(2 * D + H), steps)
 
 
-def _bernoulli(options: ModelOptions, network: MakeNetwork, train: Tensor) -> BernoulliLikelihood:
-    # The rule of succession: finite logits for pixels that are always off.
-    mean = (train.sum(0) + 1) / (len(train) + 2)
-    return BernoulliLikelihood(_biased(network(train.shape[1:]), mean.logit()))
-
-
-def _gaussian(options: ModelOptions, network: MakeNetwork, train: Tensor) -> GaussianLikelihood:
-    network = _biased(network(train.shape[1:]), train.mean(0))
-    return GaussianLikelihood(network, scale=_noise(options, train), learn_scale=True)
-
-
-def _student_t(options: ModelOptions, network: MakeNetwork, train: Tensor) -> StudentTLikelihood:
-    network = _biased(network(train.shape[1:]), train.median(0).values)
-    return StudentTLikelihood(network, scale=_noise(options, train), learn_scale=True, learn_df=True)
-
-
-def _discretized_logistic(
-    options: ModelOptions, network: MakeNetwork, train: Tensor
-) -> DiscretizedLogisticLikelihood:
-    C, y = options.logistic_components, train / 127.5 - 1
-    loc = y.mean(0)  # [*X]
-    log_scale = torch.full_like(loc, float(y.std() * math.sqrt(3) / math.pi)).log()
-    params = torch.stack([torch.zeros_like(loc), loc, log_scale], -1).repeat_interleave(C, -1)  # [*X, 3C]
-    return DiscretizedLogisticLikelihood(_biased(network(params.shape), params), num_components=C)
-
-
-def _categorical(options: ModelOptions, network: MakeNetwork, train: Tensor) -> CategoricalLikelihood:
-    return CategoricalLikelihood(network((*train.shape[1:], _num_categories(train))))
-
-
-def _poisson(options: ModelOptions, network: MakeNetwork, train: Tensor) -> PoissonLikelihood:
-    return PoissonLikelihood(_biased(network(train.shape[1:]), _log_mean(train)))
-
-
-def _negative_binomial(
-    options: ModelOptions, network: MakeNetwork, train: Tensor
-) -> NegativeBinomialLikelihood:
-    dispersion = torch.ones(train.shape[1:] if options.feature_noise else ())
-    network = _biased(network(train.shape[1:]), _log_mean(train))
-    return NegativeBinomialLikelihood(network, dispersion=dispersion, learn_dispersion=True)
-
-
-def _biased(network: nn.Module, bias: Tensor) -> nn.Module:
-    set_output_bias_(network, bias)
-    return network
-
-
-def _noise(options: ModelOptions, train: Tensor) -> Tensor:
-    noise = train.std(0) if options.feature_noise else train.std()
-    if not (noise > 0).all():
-        raise ValueError(
-            "a noise scale starts at the data's standard deviation, which must be positive; got 0 for "
-            f"{int((noise == 0).sum())} of the scales. Drop constant features, or leave feature_noise out."
-        )
-    return noise
-
-
-def _log_mean(train: Tensor) -> Tensor:
-    # One more count in the whole column keeps the logarithm of a feature that is always 0 finite.
-    return ((train.sum(0) + 1) / len(train)).log()
-
-
-def _num_categories(train: Tensor) -> int:
-    return int(train.max()) + 1
-
-
-def _encoder_network(options: ModelOptions, train: Tensor, out_features: int) -> nn.Module:
-    inputs, shape = _inputs(options, train)
-    network = NETWORKS[options.network][0](shape, options.hidden, out_features)
-    return network if inputs is None else nn.Sequential(inputs, network)
-
-
-def _inputs(options: ModelOptions, train: Tensor) -> tuple[nn.Module | None, Shape]:
-    """The layer that data pass first, and the shape they have after it."""
-    shape = _checked_shape(options, train.shape[1:])
-    if options.likelihood == "categorical":
-        V = _num_categories(train)
-        return OneHot(V, len(shape)), (V * shape[0], *shape[1:])
-    is_unit = train.min() >= 0 and train.max() <= 1
-    return None if is_unit else Standardize(train), shape
-
-
-def _checked_shape(options: ModelOptions, shape: Shape) -> Shape:
-    if options.network == "conv" and len(shape) != 3:
-        raise ValueError(
-            f"the conv network needs data of shape [channels, height, width]; got {tuple(shape)}. "
-            "Give data.shape, such as [1,28,28]."
-        )
-    return shape
-
-
 def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tensor) -> None:
     # Without validation: from data outside the support the output biases may be NaN.
     with torch.no_grad(), pyro.validation_enabled(False):
@@ -303,13 +208,13 @@ def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tenso
         )
 
 
-def _check_scorable(vae: VAE | HierarchicalVAE, train: Tensor) -> None:
+def _check_scorable(vae: AnyVAE, train: Tensor) -> None:
     refusal = check_pair(vae, train[:2]).refusal
     if refusal is not None:
         raise ValueError(refusal)
 
 
-STRUCTURES: dict[str, Callable[[ModelOptions, Tensor], VAE | HierarchicalVAE]] = {
+STRUCTURES: dict[str, Callable[[ModelOptions, Tensor], AnyVAE]] = {
     "flat": _flat,
     "stacked": partial(_hierarchy, _stacked),
     "ladder": partial(_hierarchy, _ladder),
@@ -336,20 +241,6 @@ ENCODERS: dict[str, Callable[[ModelOptions, MakeNetwork], nn.Module]] = {
     "dirichlet": lambda options, network: DirichletEncoder(network(options.latent_dim)),
     "logistic-normal": lambda options, network: LogisticNormalEncoder(network(2 * options.latent_dim)),
     "power-spherical": lambda options, network: PowerSphericalEncoder(network(options.latent_dim + 1)),
-}
-LIKELIHOODS: dict[str, Callable[[ModelOptions, MakeNetwork, Tensor], nn.Module]] = {
-    "bernoulli": _bernoulli,
-    "gaussian": _gaussian,
-    "student-t": _student_t,
-    "discretized-logistic": _discretized_logistic,
-    "categorical": _categorical,
-    "poisson": _poisson,
-    "negative-binomial": _negative_binomial,
-}
-NETWORKS: dict[str, tuple[MakeNetwork, MakeNetwork]] = {
-    "mlp": (MLP, MLP),
-    "gated": (GatedMLP, GatedMLP),
-    "conv": (ConvEncoder, ConvDecoder),
 }
 OBJECTIVES: dict[str, Callable[[int], ELBO]] = {
     "elbo": lambda num_particles: Trace_ELBO(

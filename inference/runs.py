@@ -1,15 +1,14 @@
-"""Run folders: what a fitted model was made from, its weights and its scores, written whole or not at all."""
+"""Run folders: what a fitted model was made from and its weights, written whole or not at all."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import count
 import json
 import os
 from pathlib import Path
 import shutil
 import sys
-import time
 
 from jsonargparse import ArgumentParser
 import pandas as pd
@@ -21,12 +20,10 @@ from inference.checkpoint import load_checkpoint, save_checkpoint
 from inference.data import Data
 from inference.evaluation import Evaluation
 from inference.importance import data_id
-from inference.options import EvaluateOptions, Recipe
-from inference.mending import load_mended_vae, mend_vae
-from inference.recipes import build_vae, evaluate_vae, fit_vae, load, seen_by_model
+from inference.options import Recipe
+from inference.recipes import AnyVAE, build_vae, fit_vae, load, seen_by_model
 from inference.svi import FitResult
-from pyro_lvm.hierarchical import HierarchicalVAE
-from pyro_lvm.models import VAE, TwoStageVAE
+from pyro_lvm.models import TwoStageVAE
 
 CONFIG, SUMMARY, CHECKPOINT, HISTORY = "config.yaml", "summary.yaml", "checkpoint.safetensors", "history.csv"
 TABLE, PAGE = "comparison.csv", "report.html"
@@ -44,7 +41,7 @@ class Run:
 
     recipe: Recipe
     data: Data
-    vae: VAE | HierarchicalVAE | TwoStageVAE
+    vae: AnyVAE | TwoStageVAE
 
 
 def build_run(recipe: Recipe, data: Data) -> Run:
@@ -69,12 +66,12 @@ def fit_run(run: Run, folder: Path, *, device: str | None = None) -> FitResult:
             epoch = history.iloc[-1]
             print(f"epoch {epoch.epoch:.0f}: train {epoch.train_loss:.2f}, valid {epoch.valid_loss:.2f}", flush=True)
 
-    _write_yaml(folder / CONFIG, asdict(run.recipe))
+    write_yaml(folder / CONFIG, asdict(run.recipe))
     options, checkpoint = run.recipe.fit, folder / CHECKPOINT
     result = fit_vae(
         run.vae, run.data, options, checkpoint=checkpoint, on_epoch=keep, device=device, progress=is_terminal
     )
-    _write_yaml(folder / SUMMARY, _summary(run, result))
+    write_yaml(folder / SUMMARY, _summary(run, result))
     return result
 
 
@@ -148,95 +145,6 @@ def _budget(folder: Path, score: Evaluation) -> dict[str, object]:
 def random_rows(x: Tensor, count: int, *, seed: int) -> Tensor:
     """At most ``count`` random rows of ``x``; the first ones would be of one class where data are sorted."""
     return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:count]]
-
-
-def evaluate_run(
-    run: Run, folder: Path, options: EvaluateOptions, *, device: str | None = None, progress: bool = False
-) -> Evaluation:
-    """Scores a run's model on its own data, and keeps the score in its folder as netCDF and CSV."""
-    score = evaluate_vae(run.vae, run.data, options, device=device, progress=progress)
-    path = evaluation_path(folder, options)
-    score.to_csv(path.with_suffix(".csv"))
-    score.to_netcdf(path)
-    return score
-
-
-def read_evaluation(run: Run, folder: Path, options: EvaluateOptions) -> Evaluation | None:
-    """A score of the run's present data that :func:`evaluate_run` kept, or ``None``."""
-    path = evaluation_path(folder, options)
-    score = Evaluation.from_netcdf(path) if path.is_file() else None
-    is_current = score is not None and score.data_id == data_id(getattr(run.data, options.split))
-    return score if is_current else None
-
-
-def score_run(
-    run: Run,
-    folder: Path,
-    expost: Sequence[str],
-    options: EvaluateOptions,
-    *,
-    device: str | None = None,
-) -> Iterator[tuple[str, Run, Evaluation]]:
-    """Scores a run, then its model under each of some priors fitted after training; priors and scores that a folder keeps are read.
-
-    Args:
-        run: The fitted run.
-        folder: Its folder; weights and scores of a prior fitted after training go to a folder ``expost-KIND`` in it.
-        expost: Kinds of priors to fit.
-        options: How to score.
-        device: Where to fit and to score.
-
-    Yields:
-        For the run ``""``, the run and its score; for each prior ``"+KIND"``, the run under that prior and its score.
-    """
-    is_terminal = sys.stderr.isatty()
-    kept = read_evaluation(run, folder, options)
-    yield "", run, kept or evaluate_run(run, folder, options, device=device, progress=is_terminal)
-    for kind in expost:
-        place = folder / f"expost-{kind}"
-        kept = read_evaluation(run, place, options)
-        mended = _mended(run, place, kind, device)
-        yield f"+{kind}", mended, kept or evaluate_run(mended, place, options, device=device, progress=is_terminal)
-
-
-def _mended(run: Run, folder: Path, expost: str, device: str | None) -> Run:
-    if (folder / CHECKPOINT).is_file():
-        return replace(run, vae=load_mended_vae(run.vae, expost, run.recipe, folder / CHECKPOINT))
-    start = time.perf_counter()
-    mended = replace(run, vae=mend_vae(run.vae, run.data, expost, run.recipe, device=device))
-    seconds = time.perf_counter() - start
-    print(f"{folder}: fitted to {len(run.data.train)} codes in {seconds:.1f} s", flush=True)
-    save_checkpoint(mended.vae, folder / CHECKPOINT)
-    return mended
-
-
-def score_runs(
-    runs: Mapping[str, Run],
-    folders: Mapping[str, Path],
-    options: EvaluateOptions,
-    *,
-    expost: Mapping[str, Sequence[str]] | None = None,
-    device: str | None = None,
-) -> tuple[dict[str, Run], dict[str, Evaluation]]:
-    """Models and scores by name: those of the runs, and, as ``NAME+KIND``, those under priors fitted after training.
-
-    Raises:
-        ValueError: If the runs are not of the same data.
-    """
-    found = {name: data_id(getattr(run.data, options.split)) for name, run in runs.items()}
-    if len(set(found.values())) > 1:
-        raise ValueError(f"data_id must be the same everywhere; got {found}. Compare runs of the same data and split.")
-    models, scores = {}, {}
-    for name, run in runs.items():
-        kinds = (expost or {}).get(name, ())
-        for row, model, score in score_run(run, folders[name], kinds, options, device=device):
-            models[name + row], scores[name + row] = model, score
-    return models, scores
-
-
-def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
-    """Where the netCDF file of an evaluation lies."""
-    return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}.nc"
 
 
 def check_replaceable(folder: Path, *, overwrite: bool, marker: str) -> None:
@@ -320,6 +228,7 @@ def _summary(run: Run, result: FitResult) -> dict[str, object]:
     }
 
 
-def _write_yaml(path: Path, values: dict[str, object]) -> None:
+def write_yaml(path: Path, values: dict[str, object]) -> None:
+    """Writes plain values to a file."""
     plain = json.loads(json.dumps(values))  # numbers that only PositiveInt and the like wrap
     path.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))

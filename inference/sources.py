@@ -1,4 +1,4 @@
-"""Where data come from: NumPy files and tables, and verified files in a folder, the cache or the network."""
+"""Where data come from: NumPy files, tables and text, and verified files in a folder, the cache or the network."""
 
 from collections.abc import Callable, Iterator
 import csv
@@ -212,3 +212,11 @@ def read_parquet(path: Path) -> Arrays:
     if words:
         raise ValueError(f"{path} must hold numbers; got columns {', '.join(words)}. Encode or drop these.")
     return {"data": frame.to_numpy(dtype=np.float64, na_value=np.nan)}
+
+
+def read_text(path: Path) -> str:
+    """Text of a UTF-8 file, each line ending in a newline only, without a byte order mark."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text in UTF-8; {error}. Save it in that encoding.") from error

@@ -37,7 +37,8 @@ class FitResult:
     Attributes:
         pair: The pair that was fitted, in place, with the weights of ``best_epoch``.
         history: One row for each epoch: ``epoch``, ``kl_weight`` (by site: ``kl_weight_z1``), ``train_loss``, ``valid_loss`` (both in nats a datum; the validation
-            loss is the plain objective, at full KL weight and without free bits), ``learning_rate``, ``seconds``.
+            loss is the plain objective, at full KL weight and without free bits), ``learning_rate``, ``seconds``, and what modules of the pair tell of
+            themselves in ``epoch_statistics()``, such as the use of codes.
         best_epoch: The epoch with the least validation loss; the last one if there are no validation data.
         stopped_early: Whether patience ran out before the last epoch.
         seed: The seed of the fit.
@@ -80,7 +81,8 @@ def fit(
 
     .. math:: \max_{\theta, \phi} \; \sum_n \mathbb{E}_{q_\phi(z \mid x_n)}\big[\log p_\theta(x_n, z) - \log q_\phi(z \mid x_n)\big]
 
-    The pair ends with the weights of its best validation epoch, also when training is interrupted.
+    The pair ends with the weights of its best validation epoch, also when training is interrupted. A module of the pair that has a method
+    ``after_step()``, as codebooks do, is called after every update of the parameters.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``; its parameters may be modules' or ``pyro.param``'s.
@@ -156,6 +158,8 @@ class _Loop:
         self.step = Step(self.elbo, *self._steered(), self.kl, self.declared_size, self.clip_norm)
         parameters = trainable_parameters(self.pair, batch)
         self.known = set(pyro.get_param_store().keys())
+        self.modules = list(dict.fromkeys(module for root in modules_of(self.pair) for module in root.modules()))
+        self.followers = [module for module in self.modules if hasattr(module, "after_step")]
         groups = [parameters]
         if alternating:
             shared = guide_parameters(self.guide, parameters, batch)
@@ -176,7 +180,7 @@ class _Loop:
         stopped, longest_warmup = False, max(values_of(warmup_epochs), default=0)
         with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
             compiled = CompiledSteps(
-                self.step, modules_of(self.pair), is_required=compile is True, has_warmup=longest_warmup > 0, announce=bar.set_description
+                self.step, self.modules, is_required=compile is True, has_warmup=longest_warmup > 0, announce=bar.set_description
             )
             self.step = self.step if compile is False else compiled
             try:
@@ -215,6 +219,8 @@ class _Loop:
         if self.valid is not None:
             row["valid_loss"] = self._valid_loss(epoch)
         row["learning_rate"] = self.optimizers[0].param_groups[0]["lr"]
+        for module in self.modules:
+            row |= module.epoch_statistics() if hasattr(module, "epoch_statistics") else {}
         for scheduler in self.schedulers:
             scheduler.step()
         self.rows.append(row | {"seconds": time.perf_counter() - start})
@@ -228,6 +234,8 @@ class _Loop:
         if not math.isfinite(loss):
             site = find_culprit(self.pair, batch, random_state)
             raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, batch {number}: {site}. Lower learning_rate, or set clip_norm.")
+        for module in self.followers:
+            module.after_step()
         return loss
 
     def _steered(self) -> tuple[Callable, Callable]:

@@ -1,5 +1,7 @@
 """What a latent variable model is made of: priors, likelihoods, encoders, and the pair of Pyro programs they make."""
 
+from pyro_lvm.code_distributions import AutoregressiveCodes, CategoricalCodes, UniformCodes
+from pyro_lvm.code_priors import CategoricalCodePrior, PixelCNNPrior, TransformerPrior, UniformCodePrior
 from pyro_lvm.contract import Structure, check_pair
 from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, FullNormalMixture, mixture
 from pyro_lvm.encoders import (
@@ -14,6 +16,7 @@ from pyro_lvm.encoders import (
     StudentTEncoder,
 )
 from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf, spline, standardized
+from pyro_lvm.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
 from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
 from pyro_lvm.likelihoods import (
@@ -31,11 +34,19 @@ from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, Join, set
 from pyro_lvm.nongaussian import DirichletPrior, LaplacePrior, LogisticNormalPrior, StudentTPrior, UniformSpherePrior
 from pyro_lvm.pair import Pair, penalty
 from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
+from pyro_lvm.quantization import FSQ, Quantizer, SoftQuantizer, VectorQuantizer, code_use, rotated, straight_through
+from pyro_lvm.relaxed import GumbelEncoder, IndicatorCodes, RelaxedCodes, StraightThroughEncoder
+from pyro_lvm.vqvae import VQVAE
 
 __all__ = [
+    "FSQ",
     "MLP",
     "VAE",
+    "VQVAE",
+    "AutoregressiveCodes",
     "BernoulliLikelihood",
+    "CategoricalCodePrior",
+    "CategoricalCodes",
     "CategoricalLikelihood",
     "ConvDecoder",
     "ConvEncoder",
@@ -52,7 +63,11 @@ __all__ = [
     "GatedMLP",
     "GaussianLikelihood",
     "GaussianMixturePrior",
+    "GridDecoder",
+    "GridEncoder",
+    "GumbelEncoder",
     "HierarchicalVAE",
+    "IndicatorCodes",
     "InverseFlow",
     "Join",
     "LaplaceEncoder",
@@ -64,19 +79,31 @@ __all__ = [
     "NegativeBinomialLikelihood",
     "NormalEncoder",
     "Pair",
+    "PixelCNNPrior",
     "PoissonLikelihood",
     "PowerSpherical",
     "PowerSphericalEncoder",
+    "Quantizer",
+    "RelaxedCodes",
     "ResidualNormalEncoder",
+    "SequenceDecoder",
+    "SequenceEncoder",
+    "SoftQuantizer",
     "StandardNormal",
+    "StraightThroughEncoder",
     "Structure",
     "StudentTEncoder",
     "StudentTLikelihood",
     "StudentTPrior",
+    "TransformerPrior",
     "TwoStageVAE",
+    "UniformCodePrior",
+    "UniformCodes",
     "UniformSpherePrior",
     "VampPrior",
+    "VectorQuantizer",
     "check_pair",
+    "code_use",
     "conv_ladder",
     "iaf",
     "inverse_spline",
@@ -84,8 +111,10 @@ __all__ = [
     "maf",
     "mixture",
     "penalty",
+    "rotated",
     "set_output_bias_",
     "spline",
     "stacked",
     "standardized",
+    "straight_through",
 ]

@@ -209,6 +209,17 @@ def other_latents(prior, encoder, out_features):
     return lvm.VAE(prior(NUM_LATENTS), likelihood, encoder(lvm.MLP(NUM_PIXELS, [8], out_features)))
 
 
+def codes(encoder=lvm.VectorQuantizer, num_codes=5, prior=lvm.UniformCodePrior, **options):
+    torch.manual_seed(1)
+    encoder = encoder(lvm.MLP(NUM_PIXELS, [8], (3, 2)), num_codes, **options)
+    prior = prior(encoder.code_shape, encoder.num_codes)
+    return lvm.VQVAE(prior, lvm.BernoulliLikelihood(lvm.MLP((3, 2), [8], NUM_PIXELS)), encoder)
+
+
+def relaxed_codes(encoder):
+    return codes(lambda network, _: encoder(lvm.MLP(NUM_PIXELS, [8], (3, 5)), 2))
+
+
 def batch_norm():
     return make_vae(layers=nn.Sequential(nn.Linear(NUM_PIXELS, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2 * NUM_LATENTS)))
 
@@ -251,6 +262,13 @@ STEPS = {
     "dirichlet": (lambda: other_latents(lvm.DirichletPrior, lvm.DirichletEncoder, NUM_LATENTS), {}),
     "logistic-normal": (lambda: other_latents(lvm.LogisticNormalPrior, lvm.LogisticNormalEncoder, 2 * NUM_LATENTS), {}),
     "sphere": (lambda: other_latents(lvm.UniformSpherePrior, lvm.PowerSphericalEncoder, NUM_LATENTS + 1), {}),
+    "codes": (codes, {"warmup_epochs": 3}),
+    "codes, dead ones": (lambda: codes(restart_below=0.5, decay=0.5), {}),
+    "codes by gradient": (lambda: codes(decay=None, pass_gradient=lvm.rotated), {}),
+    "codes, product": (lambda: codes(num_groups=2, prior=lvm.TransformerPrior), {}),
+    "codes of scalars": (lambda: codes(lvm.FSQ, (3, 2), prior=lvm.CategoricalCodePrior), {"elbo": IWAE(2)}),
+    "codes of indicators": (lambda: relaxed_codes(lvm.StraightThroughEncoder), {}),
+    "codes, relaxed": (lambda: relaxed_codes(lvm.GumbelEncoder), {"warmup_epochs": 3}),
 }
 
 

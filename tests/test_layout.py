@@ -14,13 +14,13 @@ import pyro_lvm
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"networks", "inputs", "distributions", "discretized", "univariate", "manifolds", "pair"},
-    {"contract", "flows", "priors", "nongaussian", "likelihoods", "encoders"},
+    {"networks", "inputs", "distributions", "discretized", "univariate", "manifolds", "code_distributions", "pair"},
+    {"contract", "flows", "grids", "priors", "code_priors", "nongaussian", "likelihoods", "encoders", "quantization", "relaxed"},
     {"levels"},
     {"models"},
-    {"hierarchical"},
+    {"hierarchical", "vqvae"},
 ]
-APPLICATION = {"mending", "recipes", "runs", "pictures"}
+APPLICATION = {"mending", "recipes", "recipe_parts", "code_recipes", "runs", "run_scores", "pictures"}
 # A prior fitted to codes is a part of a model, still no model.
 PARTS = {"expost": {"pyro_lvm.distributions", "pyro_lvm.flows", "pyro_lvm.priors"}}
 PUBLIC = [(package, name) for package in (pyro_lvm, inference) for name in package.__all__]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from inference.code_recipes import CODE_ENCODERS, CODE_PRIORS
 from inference.data import Data
 from inference.mending import EXPOST, mend_vae
 from inference.options import (
@@ -24,17 +25,8 @@ from inference.options import (
     Recipe,
     StructureName,
 )
-from inference.recipes import (
-    ENCODERS,
-    LIKELIHOODS,
-    NETWORKS,
-    PRIORS,
-    STRUCTURES,
-    build_vae,
-    evaluate_vae,
-    fit_vae,
-    seen_by_model,
-)
+from inference.recipe_parts import LIKELIHOODS, NETWORKS
+from inference.recipes import ENCODERS, PRIORS, STRUCTURES, build_vae, evaluate_vae, fit_vae, seen_by_model
 from inference.verbs import encode
 from pyro_lvm.inputs import OneHot, Standardize
 from pyro_lvm.priors import VampPrior
@@ -66,8 +58,8 @@ def as_data(x: Tensor) -> Data:
     ("names", "registry"),
     [
         (StructureName, STRUCTURES),
-        (PriorName, PRIORS),
-        (EncoderName, ENCODERS),
+        (PriorName, PRIORS | CODE_PRIORS),
+        (EncoderName, ENCODERS | CODE_ENCODERS),
         (LikelihoodName, LIKELIHOODS),
         (NetworkName, NETWORKS),
         (ExpostName, EXPOST),
@@ -120,6 +112,36 @@ def test_hierarchies_combine_with_every_prior_and_likelihood(words: dict) -> Non
     result = fit_vae(vae, as_data(x), FitOptions(epochs=1, batch_size=20), progress=False)
     score = evaluate_vae(result.pair, as_data(x), EvaluateOptions(num_particles=10))
     assert math.isfinite(score.mean) and not score.is_bound
+
+
+CODED = [
+    *(dict(encoder=encoder, prior="uniform") for encoder in CODE_ENCODERS),
+    *(dict(encoder="vq", prior=prior, codebook="gradient", code_gradient="rotation") for prior in CODE_PRIORS),
+    *(dict(encoder="fsq", prior="uniform", network="conv", likelihood=likelihood, hidden=(4, 5)) for likelihood in LIKELIHOODS),
+    *(dict(encoder="vq", prior="autoregressive", network=network, num_groups=2) for network in ("gated", "conv")),
+    dict(encoder="gumbel", prior="independent", network="conv"),
+    dict(encoder="vq", prior="autoregressive", network="conv", likelihood="categorical", sequence=True),
+]
+
+
+@pytest.mark.parametrize("words", CODED, ids=lambda words: "-".join(map(str, words.values())))
+def test_codes_combine_with_every_prior_network_and_likelihood(words: dict) -> None:
+    options = replace(SMALL, num_codes=5, num_slots=3, fsq_levels=(3, 2), **{k: v for k, v in words.items() if k != "sequence"})
+    shape = (8,) if "sequence" in words or options.network != "conv" else (1, 8, 8)
+    x = draw(options.likelihood, 40, *shape)
+    vae = build_vae(options, x)
+    result = fit_vae(vae, as_data(x), FitOptions(epochs=2, batch_size=20), progress=False)
+    score = evaluate_vae(result.pair, as_data(x), EvaluateOptions(num_particles=10))
+    assert math.isfinite(score.mean) and score.is_bound == (options.encoder in ("vq", "fsq"))
+    if score.is_bound:
+        assert result.history["code_perplexity"].between(1, vae.encoder.num_codes).all()
+
+
+def test_a_prior_of_codes_needs_an_encoder_of_codes() -> None:
+    x = draw("bernoulli", 8, 5)
+    for words, message in (({"prior": "uniform"}, "is one of codes; got encoder 'normal'"), ({"encoder": "vq"}, "needs a prior of codes; got 'standard'")):
+        with pytest.raises(ValueError, match=message):
+            build_vae(replace(SMALL, **words), x)
 
 
 def test_linear_gaussian_recipe_has_its_closed_form_likelihood() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from inference import diagnose, pictures, recipes, report, runs
+from inference import diagnose, pictures, recipes, report, run_scores, runs
 from inference.evaluation import Evaluation
 from inference.importance import evaluate
 from inference.options import EvaluateOptions
@@ -172,7 +172,7 @@ def test_compare_fits_priors_to_all_runs_and_keeps_their_scores(
         patch.setattr(runs, "mend_vae", None)
         assert table(say(capsys, command, *both)) == table(first)
         kept = {name: run for name, run in runs.load_runs({str(folder): folder for folder in both}).items()}
-        models, scores = runs.score_runs(
+        models, scores = run_scores.score_runs(
             kept, {str(folder): folder for folder in both}, EvaluateOptions(num_particles=5), expost=dict.fromkeys(kept, ["mixture", "flow"])
         )
     for name, model in models.items():

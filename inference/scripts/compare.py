@@ -8,18 +8,8 @@ from inference.compare import compare
 from inference.evaluation import Evaluation
 from inference.options import EvaluateOptions, ExpostName, PriorName, Recipe
 from inference.recipes import load
-from inference.runs import (
-    TABLE,
-    Run,
-    budget,
-    build_run,
-    check_replaceable,
-    fit_run,
-    load_runs,
-    replacing_folder,
-    score_run,
-    score_runs,
-)
+from inference.run_scores import score_run, score_runs
+from inference.runs import TABLE, Run, budget, build_run, check_replaceable, fit_run, load_runs, replacing_folder
 from inference.scripts.cli import make_parser, report_errors
 
 Expost = Mapping[str, Sequence[str]]

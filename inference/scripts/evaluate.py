@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-import sys
 
 from inference.options import EvaluateOptions
-from inference.runs import evaluate_run, evaluation_path, load_runs
+from inference.run_scores import score_run
+from inference.runs import load_runs
 from inference.scripts.cli import make_parser, report_errors
 
 
@@ -22,8 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     for name, run in load_runs(folders).items():
         print(f"{name}: {run.data.description}", flush=True)
-        score = evaluate_run(run, folders[name], options, device=args.device, progress=sys.stderr.isatty())
-        print(f"{score}\nWrote {evaluation_path(folders[name], options)}.\n", flush=True)
+        for row, _, score in score_run(run, folders[name], (), options, anew=True, device=args.device):
+            print(f"{name}{row}\n{score}\n", flush=True)
+        print(f"Wrote {folders[name]}.\n", flush=True)
 
 
 if __name__ == "__main__":

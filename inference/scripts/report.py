@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inference.options import EvaluateOptions
-from inference.runs import PAGE, check_replaceable, load_runs, replacing_folder, score_runs
+from inference.run_scores import score_runs
+from inference.runs import PAGE, check_replaceable, load_runs, replacing_folder
 from inference.scripts.cli import make_parser, report_errors
 
 

@@ -1,0 +1,60 @@
+"""Text as data: characters as codes, in windows of one length, and back."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+WINDOW = 64
+
+
+def encode_text(text: str) -> tuple[np.ndarray, str]:
+    """Codes of the characters, float32 ``[n]``, and the alphabet: each character once, sorted, the code being its place."""
+    points, codes = np.unique(np.frombuffer(text.encode("utf-32-le"), np.dtype("<u4")), return_inverse=True)
+    return np.float32(codes), points.tobytes().decode("utf-32-le")
+
+
+def decode_text(codes: Tensor | np.ndarray, alphabet: str) -> list[str]:
+    r"""Turn windows of codes back into text.
+
+    Args:
+        codes: Whole numbers below the length V of the alphabet, of any type, ``[N, T]``.
+        alphabet: The character of each code, as in ``Data.alphabet``.
+
+    Returns:
+        N strings of T characters.
+
+    Raises:
+        ValueError: If there is no alphabet, or the codes have another shape or other values.
+
+    >>> decode_text(torch.tensor([[0.0, 1.0], [2.0, 2.0]]), "abc")
+    ['ab', 'cc']
+    """
+    if not alphabet:
+        raise ValueError(f"alphabet must be a string of characters; got {alphabet!r}. Only text has one, as Data.alphabet.")
+    codes = torch.as_tensor(codes).detach().cpu()
+    if codes.dim() != 2:
+        raise ValueError(f"codes must have shape [N, T]; got {tuple(codes.shape)}. Flatten leading dimensions into one, or add it.")
+    places = codes.long()
+    wrong = int(((places != codes) | (places < 0) | (places >= len(alphabet))).sum())
+    if wrong:
+        raise ValueError(
+            f"codes must be whole numbers from 0 to {len(alphabet) - 1}; got {wrong} other values. Give draws or modes, not means or logits."
+        )
+    return ["".join(alphabet[place] for place in window) for window in places.tolist()]
+
+
+def windows(codes: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    """Codes ``[n]`` cut into ``[n // T, T]``, without overlap, where ``shape`` is ``(T,)``; what is left at the end is dropped."""
+    (T,) = _checked_window((WINDOW,) if shape is None else shape)
+    if len(codes) < T:
+        raise ValueError(
+            f"each split of a text must have at least one window of {T} characters; got a split of {len(codes)}. "
+            "Give a shorter shape=(T,), a longer text, or larger fractions."
+        )
+    return codes[: len(codes) // T * T].reshape(-1, T)  # [N, T]
+
+
+def _checked_window(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) != 1 or shape[0] < 1:
+        raise ValueError(f"shape must be (T,) for text, the characters in a window; got {shape}. Give one positive length.")
+    return shape
