@@ -13,6 +13,8 @@ case "$1" in
   static-iaf)      row=(--data.source mnist-static --model.encoder iaf --model.flow_transforms 2 --model.flow_hidden '[256,256]' --model.flow_context 64) ;;
   static-hvae-standard) row=(--data.source mnist-static --model.structure stacked) ;;
   static-hvae-vamp) row=(--data.source mnist-static --model.structure stacked --model.prior vamp --model.num_components 500) ;;
+  static-vq)  row=(--data.source mnist-static --model.encoder vq --model.prior uniform --model.num_codes 1024 --model.num_slots 8 --model.latent_dim 16) ;;
+  static-fsq) row=(--data.source mnist-static --model.encoder fsq --model.prior uniform --model.fsq_levels '[8,5,5,5]' --model.num_slots 8) ;;
   dynamic-standard) row=(--data.source mnist) ;;
   dynamic-vamp)    row=(--data.source mnist --model.prior vamp --model.num_components 500) ;;
   *) echo "unknown row: $1"; exit 2 ;;

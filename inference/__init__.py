@@ -1,6 +1,7 @@
 """What is done to a pair: fit it, score it, compare it with others."""
 
 from inference.checkpoint import load_checkpoint, save_checkpoint
+from inference.code_expost import fit_code_prior
 from inference.compare import compare
 from inference.data import load_data
 from inference.diagnosis import Diagnosis
@@ -33,6 +34,7 @@ __all__ = [
     "encode",
     "evaluate",
     "fit",
+    "fit_code_prior",
     "fit_flow",
     "fit_gaussian",
     "fit_gaussian_mixture",

@@ -174,7 +174,7 @@ def fit_flow(
         raise ValueError(f"flow must have {len(loc)} features, as the codes; got {features}. Pass maf({len(loc)}).")
     prior = FlowPrior(standardized(flow, loc, scale)).to(codes)
     fit(
-        _density(prior),
+        density_of(prior),
         codes,
         valid=valid,
         epochs=epochs,
@@ -195,7 +195,7 @@ def _encoded(pair: object, batch: tuple[Tensor, ...], transform: Transform | Non
     return codes
 
 
-def _density(prior: nn.Module) -> Pair:
+def density_of(prior: nn.Module) -> Pair:
     """A pair without latents: its ELBO is log p(z) of the codes it observes."""
 
     def model(z: Tensor) -> None:

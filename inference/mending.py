@@ -4,22 +4,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inference.checkpoint import load_checkpoint, saved_shapes
+from inference.code_expost import fit_code_prior
+from inference.code_recipes import autoregressive_prior
 from inference.data import Data
 from inference.expost import codes_of, fit_flow, fit_gaussian, fit_gaussian_mixture
 from inference.options import FitOptions, ModelOptions, Recipe
-from inference.recipes import build_vae
+from inference.recipes import AnyVAE, build_vae
 from inference.svi import fit
 from pyro_lvm.contract import read_structure
 from pyro_lvm.distributions import zuko
 from pyro_lvm.flows import spline, standardized
 from pyro_lvm.models import VAE, TwoStageVAE
 from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, StandardNormal
+from pyro_lvm.vqvae import VQVAE
 
 
-def mend_vae(vae: VAE, data: Data, expost: str, recipe: Recipe, *, device: str | None = None) -> VAE | TwoStageVAE:
+def mend_vae(vae: AnyVAE, data: Data, expost: str, recipe: Recipe, *, device: str | None = None) -> AnyVAE | TwoStageVAE:
     """A fitted VAE's likelihood and encoder under a prior fitted to its codes; test data play no part.
 
     Args:
@@ -30,18 +33,29 @@ def mend_vae(vae: VAE, data: Data, expost: str, recipe: Recipe, *, device: str |
         device: Where to encode and to fit.
 
     Raises:
-        ValueError: If the VAE has several latents, or its codes are proportions or unit vectors, which no fitted prior is of.
+        ValueError: If the kind does not suit the VAE's latents, vectors or discrete codes; if the VAE has several latents, or its codes are proportions or unit vectors, which no fitted prior is of.
     """
     vae, seed = vae.to(device), recipe.fit.seed
+    _check_kind(vae, expost)
     codes = codes_of(vae, data.train.to(device), transform=data.transform, seed=seed)
-    # Before a fit that takes minutes.
-    refusal = read_structure(vae.with_prior(StandardNormal(codes.shape[1]).to(codes)), data.train[:2].to(device)).refusal
-    if refusal is not None:
-        raise ValueError(refusal)
+    if expost not in CODE_EXPOST:
+        _check_vectors(vae, codes, data.train[:2].to(device))  # before a fit that takes minutes
     return EXPOST[expost](vae, codes, codes_of(vae, data.valid.to(device), seed=seed), recipe)
 
 
-def load_mended_vae(vae: VAE, expost: str, recipe: Recipe, path: Path) -> VAE | TwoStageVAE:
+def _check_kind(vae: AnyVAE, expost: str) -> None:
+    if isinstance(vae, VQVAE) != (expost in CODE_EXPOST):
+        kinds = [kind for kind in EXPOST if (kind in CODE_EXPOST) == isinstance(vae, VQVAE)]
+        raise ValueError(f"expost must be {' or '.join(kinds)} for a {type(vae).__name__}; got {expost!r}. Choose another --expost, or --expost_of.")
+
+
+def _check_vectors(vae: VAE, codes: Tensor, x: Tensor) -> None:
+    refusal = read_structure(vae.with_prior(StandardNormal(codes.shape[1]).to(codes)), x).refusal
+    if refusal is not None:
+        raise ValueError(refusal)
+
+
+def load_mended_vae(vae: AnyVAE, expost: str, recipe: Recipe, path: Path) -> AnyVAE | TwoStageVAE:
     """What :func:`mend_vae` gave, from a checkpoint of it; arguments as there."""
     with torch.random.fork_rng():
         mended = BLANK_EXPOST[expost](vae, recipe, saved_shapes(path))
@@ -57,6 +71,18 @@ def _flow_of_codes(options: ModelOptions) -> zuko.lazy.Flow:
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         return spline(options.latent_dim, transforms=options.flow_transforms, hidden=options.flow_hidden)
+
+
+def _autoregressive(vae: VQVAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> VQVAE:
+    codes, valid = (z.argmax(-1) if z.is_floating_point() else z for z in (codes, valid))  # of indicators
+    prior = _prior_of_codes(vae, recipe).to(codes.device)
+    return vae.with_prior(fit_code_prior(prior, codes, valid, **_budget(recipe.fit, codes)))
+
+
+def _prior_of_codes(vae: VQVAE, recipe: Recipe) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.model.seed)
+        return autoregressive_prior(vae.encoder.code_shape, vae.encoder.num_codes)
 
 
 def _two_stage(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> TwoStageVAE:
@@ -76,13 +102,15 @@ def _budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]
     return same | {"batch_size": min(options.batch_size, len(codes))}
 
 
-EXPOST: dict[str, Callable[[VAE, Tensor, Tensor, Recipe], VAE | TwoStageVAE]] = {
+EXPOST: dict[str, Callable[[AnyVAE, Tensor, Tensor, Recipe], AnyVAE | TwoStageVAE]] = {
     "gaussian": lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian(codes)),
     "mixture": lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian_mixture(codes, valid, seed=recipe.fit.seed)),
     "flow": _expost_flow,
     "two-stage": _two_stage,
+    "autoregressive": _autoregressive,
 }
-BLANK_EXPOST: dict[str, Callable[[VAE, Recipe, dict[str, torch.Size]], VAE | TwoStageVAE]] = {
+CODE_EXPOST = {"autoregressive"}
+BLANK_EXPOST: dict[str, Callable[[AnyVAE, Recipe, dict[str, torch.Size]], AnyVAE | TwoStageVAE]] = {
     "gaussian": lambda vae, recipe, shapes: vae.with_prior(FullGaussianMixturePrior(recipe.model.latent_dim, 1)),
     "mixture": lambda vae, recipe, shapes: vae.with_prior(
         FullGaussianMixturePrior(recipe.model.latent_dim, shapes["module0.prior.logits"].numel())
@@ -90,5 +118,6 @@ BLANK_EXPOST: dict[str, Callable[[VAE, Recipe, dict[str, torch.Size]], VAE | Two
     "flow": lambda vae, recipe, shapes: vae.with_prior(
         FlowPrior(standardized(_flow_of_codes(recipe.model), *torch.ones(2, recipe.model.latent_dim)))
     ),
+    "autoregressive": lambda vae, recipe, shapes: vae.with_prior(_prior_of_codes(vae, recipe)),
     "two-stage": lambda vae, recipe, shapes: TwoStageVAE(vae, _second_stage(recipe, torch.randn(2, recipe.model.latent_dim))),
 }

@@ -47,7 +47,7 @@ LikelihoodName = Literal[
 ]
 StructureName = Literal["flat", "stacked", "ladder"]
 NetworkName = Literal["mlp", "gated", "conv"]
-ExpostName = Literal["gaussian", "mixture", "flow", "two-stage"]
+ExpostName = Literal["gaussian", "mixture", "flow", "two-stage", "autoregressive"]
 Split = Literal["train", "valid", "test"]
 
 
@@ -56,11 +56,11 @@ class DataOptions:
     """The data.
 
     Args:
-        source: digits, mnist, mnist-static, fashion-mnist, omniglot-rebuilt, frey-faces, or the path of a
-            .npy, .npz, .csv or .parquet file.
+        source: digits, mnist, mnist-static, fashion-mnist, omniglot-rebuilt, frey-faces, tiny-shakespeare, or the path of a
+            .npy, .npz, .csv, .parquet or .txt file.
         binarize: What becomes of gray levels; null keeps them.
         dequantize: Spread gray levels over [0, 1] by uniform noise, for a likelihood of real data.
-        shape: Shape of one datum, such as [1,28,28] for the conv network; by default as the set comes.
+        shape: Shape of one datum, such as [1,28,28] for the conv network, or the length of a piece of text; by default as the set comes.
         valid_fraction: Share of rows held out for validation, where the set has no split.
         test_fraction: Share of rows held out for testing, where the set has no split.
         seed: Seed of the split and of noise that is drawn once.

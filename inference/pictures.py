@@ -1,6 +1,6 @@
 """Pictures of runs: learning curves, convergence of log-likelihood estimates, images."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isqrt
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def draw_images(rows: Mapping[str, Tensor], path: Path, *, title: str) -> None:
     strips = [_strip((images - low) / (high - low)) for images in rows.values()]
     height, width = strips[0].shape[:2]
     inches = 0.55 * len(first)
-    size = (inches + 1.2, inches * height / width * len(rows) + 0.5)
+    size = (inches + label_width(rows), inches * height / width * len(rows) + 0.5)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots()
     axes.imshow(np.concatenate(strips), cmap="gray", vmin=0, vmax=1)
@@ -127,6 +127,11 @@ def make_axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def label_width(names: Iterable[str]) -> float:
+    """Inches that names take beside a picture; those of runs may be long paths."""
+    return max(1.2, 0.09 * max(map(len, names)))
 
 
 def colors_of(names: Mapping[str, object]) -> list[str]:

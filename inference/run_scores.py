@@ -30,6 +30,11 @@ def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
     return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}.nc"
 
 
+def expost_path(folder: Path, expost: str) -> Path:
+    """Where a prior fitted after training lies."""
+    return folder / f"expost-{expost}"
+
+
 def evaluate_run(
     run: Run, folder: Path, options: EvaluateOptions, *, device: str | None = None, progress: bool = False
 ) -> Evaluation:
@@ -76,8 +81,8 @@ def score_run(
     """
     yield from _rows("", run, folder, options, anew, device)
     for kind in expost:
-        place = folder / f"expost-{kind}"
-        yield from _rows(f"+{kind}", _mended(run, place, kind, device), place, options, anew, device)
+        place = expost_path(folder, kind)
+        yield from _rows(f"+{kind}", mended_run(run, place, kind, device), place, options, anew, device)
 
 
 def _rows(row: str, run: Run, folder: Path, options: EvaluateOptions, anew: bool, device: str | None) -> Iterator[Row]:
@@ -104,7 +109,8 @@ def _temperature(run: Run, folder: Path, options: EvaluateOptions, device: str |
     return temperature
 
 
-def _mended(run: Run, folder: Path, expost: str, device: str | None) -> Run:
+def mended_run(run: Run, folder: Path, expost: str, device: str | None = None) -> Run:
+    """A run's model under a prior fitted after training, which a folder keeps or gets."""
     if (folder / CHECKPOINT).is_file():
         return replace(run, vae=load_mended_vae(run.vae, expost, run.recipe, folder / CHECKPOINT))
     start = time.perf_counter()

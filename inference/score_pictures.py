@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from inference.evaluation import Evaluation
-from inference.pictures import DPI, colors_of, make_axes
+from inference.pictures import DPI, colors_of, label_width, make_axes
 from inference.psis import pareto_k_threshold
 
 _NUM_BINS = 30
@@ -24,7 +24,7 @@ def draw_differences(table: pd.DataFrame, path: Path) -> None:
         path: The picture that is written.
     """
     figure, axes = make_axes("log p(x) less that of the best model (nats per datum)", "")
-    figure.set_size_inches(6.4, 1.1 + 0.36 * len(table))
+    figure.set_size_inches(5.2 + label_width(table.index), 1.1 + 0.36 * len(table))
     places = range(len(table))
     for place, (_, row) in zip(places, table.iterrows(), strict=True):
         for errors, width in ((2, 1.2), (1, 4)):
@@ -48,7 +48,7 @@ def draw_reliability(scores: Mapping[str, Evaluation], path: Path) -> None:
         scores: Estimates by the models' names; bounds have neither figure.
         path: The picture that is written.
     """
-    figure = Figure(figsize=(8.4, 3.4), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(7.2 + label_width(scores), 3.4), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, field in ((left, "pareto_k"), (right, "ess")):
         values = {name: _known(getattr(score, field)) for name, score in scores.items()}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pyro.distributions import Distribution
 import torch
 from torch import Tensor
-from torch.distributions import Independent, OneHotCategorical
+from torch.distributions import Independent, constraints
 
 from inference.densities import Layout, run_guide
 from inference.importance import block_seed
@@ -126,7 +126,7 @@ def codebook_use(fn: Distribution, codes: Tensor) -> Codebook:
         Share and perplexity.
     """
     base = fn.base_dist if isinstance(fn, Independent) else fn
-    index = codes.argmax(-1) if isinstance(base, OneHotCategorical) else codes
+    index = codes.argmax(-1) if _draws_indicators(base) else codes
     index = index.reshape(len(codes), -1)  # [S, M]
     _, place, counts = index.unique(return_inverse=True, return_counts=True)
     surprise = -(counts / index.numel()).double().log()[place].mean(1)  # [S]
@@ -140,7 +140,17 @@ def codebook_use(fn: Distribution, codes: Tensor) -> Codebook:
     )
 
 
+def _draws_indicators(base: Distribution) -> bool:
+    support = base.support
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support is constraints.one_hot
+
+
 def _num_values(base: Distribution) -> float:
+    """Values of one slot."""
+    if hasattr(base, "num_codes"):
+        return base.num_codes
     try:
         return len(base.enumerate_support(expand=False))
     except NotImplementedError:

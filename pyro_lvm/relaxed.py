@@ -29,7 +29,7 @@ class IndicatorCodes(TorchDistribution):
     has_enumerate_support = True
 
     def __init__(self, codes: TorchDistribution, *, validate_args: bool | None = None) -> None:
-        self.codes = codes
+        self.codes, self.num_codes = codes, codes.num_codes
         super().__init__(codes.batch_shape, codes.event_shape + (codes.num_codes,), validate_args=validate_args)
 
     @property
@@ -38,7 +38,7 @@ class IndicatorCodes(TorchDistribution):
 
     def expand(self, batch_shape: Size, _instance: TorchDistribution | None = None) -> "IndicatorCodes":
         new = self._get_checked_instance(IndicatorCodes, _instance)
-        new.codes = self.codes.expand(Size(batch_shape))
+        new.codes, new.num_codes = self.codes.expand(Size(batch_shape)), self.num_codes
         super(IndicatorCodes, new).__init__(Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
@@ -50,11 +50,11 @@ class IndicatorCodes(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Size = Size()) -> Tensor:
-        return indicators(self.codes.sample(sample_shape), self.codes.num_codes)
+        return indicators(self.codes.sample(sample_shape), self.num_codes)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All joint values, ``[V**M, *batch, *S, V]``; see :meth:`~pyro_lvm.code_distributions.CodeDistribution.enumerate_support`."""
-        return indicators(self.codes.enumerate_support(expand), self.codes.num_codes)
+        return indicators(self.codes.enumerate_support(expand), self.num_codes)
 
 
 class RelaxedCodes(IndicatorCodes):
@@ -87,7 +87,7 @@ class RelaxedCodes(IndicatorCodes):
             gumbel = -torch.empty_like(logits).exponential_().log()
             return ((logits + gumbel) / self.temperature).softmax(-1)
         soft = logits.exp()
-        return indicators(codes, self.codes.num_codes).to(soft) + (soft - soft.detach())
+        return indicators(codes, self.num_codes).to(soft) + (soft - soft.detach())
 
 
 def indicators(codes: Tensor, num_codes: int) -> Tensor:

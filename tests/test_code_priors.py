@@ -136,6 +136,15 @@ def test_slots_see_all_slots_before_them_and_no_other(causal):
     assert (effect[later] > 1e-9).all()  # rounding is 1e-15
 
 
+@torch.no_grad()
+def test_the_order_of_earlier_slots_matters(causal):
+    z = torch.tensor([0, 1, 2, 3, 4] * 4)
+    swapped = z.clone()
+    swapped[[2, 4]] = z[[4, 2]]
+    first, second = causal.logits(torch.stack([z, swapped]).view(2, 4, 5))
+    assert ((first - second)[1:].abs().amax(-1) > 1e-9).all()  # rounding is 1e-15
+
+
 def test_the_reach_of_a_pixelcnn_is_what_it_says():
     model = perturbed(lambda: PixelCNNPrior((8, 8), 4, channels=4, layers=4))
     z = torch.zeros(8, 8, dtype=torch.long)
@@ -208,6 +217,14 @@ def test_a_code_of_no_mass_is_never_drawn(dead, monkeypatch):
     assert p.log_prob(torch.tensor([dead, 2])) == -torch.inf
 
 
+def test_a_code_of_little_mass_is_drawn_where_its_turn_comes(monkeypatch):
+    """A mass of 1e-9 after one of nearly 1: float32 sums would never reach it."""
+    p = CategoricalCodes(torch.tensor([[0.0, math.log(1e-9)]]), 1)
+    for number, code in ((1 - 0.9e-9, 1), (1 - 1.1e-9, 0)):
+        monkeypatch.setattr(torch, "rand", lambda *shape, number=number, **kw: torch.full(shape, number, **kw))
+        assert p.sample() == code
+
+
 def test_draws_carry_a_gradient_only_where_the_caller_says_so():
     logits = random_logits(2, V).requires_grad_()
     plain, other = CategoricalCodes(logits, 1), CategoricalCodes(logits, 1, reparameterized=True).expand((4,))
@@ -239,6 +256,7 @@ def test_expanding_copies_nothing_and_changes_no_density():
     z = wide.sample()
     assert wide.log_prob(z).shape == (3, 100, 7)
     torch.testing.assert_close(wide.log_prob(z), CategoricalCodes(logits[0], 2).log_prob(z), rtol=0, atol=0)
+    assert wide.conditional_logits(z).data_ptr() == wide.conditional_logits(z).data_ptr()  # normalized once
 
 
 def test_nothing_as_large_as_codes_times_v_is_made():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from inference.code_recipes import CODE_ENCODERS, CODE_PRIORS
 from inference.data import Data
-from inference.mending import EXPOST, mend_vae
+from inference.mending import CODE_EXPOST, EXPOST, mend_vae
 from inference.options import (
     EncoderName,
     EvaluateOptions,
@@ -226,8 +226,9 @@ def test_objective_and_schedule_reach_the_fit() -> None:
 @pytest.mark.parametrize("kind", EXPOST)
 def test_a_prior_is_mended_by_training_and_validation_data_alone(kind: str) -> None:
     x = draw("bernoulli", 60, 6)
-    recipe = Recipe(model=SMALL, fit=FitOptions(epochs=2, batch_size=100))
-    vae, nan = build_vae(SMALL, x), torch.full((5, 6), math.nan)
+    options = replace(SMALL, encoder="vq", prior="uniform", num_codes=4, num_slots=3) if kind in CODE_EXPOST else SMALL
+    recipe = Recipe(model=options, fit=FitOptions(epochs=2, batch_size=100))
+    vae, nan = build_vae(options, x), torch.full((5, 6), math.nan)
     weights = nn.utils.parameters_to_vector(vae.parameters()).clone()
     scores = []
     for train, valid in ((x, x[:20]), (x, x[:20]), (x[20:], x[:20])):
@@ -247,12 +248,30 @@ def test_a_prior_is_mended_by_training_and_validation_data_alone(kind: str) -> N
         ({"structure": "stacked"}, r"one latent site to be given another prior; got \('z2', 'z1'\)"),
     ],
 )
-@pytest.mark.parametrize("kind", EXPOST)
+@pytest.mark.parametrize("kind", EXPOST.keys() - CODE_EXPOST)
 def test_codes_that_no_fitted_prior_is_of_are_refused(kind: str, words: dict, reason: str) -> None:
     x = draw("bernoulli", 30, 6)
     options = replace(SMALL, **words)
     with pytest.raises(ValueError, match=reason):
         mend_vae(build_vae(options, x), as_data(x), kind, Recipe(model=options))
+
+
+@pytest.mark.parametrize(("words", "kind"), [({}, "autoregressive"), ({"encoder": "fsq", "prior": "uniform"}, "mixture")])
+def test_priors_of_vectors_are_none_of_codes(words: dict, kind: str) -> None:
+    x = draw("bernoulli", 30, 6)
+    options = replace(SMALL, **words)
+    with pytest.raises(ValueError, match=f"expost must be .* got '{kind}'. Choose another --expost"):
+        mend_vae(build_vae(options, x), as_data(x), kind, Recipe(model=options))
+
+
+def test_a_prior_is_fitted_to_the_codes_of_indicators() -> None:
+    x = draw("bernoulli", 60, 6)
+    options = replace(SMALL, encoder="gumbel", prior="uniform", num_codes=4, num_slots=3)
+    vae = build_vae(options, x)
+    fit_vae(vae, as_data(x), FitOptions(epochs=5, batch_size=20), progress=False)
+    mended = mend_vae(vae, as_data(x), "autoregressive", Recipe(model=options, fit=FitOptions(epochs=20, batch_size=20)))
+    scores = [evaluate_vae(model, as_data(x), EvaluateOptions(num_particles=200)).mean for model in (vae, mended)]
+    assert scores[1] > scores[0]
 
 
 def test_codes_are_those_of_the_data_as_the_model_sees_them() -> None:

@@ -113,7 +113,7 @@ def test_compare_scores_runs_once_and_prints_the_table(
     assert error == pytest.approx(float(difference.std()) / 300**0.5, rel=0.05)
     assert printed == pytest.approx(-abs(float(difference.mean())), abs=error)
 
-    monkeypatch.setattr(runs, "evaluate_vae", None)
+    monkeypatch.setattr(run_scores, "evaluate_vae", None)
     assert say(capsys, "compare {} {} --evaluate.num_particles 30", *both) == first
 
 
@@ -169,7 +169,7 @@ def test_compare_fits_priors_to_all_runs_and_keeps_their_scores(
     rows = {f"{folder}{kind}" for folder in both for kind in ("", "+mixture", "+flow")}
     assert rows == {line.split()[0] for line in table(first) if line.startswith(str(both[0].parent))}
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "mend_vae", None)
+        patch.setattr(run_scores, "mend_vae", None)
         assert table(say(capsys, command, *both)) == table(first)
         kept = {name: run for name, run in runs.load_runs({str(folder): folder for folder in both}).items()}
         models, scores = run_scores.score_runs(
@@ -182,6 +182,47 @@ def test_compare_fits_priors_to_all_runs_and_keeps_their_scores(
         shutil.rmtree(folder / "expost-flow")
     again = say(capsys, command, *both)
     assert table(again) == table(first) and again.count("fitted to") == 2
+
+
+CODES = "--model.encoder vq --model.num_codes 8 --model.num_slots 4"
+
+
+def test_models_of_codes_are_scored_by_their_bound_and_by_a_soft_proposal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "codes"
+    say(capsys, f"train --out {{}} --model.prior uniform {CODES} {SMALL}", folder)
+    history = pd.read_csv(folder / "history.csv")
+    assert history["code_usage"].between(0, 1).all() and history["code_perplexity"].between(1, 8).all()
+    command = "compare {} --evaluate.num_particles 20 --expost autoregressive --out {}"
+    printed = say(capsys, command, folder, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv", index_col="model")
+    assert set(table.index) == {f"{folder}{row}" for row in ("", "~soft", "+autoregressive", "+autoregressive~soft")}
+    assert table["is_bound"].to_dict() == {name: "soft" not in name for name in table.index}
+    assert table["num_particles"].to_dict() == {name: 20 if "soft" in name else 1 for name in table.index}
+    assert table["log_px"][f"{folder}~soft"] > table["log_px"][str(folder)]
+    kept = yaml.safe_load((folder / "proposal.yaml").read_text())
+    assert kept["temperature"] > 0 and kept["num_particles"] == 20
+    assert "Bounds have no k\u2011hat" in (tmp_path / "out" / "report.html").read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        for work in ("mend_vae", "fit_temperature", "evaluate_vae"):
+            patch.setattr(run_scores, work, None)
+        again = say(capsys, "compare {} --evaluate.num_particles 20 --expost autoregressive", folder)
+    assert again.split("Means over")[0].split() == printed.split("Means over")[0].split()[-len(again.split("Means over")[0].split()) :]
+    say(capsys, "sample {} --num_draws 5 --expost autoregressive", folder)
+    with np.load(folder / "expost-autoregressive" / "samples" / "arrays.npz") as arrays:
+        assert arrays["codes"].dtype == np.int64 and arrays["codes"].max() < 8 and arrays["samples"].shape == (5, 64)
+
+
+def test_text_is_sampled_as_text_and_scored_in_bits_a_character(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.txt").write_text("the cat sat on the mat. " * 400)
+    data = f"--data.source {tmp_path / 'own.txt'} --data.shape [8] --model.likelihood categorical --model.network conv"
+    model = "--model.encoder vq --model.prior autoregressive --model.num_codes 8 --model.latent_dim 4 --model.hidden [8]"
+    folder = tmp_path / "text"
+    say(capsys, f"train --out {{}} {data} {model} --fit.epochs 2", folder)
+    assert "bits a character" in say(capsys, "evaluate {} --num_particles 10", folder)
+    say(capsys, "sample {} --num_draws 3", folder)
+    texts = (folder / "samples" / "samples.txt").read_text().strip().split("\n\n")
+    assert [len(text) for text in texts] == [8] * 3 and set("".join(texts)) <= set("the cat sat on the mat. ")
+
 
 def test_diagnose_prints_and_keeps_a_table(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     printed = say(capsys, "diagnose {} {} --num_draws 100 --split valid", *both)

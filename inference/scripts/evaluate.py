@@ -1,12 +1,15 @@
 """Scores runs by importance-sampled log-likelihood: ``pyro-lvm evaluate runs/vamp --num_particles 5000``."""
 
 from collections.abc import Sequence
+import math
 from pathlib import Path
 
+from inference.evaluation import Evaluation
 from inference.options import EvaluateOptions
 from inference.run_scores import score_run
 from inference.runs import load_runs
 from inference.scripts.cli import make_parser, report_errors
+from inference.tables import format_with_error
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,8 +26,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, run in load_runs(folders).items():
         print(f"{name}: {run.data.description}", flush=True)
         for row, _, score in score_run(run, folders[name], (), options, anew=True, device=args.device):
-            print(f"{name}{row}\n{score}\n", flush=True)
+            print(f"{name}{row}\n{score}\n{_bits(score)} bits a {'dimension' if run.data.alphabet is None else 'character'}\n", flush=True)
         print(f"Wrote {folders[name]}.\n", flush=True)
+
+
+def _bits(score: Evaluation) -> str:
+    return format_with_error(score.bits_per_dim, score.standard_error / (score.num_dims * math.log(2)))
 
 
 if __name__ == "__main__":

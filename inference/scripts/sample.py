@@ -1,4 +1,4 @@
-"""Draws from a fitted model: ``pyro-lvm sample runs/vamp`` writes samples, reconstructions and codes."""
+"""Draws from a fitted model: ``pyro-lvm sample runs/vamp`` writes samples, reconstructions and codes, as pictures or text where they are such."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,9 +7,11 @@ from jsonargparse.typing import PositiveInt
 import numpy as np
 from torch import Tensor
 
-from inference.options import Split
+from inference.options import ExpostName, Split
+from inference.run_scores import expost_path, mended_run
 from inference.runs import load_runs, random_rows, replacing_folder
 from inference.scripts.cli import make_parser, report_errors
+from inference.text import decode_text
 from inference.verbs import encode, reconstruct, sample_prior
 
 ARRAYS = "arrays.npz"
@@ -19,28 +21,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draws from a fitted model and writes arrays and, of images, pictures."""
     parser = make_parser("sample", "RUN [options]")
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
+    parser.add_argument("--expost", type=ExpostName, help="Draw from this prior, fitted after training, instead of the run's own.")
     parser.add_argument("--num_draws", type=PositiveInt, default=20, help="Draws, and reconstructions.")
     parser.add_argument("--split", type=Split, default="test", help="The data that are encoded.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
-    parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples.")
+    parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples, or RUN/expost-KIND/samples.")
     args = parser.instantiate(parser.parse_args(argv))
 
     folder = Path(args.run)
     run = load_runs({"run": folder})["run"]
+    if args.expost is not None:
+        folder = expost_path(folder, args.expost)
+        run = mended_run(run, folder, args.expost)
     held_out = getattr(run.data, args.split)
     x = random_rows(held_out, args.num_draws, seed=args.seed)
     arrays = {
         "samples": sample_prior(run.vae, x, seed=args.seed),  # [n, *X]
-        "sample_means": sample_prior(run.vae, x, seed=args.seed, means=True),  # [n, *X]
         "data": x,  # [n, *X]
-        "reconstructions": reconstruct(run.vae, x, seed=args.seed),  # [n, *X]
+        "reconstructions": reconstruct(run.vae, x, seed=args.seed, draws=run.data.alphabet is not None),  # [n, *X]
     }
+    if run.data.alphabet is None:
+        arrays["sample_means"] = sample_prior(run.vae, x, seed=args.seed, means=True)  # [n, *X]
     arrays |= by_site("codes", encode(run.vae, held_out, seed=args.seed))  # each [N, D]
     arrays |= level_means(run.vae, x, seed=args.seed)  # each [n, *X]
 
     with replacing_folder(Path(args.out or folder / "samples"), overwrite=True, marker=ARRAYS) as out:
         np.savez_compressed(out / ARRAYS, **{name: tensor.numpy() for name, tensor in arrays.items()})
-        draw(arrays, out)
+        if run.data.alphabet is None:
+            draw(arrays, out)
+        else:
+            write_texts(arrays, run.data.alphabet, out)
     print("\n".join(f"{name:<16} {tuple(tensor.shape)}" for name, tensor in arrays.items()))
     print(f"Wrote {args.out or folder / 'samples'}.")
 
@@ -60,6 +70,12 @@ def level_means(pair: object, x: Tensor, *, seed: int) -> dict[str, Tensor]:
         f"means_given_{'_'.join(names)}": sample_prior(pair, x, held={name: codes[name] for name in names}, seed=seed, means=True)
         for names in held
     }
+
+
+def write_texts(arrays: dict[str, Tensor], alphabet: str, out: Path) -> None:
+    """Writes what are codes of characters as text, one datum a paragraph."""
+    for name in ("samples", "data", "reconstructions"):
+        (out / f"{name}.txt").write_text("\n\n".join(decode_text(arrays[name], alphabet)) + "\n", encoding="utf-8")
 
 
 def draw(arrays: dict[str, Tensor], out: Path) -> None:
