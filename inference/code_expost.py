@@ -47,7 +47,11 @@ def fit_code_prior(
         if values.dtype != torch.int64:
             raise TypeError(f"{name} must be indices, int64; got {values.dtype}. Take .argmax(-1) of indicators.")
         if values.shape[1:] != shape:
-            raise ValueError(f"{name} must have shape [N, {', '.join(map(str, shape))}], as the prior; got {tuple(values.shape)}. Build the prior for codes of this shape.")
+            expected = ", ".join(map(str, shape))
+            raise ValueError(
+                f"{name} must have shape [N, {expected}], as the prior; got {tuple(values.shape)}. Build the prior for codes of this shape."
+            )
     options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience, "seed": seed}
-    fit(density_of(prior), codes, valid=valid, progress=progress, **options)
+    # Not compiled: of such steps Python is a small part, and compiling them takes minutes.
+    fit(density_of(prior), codes, valid=valid, compile=False, progress=progress, **options)
     return prior

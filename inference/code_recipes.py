@@ -19,7 +19,7 @@ _START_ROWS = 5_000  # that k-means sees
 
 
 def build_coded(options: ModelOptions, train: Tensor) -> VQVAE:
-    """A VQVAE by name, its codebook, output biases and noise scales started from the data.
+    """A VQVAE by name, its output biases and noise scales started from the data.
 
     Raises:
         ValueError: If the prior is none of codes, or the grid does not fit the data.
@@ -29,6 +29,14 @@ def build_coded(options: ModelOptions, train: Tensor) -> VQVAE:
     encoder, shape = CODE_ENCODERS[options.encoder](options, train)
     likelihood = LIKELIHOODS[options.likelihood](options, partial(_decoder(options, train), shape), train)
     return VQVAE(CODE_PRIORS[options.prior](encoder.code_shape, encoder.num_codes), likelihood, encoder)
+
+
+def start_codebook(vae: nn.Module, train: Tensor, *, seed: int) -> None:
+    """Starts a learned codebook at the centers that k-means finds; leaves other models as they are."""
+    encoder = getattr(vae, "encoder", None)
+    if isinstance(encoder, VectorQuantizer):
+        rows = torch.randperm(len(train))[: max(_START_ROWS, math.ceil(encoder.num_codes / encoder.out_shape[:-1].numel()))]
+        encoder.start_(train[rows], seed=seed)
 
 
 def autoregressive_prior(shape: Sequence[int], num_codes: int) -> PixelCNNPrior | TransformerPrior:
@@ -71,8 +79,6 @@ def _vq(options: ModelOptions, train: Tensor) -> tuple[VectorQuantizer, Size]:
         decay={"averages": 0.99, "gradient": None}[options.codebook],
         pass_gradient=_GRADIENTS[options.code_gradient],
     )
-    rows = torch.randperm(len(train))[: max(_START_ROWS, math.ceil(options.num_codes / shape[:-1].numel()))]
-    encoder.start_(train[rows], seed=options.seed)
     return encoder, shape
 
 

@@ -33,7 +33,8 @@ def mend_vae(vae: AnyVAE, data: Data, expost: str, recipe: Recipe, *, device: st
         device: Where to encode and to fit.
 
     Raises:
-        ValueError: If the kind does not suit the VAE's latents, vectors or discrete codes; if the VAE has several latents, or its codes are proportions or unit vectors, which no fitted prior is of.
+        ValueError: If the kind does not suit the VAE's latents, vectors or discrete codes; if the VAE has several latents, or its codes are
+            proportions or unit vectors, which no fitted prior is of.
     """
     vae, seed = vae.to(device), recipe.fit.seed
     _check_kind(vae, expost)
@@ -75,8 +76,9 @@ def _flow_of_codes(options: ModelOptions) -> zuko.lazy.Flow:
 
 def _autoregressive(vae: VQVAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> VQVAE:
     codes, valid = (z.argmax(-1) if z.is_floating_point() else z for z in (codes, valid))  # of indicators
-    prior = _prior_of_codes(vae, recipe).to(codes.device)
-    return vae.with_prior(fit_code_prior(prior, codes, valid, **_budget(recipe.fit, codes)))
+    prior, budget = _prior_of_codes(vae, recipe).to(codes.device), _budget(recipe.fit, codes)
+    # A third of the epochs: without new noise in every epoch, codes are overfitted sooner than data.
+    return vae.with_prior(fit_code_prior(prior, codes, valid, **budget | {"epochs": -(-recipe.fit.epochs // 3)}))
 
 
 def _prior_of_codes(vae: VQVAE, recipe: Recipe) -> nn.Module:

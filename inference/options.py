@@ -89,6 +89,7 @@ class ModelOptions:
             straight-through or gumbel for discrete codes; of several levels, each is normal.
         likelihood: p(x|z).
         network: Kind of the encoder's and the decoder's network.
+        init: Where the hidden layers of mlp and gated networks start: as torch starts them, or with He's variance.
         latent_dim: Number of latent features of each level, or of a code vector.
         latent_channels: Channels of the latent images of a conv ladder.
         hidden: Widths of the encoder's hidden layers, or channels for conv; the decoder has them in reverse.
@@ -115,6 +116,7 @@ class ModelOptions:
     encoder: EncoderName = "normal"
     likelihood: LikelihoodName = "bernoulli"
     network: NetworkName = "mlp"
+    init: Literal["torch", "he"] = "torch"
     latent_dim: PositiveInt = 8
     latent_channels: PositiveInt = 2
     hidden: Shape = (256,)

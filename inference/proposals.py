@@ -22,7 +22,8 @@ def fit_temperature(
 ) -> float:
     r"""The temperature of a proposal whose estimate of the validation data's likelihood is highest.
 
-    .. math:: \hat T = \operatorname{argmax}_T \frac{1}{N} \sum_n \log \frac{1}{K} \sum_k \frac{p(x_n, z_k)}{q_T(z_k \mid x_n)}, \quad z_k \sim q_T(z \mid x_n)
+    .. math:: \hat T = \operatorname{argmax}_T \frac{1}{N} \sum_n \log \frac{1}{K} \sum_k \frac{p(x_n, z_k)}{q_T(z_k \mid x_n)},
+        \quad z_k \sim q_T(z \mid x_n)
 
     Every estimate is a lower bound in expectation, whatever T is, so that the highest is the best. The effective sample size would be no guide: all
     draws of a small T are alike.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from inference.code_recipes import CODE_ENCODERS, CODE_PRIORS, build_coded
+from inference.code_recipes import CODE_ENCODERS, CODE_PRIORS, build_coded, start_codebook
 from inference.data import Data, load_data
 from inference.evaluation import Evaluation
 from inference.importance import evaluate
@@ -35,7 +35,7 @@ from pyro_lvm.flows import iaf, inverse_spline, maf, spline
 from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
 from pyro_lvm.models import VAE
-from pyro_lvm.networks import ConvDecoder
+from pyro_lvm.networks import ConvDecoder, he_normal_
 from pyro_lvm.nongaussian import DirichletPrior, LaplacePrior, LogisticNormalPrior, StudentTPrior, UniformSpherePrior
 from pyro_lvm.priors import FlowPrior, GaussianMixturePrior, StandardNormal, VampPrior
 from pyro_lvm.vqvae import VQVAE
@@ -66,6 +66,8 @@ def build_vae(options: ModelOptions, train: Tensor) -> AnyVAE:
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         vae = STRUCTURES[options.structure](options, train)
+        INITS[options.init](vae)
+        start_codebook(vae, train, seed=options.seed)
     _check_likelihood(options, vae.likelihood, train)
     _check_scorable(vae, train)
     return vae
@@ -119,7 +121,8 @@ def _flat(options: ModelOptions, train: Tensor) -> VAE | VQVAE:
     if options.encoder in CODE_ENCODERS:
         return build_coded(options, train)
     if options.prior in CODE_PRIORS:
-        raise ValueError(f"prior {options.prior!r} is one of codes; got encoder {options.encoder!r}. Choose model.encoder vq, fsq, straight-through or gumbel.")
+        encoders = ", ".join(CODE_ENCODERS)
+        raise ValueError(f"prior {options.prior!r} is one of codes; got encoder {options.encoder!r}. Choose model.encoder {encoders}.")
     encoder = ENCODERS[options.encoder](options, partial(encoder_network, options, train))
     network = partial(NETWORKS[options.network][1], options.latent_dim, options.hidden[::-1])
     likelihood = LIKELIHOODS[options.likelihood](options, network, train)
@@ -219,6 +222,7 @@ STRUCTURES: dict[str, Callable[[ModelOptions, Tensor], AnyVAE]] = {
     "stacked": partial(_hierarchy, _stacked),
     "ladder": partial(_hierarchy, _ladder),
 }
+INITS: dict[str, Callable[[nn.Module], None]] = {"torch": lambda vae: None, "he": he_normal_}
 PRIORS: dict[str, Callable[[ModelOptions, nn.Module, Tensor], nn.Module]] = {
     "standard": _plain_prior(StandardNormal),
     "mixture": _mixture,

@@ -36,9 +36,9 @@ class FitResult:
 
     Attributes:
         pair: The pair that was fitted, in place, with the weights of ``best_epoch``.
-        history: One row for each epoch: ``epoch``, ``kl_weight`` (by site: ``kl_weight_z1``), ``train_loss``, ``valid_loss`` (both in nats a datum; the validation
-            loss is the plain objective, at full KL weight and without free bits), ``learning_rate``, ``seconds``, and what modules of the pair tell of
-            themselves in ``epoch_statistics()``, such as the use of codes.
+        history: One row for each epoch: ``epoch``, ``kl_weight`` (by site: ``kl_weight_z1``), ``train_loss``, ``valid_loss`` (both in nats a datum;
+            the validation loss is the plain objective, at full KL weight and without free bits), ``learning_rate``, ``seconds``, and what modules of
+            the pair tell of themselves in ``epoch_statistics()``, such as the use of codes.
         best_epoch: The epoch with the least validation loss; the last one if there are no validation data.
         stopped_early: Whether patience ran out before the last epoch.
         seed: The seed of the fit.

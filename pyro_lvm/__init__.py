@@ -30,7 +30,7 @@ from pyro_lvm.likelihoods import (
 )
 from pyro_lvm.manifolds import LogisticNormal, PowerSpherical
 from pyro_lvm.models import VAE, TwoStageVAE
-from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, Join, set_output_bias_
+from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, Join, he_normal_, set_output_bias_
 from pyro_lvm.nongaussian import DirichletPrior, LaplacePrior, LogisticNormalPrior, StudentTPrior, UniformSpherePrior
 from pyro_lvm.pair import Pair, penalty
 from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
@@ -105,6 +105,7 @@ __all__ = [
     "check_pair",
     "code_use",
     "conv_ladder",
+    "he_normal_",
     "iaf",
     "inverse_spline",
     "ladder",

@@ -136,7 +136,8 @@ def ladder(
     encoders, conditionals, path = [NormalEncoder(network(width, hidden, 2 * top))], [], [network(top, hidden, width)]
     for D in below:
         conditionals.append(NormalEncoder(network(width, hidden, 2 * D)))
-        encoders.append(ResidualNormalEncoder(conditionals[-1], Join(network=network(2 * width, hidden, 2 * D))))
+        offsets = _starting_at_zero(network(2 * width, hidden, 2 * D))
+        encoders.append(ResidualNormalEncoder(conditionals[-1], Join(network=offsets)))
         path.append(Join(network=network(width + D, hidden, width)))
     return Levels(encoders, conditionals, path=path, bottom_up=_after(inputs, _BottomUp(steps)))
 
@@ -181,8 +182,8 @@ def conv_ladder(
     for l in range(len(channels) - 1, 0, -1):
         C, *size = shapes[l]
         conditionals.append(NormalEncoder(_convolutions((C, *size), 2 * latent_channels), event_dims=3))
-        offsets = Join(network=_convolutions((2 * C, *size), 2 * latent_channels), event_dims=3)
-        encoders.append(ResidualNormalEncoder(conditionals[-1], offsets))
+        offsets = _starting_at_zero(_convolutions((2 * C, *size), 2 * latent_channels))
+        encoders.append(ResidualNormalEncoder(conditionals[-1], Join(network=offsets, event_dims=3)))
         step = _convolutions((C + latent_channels, *size), C)
         path.append(Join(network=step if l == 1 else nn.Sequential(step, _doubling(shapes[l], shapes[l - 1])), event_dims=3))
     return Levels(encoders, conditionals, path=path, bottom_up=_after(inputs, _BottomUp(steps)))
@@ -241,6 +242,14 @@ def _convolutions(shape: Sequence[int], out_channels: int) -> Network:
     C, *size = shape
     layers = nn.Sequential(nn.Conv2d(C, C, 3, padding=1), nn.ReLU(), nn.Conv2d(C, out_channels, 3, padding=1))
     return Network(layers, shape, shape, (out_channels, *size))
+
+
+def _starting_at_zero(network: Network) -> Network:
+    """A network whose last layer starts at zero: of offsets, so that every q starts as its p, and no KL as a hill of thousands of nats."""
+    last = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return network
 
 
 def _checked_dims(latent_dims: Sequence[int]) -> Sequence[int]:

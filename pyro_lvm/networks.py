@@ -250,6 +250,25 @@ def set_output_bias_(network: nn.Module, bias: Tensor) -> None:
         biases[-1].copy_(bias.reshape(biases[-1].shape))
 
 
+def he_normal_(module: nn.Module) -> None:
+    r"""Start the hidden layers of all networks in a module with He's variance and no bias, in place; their last layers stay as they are.
+
+    .. math:: W_{ij} \sim \mathcal N(0, 2 / n), \quad b = 0
+
+    for n inputs. Torch's own start, of variance :math:`1 / 3n`, lets a signal fade with every layer: through a gate, which halves it, to a quarter.
+
+    Args:
+        module: A network, or a model made of some.
+
+    References:
+        He, Zhang, Ren, Sun (2015), Delving Deep into Rectifiers. https://arxiv.org/abs/1502.01852
+    """
+    for network in (part for part in module.modules() if isinstance(part, Network)):
+        for layer in [part for part in network.modules() if isinstance(part, nn.Linear)][:-1]:
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.in_features))
+            nn.init.zeros_(layer.bias)
+
+
 class _OutputBias(nn.Module):
     r"""Move the ``P`` parameters of each element last and add their biases."""
 

@@ -138,7 +138,9 @@ class Quantizer(nn.Module):
         h = self.network(x)
         if h.shape[h.dim() - len(self.out_shape) :] != self.out_shape:
             expected = ", ".join(map(str, self.out_shape))
-            raise ValueError(f"network must return a grid of vectors, [*lead, {expected}]; got {tuple(h.shape)}. Change its last layer, or out_shape.")
+            raise ValueError(
+                f"network must return a grid of vectors, [*lead, {expected}]; got {tuple(h.shape)}. Change its last layer, or out_shape."
+            )
         if is_validation_enabled() and not h.isfinite().all():  # a nearest code there is even of NaN
             raise ValueError("network must return finite vectors; got NaN or infinite values. Look for NaN in its parameters.")
         return h
@@ -362,7 +364,9 @@ class FSQ(Quantizer):
             raise ValueError(f"levels must hold numbers of at least 2; got {tuple(levels)}. One level tells nothing.")
         super().__init__(network, math.prod(levels), out_shape=out_shape, commitment=0.0, pass_gradient=pass_gradient)
         if self.out_shape[-1] != len(levels):
-            raise ValueError(f"network must return vectors of {len(levels)} features, one for each of levels; got {self.out_shape[-1]}. Change its last layer.")
+            raise ValueError(
+                f"network must return vectors of {len(levels)} features, one for each of levels; got {self.out_shape[-1]}. Change its last layer."
+            )
         self.levels = tuple(levels)
         sizes = torch.tensor(self.levels)
         half = (sizes - 1) * 1.001 / 2
@@ -441,9 +445,10 @@ def _k_means(vectors: Tensor, num_codes: int, seed: int) -> tuple[Tensor, Tensor
 
 def _checked_shape(shape: Sequence[int] | None) -> Size:
     if shape is None or len(shape) < 2 or min(shape) < 1:
+        got = None if shape is None else tuple(shape)
         raise ValueError(
-            f"out_shape must be the shape of a grid of vectors, (*S, d) with at least one slot; got {None if shape is None else tuple(shape)}. Use a network "
-            "with such an out_shape, such as MLP(784, (300,), (16, 8)), or give out_shape."
+            f"out_shape must be the shape of a grid of vectors, (*S, d) with at least one slot; got {got}. Use a network with such an out_shape, "
+            "such as MLP(784, (300,), (16, 8)), or give out_shape."
         )
     return Size(shape)
 

@@ -120,7 +120,9 @@ class StraightThroughEncoder(nn.Module):
         shape = getattr(network, "out_shape", None) if out_shape is None else out_shape
         if shape is None or len(shape) < 2 or shape[-1] < 2:
             got = None if shape is None else tuple(shape)
-            raise ValueError(f"network must give logits [*S, V] of at least one slot and 2 codes; got out_shape {got}. Use MLP(784, (300,), (16, 32)), say.")
+            raise ValueError(
+                f"network must give logits [*S, V] of at least one slot and 2 codes; got out_shape {got}. Use MLP(784, (300,), (16, 32)), say."
+            )
         if vector_dim < 1:
             raise ValueError(f"vector_dim must be at least 1; got {vector_dim}. Give the number of features of a code vector.")
         self.network = network

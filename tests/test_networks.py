@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, Join, set_output_bias_
+from pyro_lvm.levels import conv_ladder, ladder
+from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, Join, he_normal_, set_output_bias_
 
 NETWORKS = {
     "mlp": lambda: MLP((2, 3), [5, 4], (3, 2)),
@@ -125,3 +126,29 @@ def test_join_is_a_network_of_networks():
 def test_a_decoder_of_the_smallest_image_has_no_affine_map():
     decoder = ConvDecoder((5, 4, 4), [5], (2, 8, 8))
     assert not any(isinstance(module, nn.Linear) for module in decoder.modules())
+
+
+@pytest.mark.parametrize("make", [MLP, GatedMLP])
+def test_hes_start_keeps_the_signal_and_the_last_layer(make) -> None:
+    torch.manual_seed(0)
+    network = make(400, (400,) * 4, 7)
+    last = [m for m in network.modules() if isinstance(m, torch.nn.Linear)][-1]
+    before, x = last.weight.clone(), torch.randn(500, 400)
+    hidden = network.layers[:-1]
+    torch_start = hidden(x).square().mean()
+    he_normal_(torch.nn.ModuleList([torch.nn.Sequential(network)]))
+    assert torch.equal(last.weight, before)
+    for layer in [m for m in hidden if isinstance(m, torch.nn.Linear)]:
+        assert not layer.bias.any()
+        torch.testing.assert_close(layer.weight.var(), torch.tensor(2 / 400), rtol=0.02, atol=0)  # five standard errors
+    # rectifiers keep the mean square, gates halve it (less than that, as they are open for large signals); torch's start divides it by 6 or 12
+    least = 0.8 if make is MLP else 0.5**4
+    assert hidden(x).square().mean() > least > 20 * torch_start
+
+
+def test_a_ladders_guide_starts_as_its_prior() -> None:
+    torch.manual_seed(0)
+    for levels, x in ((ladder(6, [3, 2], [8]), torch.randn(4, 6)), (conv_ladder((1, 8, 8), 3, [4, 5]), torch.randn(4, 1, 8, 8))):
+        h = levels.path[0](torch.randn(4, 3))
+        q, p = levels.encoders[1](levels.bottom_up(x)[1], h), levels.conditionals[0](h)
+        torch.testing.assert_close(torch.distributions.kl_divergence(q, p), torch.zeros(4))
