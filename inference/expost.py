@@ -16,7 +16,7 @@ from inference.svi import fit
 from inference.verbs import encode
 from pyro_lvm.contract import check_batch
 from pyro_lvm.distributions import zuko
-from pyro_lvm.flows import spline, standardized
+from pyro_lvm.flows import spline, whitened
 from pyro_lvm.pair import Pair
 from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior
 
@@ -73,9 +73,8 @@ def fit_gaussian(codes: Tensor) -> FullGaussianMixturePrior:
         ValueError: If the codes are bad, or lie in a subspace.
     """
     loc, scale = _moments("codes", codes)
-    z = (codes.double() - loc) / scale
-    factor, failed = torch.linalg.cholesky_ex(z.T @ z / len(z))
-    if failed or factor.diagonal().min() < _LEAST_SPREAD:
+    factor = _factor((codes.double() - loc) / scale)
+    if factor.diagonal().min() < 2 * _LEAST_SPREAD:
         raise ValueError(
             f"codes must spread over all {len(loc)} features; {len(codes)} codes lie in a subspace of them. Give more codes, or drop "
             "features that repeat others."
@@ -142,9 +141,11 @@ def fit_flow(
     seed: int = 0,
     progress: bool = False,
 ) -> FlowPrior:
-    r"""A normalizing flow of the standardized codes, fitted by maximum likelihood; the weights of the best epoch are kept.
+    r"""A normalizing flow of the whitened codes, fitted by maximum likelihood; the weights of the best epoch are kept.
 
     .. math:: \max_\theta \sum_n \log p_\theta(z_n)
+
+    A flow that starts near the identity, as ours do, starts near the codes' normal distribution.
 
     Args:
         codes: Codes of training data ``[N, D]``.
@@ -172,7 +173,7 @@ def fit_flow(
     features = FlowPrior(flow)().event_shape[0]
     if features != len(loc):
         raise ValueError(f"flow must have {len(loc)} features, as the codes; got {features}. Pass maf({len(loc)}).")
-    prior = FlowPrior(standardized(flow, loc, scale)).to(codes)
+    prior = FlowPrior(whitened(flow, loc, scale[:, None] * _factor((codes.double() - loc) / scale))).to(codes)
     fit(
         density_of(prior),
         codes,
@@ -193,6 +194,12 @@ def _encoded(pair: object, batch: tuple[Tensor, ...], transform: Transform | Non
     if isinstance(codes, dict):
         raise ValueError(f"a pair must have one latent site to be given another prior; got {tuple(codes)}. Use encode(pair, x).")
     return codes
+
+
+def _factor(z: Tensor) -> Tensor:
+    """Cholesky factor of the covariance of standardized codes, and of a spread of its own where they lie in a subspace."""
+    own = _LEAST_SPREAD**2 * torch.eye(z.shape[1]).to(z)
+    return torch.linalg.cholesky(z.T @ z / len(z) + own)
 
 
 def density_of(prior: nn.Module) -> Pair:

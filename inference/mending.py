@@ -16,7 +16,7 @@ from inference.recipes import AnyVAE, build_vae
 from inference.svi import fit
 from pyro_lvm.contract import read_structure
 from pyro_lvm.distributions import zuko
-from pyro_lvm.flows import spline, standardized
+from pyro_lvm.flows import spline, whitened
 from pyro_lvm.models import VAE, TwoStageVAE
 from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, StandardNormal
 from pyro_lvm.vqvae import VQVAE
@@ -65,7 +65,7 @@ def load_mended_vae(vae: AnyVAE, expost: str, recipe: Recipe, path: Path) -> Any
 
 
 def _expost_flow(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> VAE:
-    return vae.with_prior(fit_flow(codes, valid, flow=_flow_of_codes(recipe.model), **_budget(recipe.fit, codes)))
+    return vae.with_prior(fit_flow(codes, valid, flow=_flow_of_codes(recipe.model), **_density_budget(recipe.fit, codes)))
 
 
 def _flow_of_codes(options: ModelOptions) -> zuko.lazy.Flow:
@@ -76,9 +76,8 @@ def _flow_of_codes(options: ModelOptions) -> zuko.lazy.Flow:
 
 def _autoregressive(vae: VQVAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> VQVAE:
     codes, valid = (z.argmax(-1) if z.is_floating_point() else z for z in (codes, valid))  # of indicators
-    prior, budget = _prior_of_codes(vae, recipe).to(codes.device), _budget(recipe.fit, codes)
-    # A third of the epochs: without new noise in every epoch, codes are overfitted sooner than data.
-    return vae.with_prior(fit_code_prior(prior, codes, valid, **budget | {"epochs": -(-recipe.fit.epochs // 3)}))
+    prior = _prior_of_codes(vae, recipe).to(codes.device)
+    return vae.with_prior(fit_code_prior(prior, codes, valid, **_density_budget(recipe.fit, codes)))
 
 
 def _prior_of_codes(vae: VQVAE, recipe: Recipe) -> nn.Module:
@@ -104,6 +103,12 @@ def _budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]
     return same | {"batch_size": min(options.batch_size, len(codes))}
 
 
+def _density_budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]:
+    """A third of the epochs, as codes without new noise are overfitted sooner than data, and batches of at least a fiftieth of the codes."""
+    batch_size = min(max(options.batch_size, len(codes) // 50), len(codes))
+    return _budget(options, codes) | {"epochs": -(-options.epochs // 3), "batch_size": batch_size}
+
+
 EXPOST: dict[str, Callable[[AnyVAE, Tensor, Tensor, Recipe], AnyVAE | TwoStageVAE]] = {
     "gaussian": lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian(codes)),
     "mixture": lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian_mixture(codes, valid, seed=recipe.fit.seed)),
@@ -112,13 +117,19 @@ EXPOST: dict[str, Callable[[AnyVAE, Tensor, Tensor, Recipe], AnyVAE | TwoStageVA
     "autoregressive": _autoregressive,
 }
 CODE_EXPOST = {"autoregressive"}
-BLANK_EXPOST: dict[str, Callable[[AnyVAE, Recipe, dict[str, torch.Size]], AnyVAE | TwoStageVAE]] = {
+BLANK_def _density_budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]:
+    """A third of the epochs, as codes without new noise are overfitted sooner than data, and batches of at least a fiftieth of the codes."""
+    batch_size = min(max(options.batch_size, len(codes) // 50), len(codes))
+    return _budget(options, codes) | {"epochs": -(-options.epochs // 3), "batch_size": batch_size}
+
+
+EXPOST: dict[str, Callable[[AnyVAE, Recipe, dict[str, torch.Size]], AnyVAE | TwoStageVAE]] = {
     "gaussian": lambda vae, recipe, shapes: vae.with_prior(FullGaussianMixturePrior(recipe.model.latent_dim, 1)),
     "mixture": lambda vae, recipe, shapes: vae.with_prior(
         FullGaussianMixturePrior(recipe.model.latent_dim, shapes["module0.prior.logits"].numel())
     ),
     "flow": lambda vae, recipe, shapes: vae.with_prior(
-        FlowPrior(standardized(_flow_of_codes(recipe.model), *torch.ones(2, recipe.model.latent_dim)))
+        FlowPrior(whitened(_flow_of_codes(recipe.model), torch.zeros(recipe.model.latent_dim), torch.eye(recipe.model.latent_dim)))
     ),
     "autoregressive": lambda vae, recipe, shapes: vae.with_prior(_prior_of_codes(vae, recipe)),
     "two-stage": lambda vae, recipe, shapes: TwoStageVAE(vae, _second_stage(recipe, torch.randn(2, recipe.model.latent_dim))),

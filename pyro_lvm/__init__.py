@@ -15,7 +15,7 @@ from pyro_lvm.encoders import (
     ResidualNormalEncoder,
     StudentTEncoder,
 )
-from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf, spline, standardized
+from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf, spline, whitened
 from pyro_lvm.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
 from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
@@ -116,6 +116,6 @@ __all__ = [
     "set_output_bias_",
     "spline",
     "stacked",
-    "standardized",
     "straight_through",
+    "whitened",
 ]

@@ -7,12 +7,12 @@ guide draws them, so each gets the form that is cheap for it.
 from collections.abc import Sequence
 
 import torch
+from pyro.distributions.transforms import LowerCholeskyAffine
 from torch import Tensor, nn
-from torch.distributions import AffineTransform
 
 from pyro_lvm.distributions import zuko
 
-__all__ = ["InverseFlow", "iaf", "inverse_spline", "maf", "spline", "standardized"]
+__all__ = ["InverseFlow", "iaf", "inverse_spline", "maf", "spline", "whitened"]
 
 
 class InverseFlow(zuko.lazy.Flow):
@@ -164,26 +164,28 @@ def inverse_spline(
     return InverseFlow(flow, latent_dim, context)
 
 
-def standardized(flow: zuko.lazy.Flow, loc: Tensor, scale: Tensor) -> zuko.lazy.Flow:
-    r"""A flow that sees its values centered and scaled by a fixed affine step, which its density counts.
+def whitened(flow: zuko.lazy.Flow, loc: Tensor, scale_tril: Tensor) -> zuko.lazy.Flow:
+    r"""A flow that sees its values centered, scaled and decorrelated by a fixed affine step, which its density counts.
 
-    .. math:: \epsilon = f\left(\frac{z - m}{s}\right), \quad
-        \log \left| \det \frac{\partial \epsilon}{\partial z} \right| = \log \left| \det f' \right| - \sum_d \log s_d
+    .. math:: \epsilon = f\big(L^{-1} (z - m)\big), \quad
+        \log \left| \det \frac{\partial \epsilon}{\partial z} \right| = \log \left| \det f' \right| - \sum_d \log L_{dd}
+
+    With mean and covariance of some data, a flow that starts near the identity starts near their normal distribution.
 
     Args:
         flow: Zuko lazy flow :math:`f` of D features.
         loc: :math:`m`, shape ``[D]``; a buffer of the flow.
-        scale: :math:`s`, shape ``[D]``, positive; a buffer of the flow.
+        scale_tril: :math:`L`, shape ``[D, D]``, lower triangular with a positive diagonal; a buffer of the flow.
 
     Returns:
         Zuko lazy flow.
 
     Raises:
-        ValueError: If a scale is not positive.
+        ValueError: If the diagonal is not positive.
     """
-    if not bool((scale > 0).all()):
-        raise ValueError(f"scale must be positive; got {scale.min():g}. Drop constant features.")
-    affine = zuko.lazy.UnconditionalTransform(AffineTransform, loc, scale, event_dim=1, buffer=True)
+    if not bool((scale_tril.diagonal() > 0).all()):
+        raise ValueError(f"scale_tril must have a positive diagonal; got {scale_tril.diagonal().min():g}. Drop constant features.")
+    affine = zuko.lazy.UnconditionalTransform(LowerCholeskyAffine, loc, scale_tril, buffer=True)
     return zuko.lazy.Flow([affine.inv, flow.transform], flow.base)
 
 

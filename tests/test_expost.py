@@ -165,6 +165,21 @@ def test_flow_density_counts_the_standardization(constructor):
     assert (transform(codes).std(0) - 1).abs().max() < 0.5
 
 
+@pytest.mark.parametrize("constructor", [maf, spline])
+def test_a_flow_starts_near_the_normal_distribution_of_the_codes(constructor):
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(500, 3, generator=generator, dtype=torch.float64) @ torch.tensor([[2.0, 0, 0], [1.9, 0.1, 0], [5.0, -3.0, 40.0]]).double().T + 7
+    flow = fit_flow(codes, codes, flow=constructor(3, hidden=(8,)), epochs=1, learning_rate=1e-12)
+    difference = flow().log_prob(codes) - fit_gaussian(codes)().log_prob(codes)
+    assert abs(difference.mean()) < 0.02 and difference.std() < 0.2  # spread with another scale for each feature alone, it would be 2.9 nats
+
+
+def test_codes_in_a_subspace_still_have_a_flow():
+    codes = ring(200).double()
+    codes = torch.cat([codes, codes[:, :1]], 1)
+    assert fit_flow(codes, codes, flow=maf(3, hidden=(8,)), epochs=1)().log_prob(codes).isfinite().all()
+
+
 def test_early_stopping_keeps_the_best_epoch(monkeypatch):
     results = []
     monkeypatch.setattr(expost, "fit", lambda *args, **options: results.append(fit(*args, **options)) or results[-1])

@@ -12,7 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from pyro_lvm import distributions
 from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, FullNormalMixture, mixture, zuko
 from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
-from pyro_lvm.flows import iaf, maf, spline, standardized
+from pyro_lvm.flows import iaf, maf, spline, whitened
 from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
 
 # Read before any test runs: pyro's own context managers would set it right again.
@@ -376,7 +376,7 @@ def test_traced_graph_follows_the_parameters(counted):
         (lambda: GaussianMixturePrior(2, 0), ValueError, "num_components must be at least 1; got 0"),
         (lambda: FullGaussianMixturePrior(2, 0), ValueError, "num_components must be at least 1; got 0"),
         (lambda: FullNormalMixture(*map(torch.zeros, (2, (2, 3), (2, 3)))), ValueError, r"scale_tril \[C, D, D\]; got"),
-        (lambda: standardized(maf(2), torch.zeros(2), torch.zeros(2)), ValueError, "scale must be positive; got 0. Drop"),
+        (lambda: whitened(maf(2), torch.zeros(2), torch.zeros(2, 2)), ValueError, "positive diagonal; got 0. Drop"),
         (lambda: FlowPrior(nn.Linear(2, 2)), TypeError, r"zuko lazy flow; got Linear. Pass maf"),
         (lambda: maf(2, transforms=0), ValueError, "transforms must be at least 1"),
         (lambda: spline(2, hidden=()), ValueError, "hidden must be at least 1"),
