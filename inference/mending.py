@@ -117,13 +117,7 @@ EXPOST: dict[str, Callable[[AnyVAE, Tensor, Tensor, Recipe], AnyVAE | TwoStageVA
     "autoregressive": _autoregressive,
 }
 CODE_EXPOST = {"autoregressive"}
-BLANK_def _density_budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]:
-    """A third of the epochs, as codes without new noise are overfitted sooner than data, and batches of at least a fiftieth of the codes."""
-    batch_size = min(max(options.batch_size, len(codes) // 50), len(codes))
-    return _budget(options, codes) | {"epochs": -(-options.epochs // 3), "batch_size": batch_size}
-
-
-EXPOST: dict[str, Callable[[AnyVAE, Recipe, dict[str, torch.Size]], AnyVAE | TwoStageVAE]] = {
+BLANK_EXPOST: dict[str, Callable[[AnyVAE, Recipe, dict[str, torch.Size]], AnyVAE | TwoStageVAE]] = {
     "gaussian": lambda vae, recipe, shapes: vae.with_prior(FullGaussianMixturePrior(recipe.model.latent_dim, 1)),
     "mixture": lambda vae, recipe, shapes: vae.with_prior(
         FullGaussianMixturePrior(recipe.model.latent_dim, shapes["module0.prior.logits"].numel())
