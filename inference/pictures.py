@@ -131,7 +131,7 @@ def make_axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
 
 def label_width(names: Iterable[str]) -> float:
     """Inches that names take beside a picture; those of runs may be long paths."""
-    return max(1.2, 0.09 * max(map(len, names)))
+    return max(1.2, 0.3 + 0.095 * max(map(len, names)))
 
 
 def colors_of(names: Mapping[str, object]) -> list[str]:
