@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+import vector_quantize_pytorch as peers
 
 import pyro_lvm as lvm
 from pyro_lvm import FSQ, VectorQuantizer, code_use, rotated, straight_through
@@ -105,7 +106,6 @@ def test_without_memory_one_step_is_one_of_lloyds():
 
 
 def test_assignments_and_averages_are_those_of_vector_quantize_pytorch():
-    peers = pytest.importorskip("vector_quantize_pytorch")
     peer = peers.VectorQuantize(dim=D, codebook_size=V, decay=0.8, commitment_weight=0.25, threshold_ema_dead_code=0).double()
     ours = same(decay=0.8, restart_below=0.0)
     book = peer._codebook
@@ -122,7 +122,6 @@ def test_assignments_and_averages_are_those_of_vector_quantize_pytorch():
 
 
 def test_finite_scalars_are_those_of_vector_quantize_pytorch():
-    peers = pytest.importorskip("vector_quantize_pytorch")
     levels = (8, 5, 4, 3)  # the peer refuses 2
     ours, peer, h = FSQ(nn.Identity(), levels, out_shape=(M, 4)), peers.FSQ(list(levels)).double(), 2 * torch.randn(50, M, 4)
     vectors, indices = peer(h)

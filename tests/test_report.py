@@ -238,7 +238,7 @@ def test_counts_in_a_table_with_one_latent_dimension(
     assert not (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "codes.png").exists()
 
     (tmp_path / "out" / "stale").touch()
-    monkeypatch.setattr("inference.runs.evaluate_vae", None)  # the kept evaluation serves, and the earlier report goes
+    monkeypatch.setattr("inference.run_scores.evaluate_vae", None)  # the kept evaluation serves, and the earlier report goes
     printed = say(capsys, "report {} --out {} --evaluate.num_particles 5", tmp_path / "run", tmp_path / "out")
     assert printed == f"Wrote {tmp_path / 'out' / 'report.html'}.\n"
     assert (tmp_path / "out" / "report.html").read_text() == html and not (tmp_path / "out" / "stale").exists()
