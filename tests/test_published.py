@@ -57,7 +57,7 @@ def pin(monkeypatch, name: str, arrays: dict[str, np.ndarray], contents: dict[st
 
 def idx_gz(array: np.ndarray) -> bytes:
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    return gzip.compress(header + array.tobytes())
+    return gzip.compress(header + array.tobytes(), mtime=0)
 
 
 @pytest.fixture
