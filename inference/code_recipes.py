@@ -10,8 +10,9 @@ from torch import Size, Tensor, nn
 from inference.options import ModelOptions, Shape
 from inference.recipe_parts import LIKELIHOODS, NETWORKS, MakeNetwork, encoder_network, inputs_of, num_categories
 from pyro_lvm.code_priors import CategoricalCodePrior, PixelCNNPrior, TransformerPrior, UniformCodePrior
+from pyro_lvm.fsq import FSQ
 from pyro_lvm.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
-from pyro_lvm.quantization import FSQ, VectorQuantizer, rotated, straight_through
+from pyro_lvm.quantization import VectorQuantizer, rotated, straight_through
 from pyro_lvm.relaxed import GumbelEncoder, StraightThroughEncoder
 from pyro_lvm.vqvae import VQVAE
 

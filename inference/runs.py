@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 import yaml
 
-from inference.checkpoint import load_checkpoint, save_checkpoint
+from inference.checkpoint import load_checkpoint
 from inference.data import Data
 from inference.evaluation import Evaluation
 from inference.importance import data_id

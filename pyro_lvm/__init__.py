@@ -16,6 +16,7 @@ from pyro_lvm.encoders import (
     StudentTEncoder,
 )
 from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf, spline, whitened
+from pyro_lvm.fsq import FSQ
 from pyro_lvm.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
 from pyro_lvm.hierarchical import HierarchicalVAE
 from pyro_lvm.levels import Levels, conv_ladder, ladder, stacked
@@ -34,8 +35,9 @@ from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, Join, he_
 from pyro_lvm.nongaussian import DirichletPrior, LaplacePrior, LogisticNormalPrior, StudentTPrior, UniformSpherePrior
 from pyro_lvm.pair import Pair, penalty
 from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
-from pyro_lvm.quantization import FSQ, Quantizer, SoftQuantizer, VectorQuantizer, code_use, rotated, straight_through
+from pyro_lvm.quantization import Quantizer, VectorQuantizer, code_use, rotated, straight_through
 from pyro_lvm.relaxed import GumbelEncoder, IndicatorCodes, RelaxedCodes, StraightThroughEncoder
+from pyro_lvm.soft_codes import SoftQuantizer
 from pyro_lvm.vqvae import VQVAE
 
 __all__ = [

@@ -14,10 +14,9 @@ from pyro.distributions.util import is_validation_enabled
 from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
-from pyro_lvm.code_distributions import CategoricalCodes
 from pyro_lvm.pair import penalty
 
-__all__ = ["FSQ", "Quantizer", "SoftQuantizer", "VectorQuantizer", "code_use", "rotated", "straight_through"]
+__all__ = ["Quantizer", "VectorQuantizer", "code_use", "rotated", "straight_through"]
 
 PassGradient = Callable[[Tensor, Tensor], Tensor]
 
@@ -327,107 +326,6 @@ class VectorQuantizer(Quantizer):
         self.counts[g, v] = usual[g]
         if self.decay is not None:
             self.sums[g, v] = self.weight[g, v] * usual[g, None]
-
-
-class FSQ(Quantizer):
-    r"""Finite scalar quantization: every feature is rounded to one of a few levels, and no codebook is learned.
-
-    .. math:: f(h)_i = \tfrac{(1 + 10^{-3}) (L_i - 1)}{2} \tanh(h_i + s_i) - o_i, \qquad e_i = \operatorname{round}(f(h)_i) / \lfloor L_i / 2 \rfloor
-
-    with :math:`o_i` a half for an even number of levels and zero for an odd one, and :math:`s_i` such that :math:`f(0) = 0`. The code is the
-    number whose digits are the levels, the first feature's the lowest.
-
-    Args:
-        network: Module that maps ``[*lead, *X]`` to a grid of vectors with one feature for each entry of ``levels``.
-        levels: Numbers of levels :math:`L_i`, such as ``(8, 5, 5, 5)`` for 1000 codes.
-        out_shape, pass_gradient: As for :class:`Quantizer`.
-
-    Returns:
-        On call with data: a point mass on codes, int64, with batch shape ``[*lead]`` and event shape ``[*S]``.
-
-    Raises:
-        ValueError: If a number of levels is below 2, or (on call) the network's vectors do not have one feature for each.
-
-    References:
-        Mentzer et al. (2024), Finite Scalar Quantization: VQ-VAE Made Simple. https://arxiv.org/abs/2309.15505
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        levels: Sequence[int],
-        *,
-        out_shape: Sequence[int] | None = None,
-        pass_gradient: PassGradient = straight_through,
-    ) -> None:
-        if not levels or min(levels) < 2:
-            raise ValueError(f"levels must hold numbers of at least 2; got {tuple(levels)}. One level tells nothing.")
-        super().__init__(network, math.prod(levels), out_shape=out_shape, commitment=0.0, pass_gradient=pass_gradient)
-        if self.out_shape[-1] != len(levels):
-            raise ValueError(
-                f"network must return vectors of {len(levels)} features, one for each of levels; got {self.out_shape[-1]}. Change its last layer."
-            )
-        self.levels = tuple(levels)
-        sizes = torch.tensor(self.levels)
-        half = (sizes - 1) * 1.001 / 2
-        offset = torch.where(sizes % 2 == 0, 0.5, 0.0)
-        place = torch.cat([sizes.new_ones(1), sizes[:-1].cumprod(0)])
-        digits = torch.arange(self.num_codes)[:, None] // place % sizes  # [V, d]
-        buffers = {"reach": half, "offset": offset, "shift": (offset / half).atanh(), "steps": sizes // 2, "place": place, "top": sizes - 1}
-        for name, value in (buffers | {"codes": ((digits - sizes // 2) / (sizes // 2))[None]}).items():
-            self.register_buffer(name, value, persistent=False)
-
-    @property
-    def codebook(self) -> Tensor:
-        return self.codes
-
-    def features(self, x: Tensor) -> Tensor:
-        return (((super().features(x) + self.shift).tanh() * self.reach) - self.offset) / self.steps
-
-    def nearest(self, features: Tensor) -> Tensor:
-        digits = (features * self.steps).round().long() + self.steps
-        return (digits.clamp(torch.zeros_like(self.place), self.top) * self.place).sum(-1)  # NaN has a digit, too
-
-
-class SoftQuantizer(nn.Module):
-    r"""A guide that draws codes, near ones more often: a proposal for the likelihood of a model trained with the nearest ones.
-
-    .. math:: q(z \mid x) = \prod_m \frac{\exp(-\lVert h_m(x) - e_{z_m} \rVert^2 / T)}{\sum_v \exp(-\lVert h_m(x) - e_v \rVert^2 / T)}
-
-    As T goes to 0 this is the nearest code. With a small T all draws are alike: their weights look perfect, and lie below log p(x).
-
-    Args:
-        quantizer: The guide with the nearest codes; shared.
-        temperature: T, in the units of squared features.
-
-    Returns:
-        On call with data: a distribution of codes, int64, with batch shape ``[*lead]`` and event shape ``code_shape``.
-
-    Raises:
-        ValueError: If the temperature is not positive.
-    """
-
-    def __init__(self, quantizer: Quantizer, temperature: float) -> None:
-        super().__init__()
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"temperature must be positive and finite; got {temperature}. The nearest code alone is the quantizer itself.")
-        self.quantizer, self.temperature = quantizer, temperature
-
-    def forward(self, x: Tensor) -> TorchDistribution:
-        distances = self.quantizer.distances(self.quantizer.features(x))  # [*lead, *code_shape, V]
-        return CategoricalCodes(-distances / self.temperature, len(self.quantizer.code_shape))
-
-    def vectors(self, codes: Tensor) -> Tensor:
-        """As :meth:`Quantizer.vectors`."""
-        return self.quantizer.vectors(codes)
-
-    def code_prior(self, prior: TorchDistribution) -> TorchDistribution:
-        """As :meth:`Quantizer.code_prior`."""
-        return self.quantizer.code_prior(prior)
-
-    def steer(self, x: Tensor, codes: Tensor, vectors: Tensor) -> Tensor:
-        """As :meth:`Quantizer.steer`."""
-        return self.quantizer.steer(x, codes, vectors)
 
 
 def _smoothed(counts: Tensor) -> Tensor:

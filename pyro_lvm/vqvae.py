@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from pyro_lvm.models import pyro_name
 from pyro_lvm.pair import Pair
-from pyro_lvm.quantization import Quantizer, SoftQuantizer
+from pyro_lvm.quantization import Quantizer
+from pyro_lvm.soft_codes import SoftQuantizer
 
 
 class VQVAE(nn.Module):
@@ -22,7 +23,7 @@ class VQVAE(nn.Module):
     Args:
         prior: Module whose call returns p(z), such as :class:`~pyro_lvm.code_priors.UniformCodePrior` while training.
         likelihood: Module that maps code vectors ``[*lead, *S, d]`` to p(x|z).
-        encoder: Guide of codes: :class:`~pyro_lvm.quantization.VectorQuantizer`, :class:`~pyro_lvm.quantization.FSQ`,
+        encoder: Guide of codes: :class:`~pyro_lvm.quantization.VectorQuantizer`, :class:`~pyro_lvm.fsq.FSQ`,
             :class:`~pyro_lvm.relaxed.StraightThroughEncoder`, :class:`~pyro_lvm.relaxed.GumbelEncoder`.
 
     Raises:
