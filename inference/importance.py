@@ -101,7 +101,8 @@ def evaluate(
         structure = check_scorable(pair, batch)
         num_particles = 1 if structure.is_deterministic else num_particles
         scorer = Scorer(pair, choose_layout(pair, batch), chunk_size)
-        if size * num_particles >= EARNS_BACK if compile == "auto" else compile:
+        is_compiled = size * num_particles >= EARNS_BACK if compile == "auto" else compile
+        if is_compiled:
             particles, rows = _block_shape(num_particles, batch[0].device)
             scorer.compile(tuple(x[:rows].contiguous() for x in batch), particles, is_required=compile is True)
         for log_w in _row_blocks(scorer, batch, num_particles, seed):
