@@ -103,7 +103,8 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     rows = [_row(evaluations[name], best) for name in names]
     table = pd.DataFrame(rows, index=pd.Index(names, name="model"))
     comparison = Comparison(table if unit == "nats" else _in_bits(table, best.num_dims))
-    comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations)}
+    rounded = {name: score.rounding_error for name, score in evaluations.items() if score.precision != "full"}
+    comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations), "rounded": rounded}
     comparison.attrs["notes"] = list(_notes(comparison, unit))
     return comparison
 
@@ -165,6 +166,8 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
         yield "An estimate of log p(x) is a lower bound in expectation."
     if comparison.attrs["fewer"]:
         yield "num_particles*: fewer than for another estimate, which by itself lowers log p(x)."
+    for name, error in comparison.attrs["rounded"].items():
+        yield f"{name}: products in bfloat16; where measured, log p(x) of a datum is off by {format_error(error)} nats at most."
     if bounds.sum() > 1:
         yield "A difference of two bounds is no bound on the difference of log p(x)."
     if 0 < bounds.sum() < len(bounds):

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from inference.precision import Precision
 from inference.psis import MIN_TAIL, check_log_weights, pareto_k, pareto_k_threshold, tail_length
 from inference.tables import format_error, format_share, format_value, format_with_error
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MEASURES = ("mass", "density", "mixed")
 _PER_DATUM = ("log_px", "mc_error", "ess", "pareto_k", "elbo")
 _ATTRIBUTES = ("num_particles", "seed", "measure", "data_id", "is_bound", "num_dims")
+_LATER_ATTRIBUTES = ("precision", "rounding_bias", "rounding_error")  # which older files lack
 
 
 class WeightSummary(NamedTuple):
@@ -34,6 +36,13 @@ class WeightSummary(NamedTuple):
     pareto_k: Tensor
     elbo: Tensor
     curve: Tensor
+
+
+class Rounding(NamedTuple):
+    """What products in a lower precision do to log p-hat, in nats, on the data on which it was measured: mean and largest difference."""
+
+    rounding_bias: float = 0.0
+    rounding_error: float = 0.0
 
 
 def curve_particles(num_particles: int) -> tuple[int, ...]:
@@ -126,6 +135,9 @@ class Evaluation:
         data_id: Fingerprint of the data; equal for the same data in the same order.
         is_bound: Whether ``log_px`` is only a lower bound.
         num_dims: Number of dimensions of x, for bits per dimension.
+        precision: ``"full"``, or ``"bf16"`` if the model's products were in bfloat16.
+        rounding_bias: Mean difference of ``log_px`` from that of full precision with the same draws, on some of the data.
+        rounding_error: Largest such difference.
 
     Raises:
         ValueError: If shapes, dtypes or fields do not fit together.
@@ -144,6 +156,9 @@ class Evaluation:
     data_id: str
     is_bound: bool
     num_dims: int
+    precision: Precision = "full"
+    rounding_bias: float = 0.0
+    rounding_error: float = 0.0
 
     def __post_init__(self) -> None:
         size = self.log_px.numel()
@@ -224,7 +239,7 @@ class Evaluation:
         variables = {name: ("datum", getattr(self, name).numpy()) for name in _PER_DATUM}
         variables["curve"] = (("curve_particles", "datum"), self.curve.numpy())
         coordinates = {"datum": range(len(self.log_px)), "curve_particles": list(self.curve_particles)}
-        attributes = {name: getattr(self, name) for name in _ATTRIBUTES} | {"is_bound": int(self.is_bound)}
+        attributes = {name: getattr(self, name) for name in (*_ATTRIBUTES, *_LATER_ATTRIBUTES)} | {"is_bound": int(self.is_bound)}
         return DataTree.from_dict({"/is_stats": Dataset(variables, coordinates, attributes)})
 
     def to_arviz(self) -> "InferenceData | DataTree":
@@ -257,7 +272,8 @@ class Evaluation:
             stats = tree["is_stats"].to_dataset().load()
         tensors = {name: torch.from_numpy(stats[name].to_numpy()) for name in (*_PER_DATUM, "curve")}
         counts = tuple(stats["curve_particles"].to_numpy().tolist())
-        attributes = {name: _plain(stats.attrs[name]) for name in _ATTRIBUTES}
+        names = (*_ATTRIBUTES, *(name for name in _LATER_ATTRIBUTES if name in stats.attrs))
+        attributes = {name: _plain(stats.attrs[name]) for name in names}
         attributes["is_bound"] = bool(attributes["is_bound"])
         return cls(**tensors, curve_particles=counts, **attributes)
 
@@ -268,6 +284,10 @@ class Evaluation:
             f"ELBO {format_with_error(float(self.elbo.mean()), standard_error_of_mean(self.elbo))}",
             f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}",
         ]
+        if self.precision != "full":
+            bias, error = (format_error(abs(value)) for value in (self.rounding_bias, self.rounding_error))
+            sign = "-" if self.rounding_bias < 0 else "+"
+            lines.append(f"products in {self.precision}: log p(x) is off by {sign}{bias} on average and {error} at most, on some of the data")
         return "\n".join(lines if self.is_bound else [*lines, *self._reliability()])
 
     def _reliability(self) -> Iterator[str]:

@@ -5,6 +5,8 @@ from typing import Literal
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from inference.precision import Precision
+
 Shape = tuple[PositiveInt, ...]
 PriorName = Literal[
     "standard",
@@ -177,11 +179,13 @@ class EvaluateOptions:
         split: The data that are scored.
         num_particles: Draws of z for each datum, K.
         seed: Seed of the draws.
+        precision: Of matrix products: full, or bf16, which takes half the time where the processor has instructions for it.
     """
 
     split: Split = "test"
     num_particles: PositiveInt = 1000
     seed: int = 0
+    precision: Precision = "full"
 
 
 @dataclass(frozen=True)

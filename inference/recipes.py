@@ -114,7 +114,7 @@ def evaluate_vae(
 ) -> Evaluation:
     """Scores a split of the data; see :func:`inference.importance.evaluate`."""
     x, K = getattr(data, options.split).to(device), options.num_particles
-    return evaluate(vae.to(device), x, num_particles=K, seed=options.seed, progress=progress)
+    return evaluate(vae.to(device), x, num_particles=K, seed=options.seed, precision=options.precision, progress=progress)
 
 
 def _flat(options: ModelOptions, train: Tensor) -> VAE | VQVAE:

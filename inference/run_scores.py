@@ -27,7 +27,8 @@ Row = tuple[str, Run, Evaluation]
 
 def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
     """Where the netCDF file of an evaluation lies."""
-    return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}.nc"
+    precision = "" if options.precision == "full" else f"-{options.precision}"
+    return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}{precision}.nc"
 
 
 def expost_path(folder: Path, expost: str) -> Path:

@@ -1,6 +1,7 @@
 """Log weights of blocks of draws, eager or compiled."""
 
 from collections.abc import Callable
+from functools import partial
 import warnings
 
 import pyro
@@ -9,11 +10,13 @@ from torch import Tensor
 
 from inference.compiled import compile_graph
 from inference.densities import Latents, Layout, guide_draws, model_density
+from inference.precision import Precision, products
 from inference.tracing import UntraceableError, precompute, trace
 from pyro_lvm.pair import programs
 
 _CHUNK_ROWS = 1024  # particles times data of one call of the model: what fits a core's cache
 _CHUNK_ROWS_ACCELERATOR = 65536
+_RESCORED = 16  # one in so many weights of a block, the largest, is computed again in full precision
 
 Batch = tuple[Tensor, ...]
 
@@ -25,27 +28,37 @@ class Scorer:
         pair: Any pair.
         layout: How particles are laid out.
         chunk_size: At most so many particles times data in one call of the model; by default what fits the cache.
+        precision: Of the model's products; with ``"bf16"``, the largest weights are computed again in full.
     """
 
-    def __init__(self, pair: object, layout: Layout, chunk_size: int | None) -> None:
+    def __init__(self, pair: object, layout: Layout, chunk_size: int | None, precision: Precision = "full") -> None:
         self.model, self.guide = programs(pair)
-        self.layout, self.chunk_size = layout, chunk_size
+        self.layout, self.chunk_size, self.precision = layout, chunk_size, precision
         self.draws: Callable = guide_draws
-        self.density: Callable = model_density
+        self.density: Callable = partial(_density, precision)
+        self.full_density: Callable = partial(_density, "full")
 
     def __call__(self, batch: Batch, num_particles: int) -> Tensor:
         """Log weights ``[K, B]`` in float64 of fresh draws; the model sees them in chunks."""
         with pyro.validation_enabled(False):
             log_q, latents = self.draws(self.guide, batch, num_particles, self.layout)
-            log_p = torch.empty_like(log_q, dtype=torch.float64)
-            rows, particles = self.chunk(batch, num_particles)
-            for i in range(0, len(batch[0]), rows):
-                part = tuple(x[i : i + rows] for x in batch)
-                for k in range(0, num_particles, particles):
-                    z = {name: value[k : k + particles, i : i + rows] for name, value in latents.items()}
-                    count = min(particles, num_particles - k)
-                    log_p[k : k + count, i : i + rows] = self.density(self.model, part, z, count, self.layout)
+            log_p = self._in_chunks(self.density, batch, latents, log_q.shape)
+            if self.precision != "full":
+                largest = (log_p - log_q).topk(_count_rescored(num_particles), dim=0).indices  # [R, B]
+                log_p.scatter_(0, largest, self._in_chunks(self.full_density, batch, _taken(latents, largest), largest.shape))
         return log_p - log_q
+
+    def _in_chunks(self, density: Callable, batch: Batch, latents: Latents, shape: torch.Size) -> Tensor:
+        """Log density ``[K, B]`` of the model in float64."""
+        log_p = torch.empty(shape, dtype=torch.float64, device=batch[0].device)
+        rows, particles = self.chunk(batch, shape[0])
+        for i in range(0, len(batch[0]), rows):
+            part = tuple(x[i : i + rows] for x in batch)
+            for k in range(0, shape[0], particles):
+                z = {name: value[k : k + particles, i : i + rows] for name, value in latents.items()}
+                count = min(particles, shape[0] - k)
+                log_p[k : k + count, i : i + rows] = density(self.model, part, z, count, self.layout)
+        return log_p
 
     def chunk(self, batch: Batch, num_particles: int) -> tuple[int, int]:
         """Rows and particles of one call of the model."""
@@ -64,15 +77,21 @@ class Scorer:
         try:
             with torch.random.fork_rng(), pyro.validation_enabled(False):
                 draws = CompiledDraws(self.guide, batch, num_particles, self.layout)
-                rows, particles = self.chunk(batch, num_particles)
-                latents = {name: value[:particles, :rows] for name, value in draws.latents.items()}
-                density = CompiledDensity(self.model, tuple(x[:rows] for x in batch), latents, particles, self.layout)
+                density = self._compiled_density(batch, draws.latents, num_particles, self.precision)
+                full_density = density
+                if self.precision != "full":
+                    full_density = self._compiled_density(batch, draws.latents, _count_rescored(num_particles), "full")
         except UntraceableError as error:
             if is_required:
                 raise ValueError(f"the pair must be compilable with compile=True: {error}. Mend it, or use compile='auto'.") from error
             warnings.warn(f"evaluate runs without compiled programs: {error}.", stacklevel=3)
         else:
-            self.draws, self.density = draws, density
+            self.draws, self.density, self.full_density = draws, density, full_density
+
+    def _compiled_density(self, batch: Batch, latents: Latents, num_particles: int, precision: Precision) -> "CompiledDensity":
+        rows, particles = self.chunk(batch, num_particles)
+        latents = {name: value[:particles, :rows] for name, value in latents.items()}
+        return CompiledDensity(self.model, tuple(x[:rows] for x in batch), latents, particles, self.layout, precision)
 
 
 class CompiledDraws:
@@ -104,32 +123,50 @@ class CompiledDraws:
 
 
 class CompiledDensity:
-    """:func:`~inference.densities.model_density`, compiled for chunks of one shape.
+    """:func:`~inference.densities.model_density` with products of some precision, compiled for chunks of one shape.
 
     Raises:
         UntraceableError: If that fails, or gives other figures.
     """
 
-    def __init__(self, model: Callable[..., object], batch: Batch, latents: Latents, num_particles: int, layout: Layout) -> None:
-        self.names = tuple(latents)
+    def __init__(
+        self, model: Callable[..., object], batch: Batch, latents: Latents, num_particles: int, layout: Layout, precision: Precision
+    ) -> None:
+        self.names, self.eager = tuple(latents), partial(_density, precision)
 
         def density(*inputs: Tensor) -> Batch:
-            return (model_density(model, inputs[: len(batch)], dict(zip(self.names, inputs[len(batch) :])), num_particles, layout),)
+            return (self.eager(model, inputs[: len(batch)], dict(zip(self.names, inputs[len(batch) :])), num_particles, layout),)
 
         self.key = _key(batch, num_particles)
         inputs = self._inputs(batch, latents)
         self.run = _compiled(density, inputs)
-        _check("the model", self.run(*inputs), (model_density(model, batch, latents, num_particles, layout),))
+        _check("the model", self.run(*inputs), (self.eager(model, batch, latents, num_particles, layout),), precision)
 
     def __call__(
         self, model: Callable[..., object], batch: Batch, latents: Latents, num_particles: int, layout: Layout
     ) -> Tensor:
         if _key(batch, num_particles) != self.key:
-            return model_density(model, batch, latents, num_particles, layout)
+            return self.eager(model, batch, latents, num_particles, layout)
         return self.run(*self._inputs(batch, latents))[0]
 
     def _inputs(self, batch: Batch, latents: Latents) -> Batch:
         return *(x.contiguous() for x in batch), *(latents[name].contiguous() for name in self.names)
+
+
+def _density(precision: Precision, *arguments: object) -> Tensor:
+    with products(precision):
+        return model_density(*arguments)
+
+
+def _count_rescored(num_particles: int) -> int:
+    return -(-num_particles // _RESCORED)
+
+
+def _taken(latents: Latents, indices: Tensor) -> Latents:
+    """The draws ``[R, B, ...]`` with these indices, ``[R, B]``."""
+    return {
+        name: value.take_along_dim(indices.reshape(*indices.shape, *[1] * (value.dim() - 2)), 0) for name, value in latents.items()
+    }
 
 
 def _compiled(function: Callable[..., Batch], inputs: Batch) -> Callable[..., Batch]:
@@ -141,9 +178,11 @@ def _key(batch: Batch, num_particles: int) -> tuple:
     return num_particles, *((x.shape, x.dtype) for x in batch)
 
 
-def _check(what: str, got: Batch, expected: Batch) -> None:
+def _check(what: str, got: Batch, expected: Batch, precision: Precision = "full") -> None:
     for value, wanted in zip(got, expected, strict=True):
         relative, absolute = (1e-12, 1e-9) if wanted.dtype == torch.float64 else (1e-5, 1e-3)
+        if precision != "full" and wanted.dtype != torch.float64:
+            relative, absolute = 1e-3, 0.1  # a last digit of float32 may turn one of bfloat16
         if not torch.allclose(value, wanted, rtol=relative, atol=absolute, equal_nan=True):
             raise UntraceableError(f"{what}, compiled, differs by {(value - wanted).abs().max():.3g} on the same draws")
 

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", type=str, default="cpu", help="Where to score, such as cuda.")
     parser.add_class_arguments(EvaluateOptions)
     args = parser.instantiate(parser.parse_args(argv))
-    options = EvaluateOptions(args.split, args.num_particles, args.seed)
+    options = EvaluateOptions(args.split, args.num_particles, args.seed, args.precision)
 
     folders = {name: Path(name) for name in args.runs}
 

@@ -1,0 +1,111 @@
+"""Scores with products in bfloat16 against full precision, on the same draws."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+from inference import Evaluation, compare, evaluate
+from inference.densities import choose_layout
+from inference.importance import scoring
+from inference.precision import products
+from inference.scorer import Scorer
+from oracles import LinearGaussian
+import pyro_lvm as lvm
+
+
+def make_vae(pixels: int = 100) -> lvm.VAE:
+    """A VAE whose decoder answers strongly to z, so that rounding shows."""
+    torch.manual_seed(0)
+    decoder = lvm.MLP(10, [64, 64], pixels)
+    for p in decoder.parameters():
+        p.data.mul_(2)
+    return lvm.VAE(lvm.StandardNormal(10), lvm.BernoulliLikelihood(decoder), lvm.NormalEncoder(lvm.MLP(pixels, [64], 20)))
+
+
+@pytest.mark.parametrize("shape", [(7, 20), (3, 7, 20)])
+def test_a_product_is_that_of_rounded_factors_and_a_bias_is_kept(shape):
+    torch.manual_seed(0)
+    layer, x = nn.Linear(20, 5), torch.randn(shape)
+    layer.bias.data.fill_(1.00001)  # bfloat16 would make it 1
+    with torch.no_grad(), products("bf16"):
+        y = layer(x)
+    exact = F.linear(x.bfloat16().double(), layer.weight.bfloat16().double())
+    torch.testing.assert_close((y - layer.bias).double(), exact, rtol=2**-8, atol=1e-4)
+    assert y.dtype == torch.float32 and not torch.equal(y, layer(x))
+
+
+def test_a_convolution_is_that_of_rounded_factors_and_a_bias_is_kept():
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 8, 8)
+    with torch.no_grad(), products("bf16"):
+        y = layer(x)
+    exact = F.conv2d(x.bfloat16().double(), layer.weight.bfloat16().double(), layer.bias.double())
+    torch.testing.assert_close(y.double(), exact, rtol=2**-7, atol=1e-2)
+    assert y.dtype == torch.float32 and not torch.equal(y, layer(x))
+
+
+@pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
+def test_bf16_stays_near_full_precision_and_says_how_near(compile):
+    vae, x = make_vae(), torch.rand(40, 100).round()
+    full = evaluate(vae, x, num_particles=600, compile=False, progress=False)
+    fast = evaluate(vae, x, num_particles=600, compile=compile, precision="bf16", progress=False)
+    difference = fast.log_px - full.log_px
+    assert 0 < difference.abs().max() < 0.05
+    few = [evaluate(vae, x[::5], num_particles=600, precision=p, compile=False, progress=False).log_px for p in ("bf16", "full")]
+    few = few[0] - few[1]  # of eight of the forty, with draws of their own
+    assert fast.rounding_bias == pytest.approx(float(few.mean()), abs=1e-5)
+    assert fast.rounding_error == pytest.approx(float(few.abs().max()), abs=1e-5)
+    assert "bf16" in repr(fast) and "bf16" not in repr(full)
+    assert (full.precision, full.rounding_error) == ("full", 0.0)
+
+
+def test_the_largest_weights_are_exact():
+    vae, x = make_vae(), torch.rand(5, 100).round()
+    with scoring(vae, x.device):
+        scorer = Scorer(vae, choose_layout(vae, (x,)), None, "bf16")
+        torch.manual_seed(1)
+        got = scorer((x,), 160)
+        torch.manual_seed(1)
+        wanted = Scorer(vae, scorer.layout, None)((x,), 160)
+    error = (got - wanted).abs()
+    is_exact = error < 1e-4
+    assert (is_exact.sum(0) >= 10).all() and not is_exact.all()
+    top = got.topk(5, dim=0).indices
+    assert is_exact.gather(0, top).all()
+
+
+def test_pairs_in_float64_are_left_alone():
+    oracle = LinearGaussian()
+    x = oracle.sample(9)
+    fast = evaluate(oracle, x, num_particles=50, precision="bf16", progress=False)
+    assert torch.equal(fast.log_px, evaluate(oracle, x, num_particles=50, progress=False).log_px)
+    assert fast.rounding_error == 0
+
+
+def test_tables_and_files_keep_the_precision(tmp_path):
+    vae, x = make_vae(), torch.rand(20, 100).round()
+    score = evaluate(vae, x, num_particles=100, precision="bf16", progress=False)
+    score.to_netcdf(tmp_path / "score.nc")
+    again = Evaluation.from_netcdf(tmp_path / "score.nc")
+    assert (again.precision, again.rounding_bias, again.rounding_error) == (score.precision, score.rounding_bias, score.rounding_error)
+    assert "fast: products in bfloat16" in str(compare({"fast": score, "full": replace(score, precision="full")}))
+
+
+def test_files_of_earlier_versions_are_of_full_precision(tmp_path):
+    from xarray import DataTree
+
+    score = evaluate(make_vae(), torch.rand(4, 100).round(), num_particles=30, progress=False)
+    tree = score.to_datatree()
+    stats = tree["is_stats"].to_dataset()
+    for name in ("precision", "rounding_bias", "rounding_error"):
+        del stats.attrs[name]
+    DataTree.from_dict({"/is_stats": stats}).to_netcdf(tmp_path / "old.nc", engine="h5netcdf")
+    assert Evaluation.from_netcdf(tmp_path / "old.nc").precision == "full"
+
+
+def test_bad_precision():
+    with pytest.raises(ValueError, match="precision must be one of .*fp8"):
+        evaluate(make_vae(), torch.rand(4, 100).round(), precision="fp8")
