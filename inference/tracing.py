@@ -54,8 +54,9 @@ def trace(function: Function, *inputs: Tensor, modules: list[nn.Module] = ()) ->
         except RuntimeError as error:
             raise UntraceableError(f"it cannot be traced: {_first_sentence(error)}") from error
     _free_biases(graph.graph)
-    graph.graph.eliminate_dead_code()
-    return lift(graph)
+    lifted = lift(graph)
+    merge_repeated(lifted.module)
+    return lifted
 
 
 def _free_biases(graph: fx.Graph) -> None:
@@ -90,6 +91,40 @@ def lift(module: fx.GraphModule) -> Graph:
         graph.erase_node(node)
     module.recompile()
     return Graph(module, tensors)
+
+
+def merge_repeated(module: fx.GraphModule) -> None:
+    """Makes what is computed twice from the same values once: features that model and guide both need."""
+    first, tensors = {}, _Tensors(module.graph)
+    for node in list(module.graph.nodes):
+        written = tensors.written_by(node)
+        if written:
+            first = {key: other for key, other in first.items() if not written & set(map(tensors.owner, other.all_input_nodes))}
+        if node.op != "call_function" or written or _is_random(node) or node in tensors.changing:
+            continue
+        other = first.setdefault((node.target, repr(node.args), repr(node.kwargs)), node)
+        if other is not node:
+            node.replace_all_uses_with(other)
+            module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+
+
+class _Tensors:
+    """Which nodes share memory, and which of that is written."""
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self.changing = {owner for node in graph.nodes for owner in self.written_by(node)}
+
+    def owner(self, node: fx.Node) -> fx.Node:
+        """The node that made the memory of a node."""
+        while node.op == "call_function" and (_is_view(node) or _writes(node)) and node.all_input_nodes:
+            node = node.all_input_nodes[0]
+        return node
+
+    def written_by(self, node: fx.Node) -> set[fx.Node]:
+        """The owners of what a node writes."""
+        return {self.owner(arg) for arg in node.all_input_nodes} if _writes(node) else set()
 
 
 def precompute(graph: Graph, num_inputs: int) -> Graph:
