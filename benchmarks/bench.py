@@ -3,7 +3,7 @@
 Prints Markdown: ``python benchmarks/bench.py > docs/benchmarks.md``. Contenders whose library is not installed (numpyro, pythae: the extra ``bench``) are left out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 import os
 from pathlib import Path
@@ -35,61 +35,109 @@ STEPS = [
     ("VampPrior(500)", "vamp", 100, (*WITHOUT_PEERS, "pythae")),
     ("IWAE, 5 particles", "iwae", 100, (*WITHOUT_PEERS, "Pyro's tutorial", "pythae")),
     ("IAF guide", "iaf", 100, WITHOUT_PEERS),
+    ("two levels, 40 latents each", "hvae", 100, WITHOUT_PEERS),
+    ("VQ, 8 of 512 codes, codebook by gradient", "vq", 100, (*WITHOUT_PEERS, "pythae")),
 ]
+FLOOR = "matrix products"
+SCORES = (FLOOR, "standard, eager", "standard", "standard, bf16", "matrix products, bf16", "vamp", "mixture", "pythae, get_nll", "infer.Importance")
+GROWTH = [
+    ("standard", {"particles": 5000}),
+    ("standard", {"particles": 500}),
+    ("standard", {"particles": 50000}),
+    ("standard", {"latents": 10}),
+    ("standard", {"latents": 160}),
+    ("vamp", {"components": 100}),
+    ("vamp", {"components": 500}),
+    ("vamp", {"components": 2000}),
+]
+NUM_DATA = (100, 1000, 10000)
 PEERS = ("numpyro", "pythae")
 ROUNDS, SECONDS = 7, 0.4
 
 
 class Contender:
-    """A process that makes as many steps as it is told and says how long they took."""
+    """A process that does something as many times as it is told and says how long that took."""
 
     def __init__(self, script: str, *arguments: object, threads: int) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}"}
-        command = [sys.executable, "-W", "ignore", HERE / script, *map(str, arguments), str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-        if threads == 1:
-            os.sched_setaffinity(self.process.pid, {0})
+        self.command = [sys.executable, "-W", "ignore", str(HERE / script), *map(str, arguments)]
+        self.threads = threads
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def wait_until_ready(self) -> None:
+        """Returns once everything is built, compiled and warm; all of a table's contenders do that at the same time."""
         if self.process.stdout.readline().strip() != "ready":
-            raise RuntimeError(f"{arguments} did not start; run it by itself: {' '.join(map(str, command))}")
+            raise RuntimeError(f"a contender did not start; run it by itself: {' '.join(self.command)}")
+        if self.threads == 1:
+            for thread in os.listdir(f"/proc/{self.process.pid}/task"):
+                os.sched_setaffinity(int(thread), {0})
 
     def seconds(self, count: int) -> float:
-        """Seconds that ``count`` steps take."""
+        """Seconds that ``count`` times take."""
         print(count, file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline())
+
+    def peak_memory(self) -> float:
+        """MiB, at most, since the start."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
 
 
-def interleaved(contenders: dict[str, Contender]) -> dict[str, list[float]]:
-    """Milliseconds a step of every contender in every round."""
-    counts = {name: 8 * max(1, round(SECONDS / contender.seconds(8))) for name, contender in contenders.items()}
+def steps(what: str, size: int, names: Iterable[str], threads: int) -> dict[str, Contender]:
+    """A process for every name."""
+    return {name: Contender("contenders.py", name, what, size, threads, threads=threads) for name in installed(names)}
+
+
+def scores(who: str, threads: int, **options: int) -> Contender:
+    """A process that scores images."""
+    flags = [part for name, value in options.items() for part in (f"--{name}", value)]
+    return Contender("scores.py", who, *flags, "--threads", threads, threads=threads)
+
+
+def installed(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.split(",")[0] not in PEERS or find_spec(name.split(",")[0])]
+
+
+def interleaved(contenders: dict[str, Contender], multiple: int) -> dict[str, list[float]]:
+    """Milliseconds of every contender in every round; each does a multiple of so many at a time."""
+    for contender in contenders.values():
+        contender.wait_until_ready()
+    counts = {name: multiple * max(1, round(SECONDS / contender.seconds(multiple))) for name, contender in contenders.items()}
     times = {name: [] for name in contenders}
     for _ in range(ROUNDS):
         for name, contender in contenders.items():
             times[name].append(1e3 * contender.seconds(counts[name]) / counts[name])
-    for contender in contenders.values():
-        contender.close()
     return times
 
 
-def step_rows(what: str, size: int, names: Iterable[str], threads: int) -> Iterable[str]:
-    """Lines of a table: median, fastest round, and the median ratio to the reference in the same round."""
-    names = [name for name in names if name.split(",")[0] not in PEERS or find_spec(name.split(",")[0])]
-    times = interleaved({name: Contender("contenders.py", name, what, size, threads=threads) for name in names})
-    for name in names:
-        ratio = median(own / reference for own, reference in zip(times[name], times[BY_HAND]))
-        yield f"| {name} | {median(times[name]):.2f} | {min(times[name]):.2f} | {ratio:.2f} |"
+def table(contenders: dict[str, Contender], reference: str, what: str, *, multiple: int, with_memory: bool = False) -> None:
+    """Prints median, fastest round, and the median ratio to the reference in the same round."""
+    times = interleaved(contenders, multiple)
+    columns = ["median ms", "fastest ms", "ratio", *["peak MiB"] * with_memory]
+    print(f"| {what} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
+    for name, contender in contenders.items():
+        ratio = median(own / first for own, first in zip(times[name], times[reference]))
+        memory = f" {contender.peak_memory():.0f} |" if with_memory else ""
+        print(f"| {name} | {median(times[name]):.2f} | {min(times[name]):.2f} | {ratio:.2f} |{memory}", flush=True)
+        contender.close()
 
 
-def score_rows(threads: int) -> Iterable[str]:
-    """Lines of a table: milliseconds an image at K = 5000, against the matrix products alone."""
-    names = ("matrix products", "standard, eager", "standard", "vamp", "mixture", "infer.Importance")
-    times = interleaved({name: Contender("scores.py", name, threads=threads) for name in names})
-    for name in names:
-        ratio = median(own / reference for own, reference in zip(times[name], times["matrix products"]))
-        yield f"| {name} | {median(times[name]):.1f} | {min(times[name]):.1f} | {ratio:.2f} |"
+def growth(threads: int) -> None:
+    """Prints how the cost of a score grows with K, the number of latents and that of a VampPrior's components, and then with N."""
+    contenders = {f"{who}, {value} {name}": scores(who, threads, **{name: value}) for who, options in GROWTH for name, value in options.items()}
+    table(contenders, next(iter(contenders)), "an image", multiple=8, with_memory=True)
+    print("\nWhole data sets, standard prior, K = 5000; all of `evaluate`, its compiling included:\n")
+    print("| N | seconds | ms an image | peak MiB | seconds, bf16 |\n|---|---:|---:|---:|---:|")
+    for N in NUM_DATA:
+        full, rounded = scores("standard, whole", threads), scores("standard, bf16, whole", threads)
+        full.wait_until_ready(), rounded.wait_until_ready()
+        seconds, in_bf16 = full.seconds(N), rounded.seconds(N)
+        print(f"| {N} | {seconds:.1f} | {1e3 * seconds / N:.1f} | {full.peak_memory():.0f} | {in_bf16:.1f} |", flush=True)
+        full.close(), rounded.close()
 
 
 def machine() -> str:
@@ -103,15 +151,14 @@ def main() -> None:
     print(f"What `make bench` printed. {machine()}. Every contender is a process of its own; {ROUNDS} rounds, interleaved; ratios are")
     print("medians over the rounds, to hand-written `torch.compile` with fused Adam (steps) or to the matrix products alone (scores).")
     for threads in (1, 2):
+        on = f"{threads} thread{'s' * (threads > 1)}"
         for title, what, size, names in STEPS:
-            print(f"\n## {title}, batch {size}, {threads} thread{'s' * (threads > 1)}\n")
-            print("| a step | median ms | fastest ms | ratio |\n|---|---:|---:|---:|")
-            for row in step_rows(what, size, names, threads):
-                print(row, flush=True)
-        print(f"\n## Importance sampling, K = 5000, decoder 40-300-300-784, {threads} thread{'s' * (threads > 1)}\n")
-        print("| an image | median ms | fastest ms | ratio |\n|---|---:|---:|---:|")
-        for row in score_rows(threads):
-            print(row, flush=True)
+            print(f"\n## {title}, batch {size}, {on}\n")
+            table(steps(what, size, names, threads), BY_HAND, "a step", multiple=8)
+        print(f"\n## Importance sampling, K = 5000, decoder 40-300-300-784, {on}\n")
+        table({name: scores(name, threads) for name in installed(SCORES)}, FLOOR, "an image", multiple=4)
+    print(f"\n## How the cost of a score grows, {on}\n")
+    growth(threads)
 
 
 if __name__ == "__main__":

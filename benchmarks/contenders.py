@@ -10,12 +10,12 @@ import time
 import pyro
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
-import torch.nn.functional as F
+from torch import Tensor
+
+from by_hand import CODE_DIM, NUM_CODES, NUM_PARTICLES, NUM_PSEUDO_INPUTS, NUM_SLOTS, Perceptron, make
 
 SIZES = {"tiny": (64, [32], 8)}
 PIXELS, HIDDEN, LATENTS = 784, [300, 300], 40
-NUM_PSEUDO_INPUTS, NUM_PARTICLES = 500, 5
 NUM_BATCHES = 8
 
 Run = Callable[[int], None]
@@ -27,18 +27,33 @@ def batches(what: str, size: int) -> list[Tensor]:
     return [torch.rand(size, pixels, generator=generator).round() for _ in range(NUM_BATCHES)]
 
 
-def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
+def make_pair(what: str, pixels: int, hidden: list[int], latents: int) -> torch.nn.Module:
+    """The library's pair of a table."""
     import pyro_lvm as lvm
+
+    def likelihood(inputs: int | tuple[int, int]) -> torch.nn.Module:
+        return lvm.BernoulliLikelihood(lvm.MLP(inputs, hidden[::-1], pixels))
+
+    if what == "hvae":
+        return lvm.HierarchicalVAE(lvm.StandardNormal(latents), lvm.stacked(pixels, [latents, latents], hidden), likelihood(2 * latents))
+    if what == "vq":
+        grid = (NUM_SLOTS, CODE_DIM)
+        encoder = lvm.VectorQuantizer(lvm.MLP(pixels, hidden, grid), NUM_CODES, decay=None)
+        return lvm.VQVAE(lvm.UniformCodePrior([NUM_SLOTS], NUM_CODES), likelihood(grid), encoder)
+    encoder = lvm.NormalEncoder(lvm.MLP(pixels, hidden, 2 * latents))
+    if what == "iaf":
+        encoder = lvm.FlowEncoder(lvm.MLP(pixels, hidden, 2 * latents + 32), lvm.iaf(latents, 32, hidden=(64, 64)))
+    prior = lvm.VampPrior(encoder, torch.rand(NUM_PSEUDO_INPUTS, pixels)) if what == "vamp" else lvm.StandardNormal(latents)
+    return lvm.VAE(prior, likelihood(latents), encoder)
+
+
+def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
     from inference.compiled import CompiledSteps
     from inference.objectives import IWAE, KLWeight
     from inference.steps import Step
 
     pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
-    encoder = lvm.NormalEncoder(lvm.MLP(pixels, hidden, 2 * latents))
-    if what == "iaf":
-        encoder = lvm.FlowEncoder(lvm.MLP(pixels, hidden, 2 * latents + 32), lvm.iaf(latents, 32, hidden=(64, 64)))
-    prior = lvm.VampPrior(encoder, data[0][0].expand(NUM_PSEUDO_INPUTS, -1)) if what == "vamp" else lvm.StandardNormal(latents)
-    vae = lvm.VAE(prior, lvm.BernoulliLikelihood(lvm.MLP(latents, hidden[::-1], pixels)), encoder)
+    vae = make_pair(what, pixels, hidden, latents)
     kl = KLWeight()
     elbo = IWAE(NUM_PARTICLES) if what == "iwae" else pyro.infer.Trace_ELBO()
     step = Step(elbo, kl(vae.model), kl(vae.guide), kl, None, None)
@@ -48,70 +63,8 @@ def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
     return lambda n: [step(optimizer, (data[i % NUM_BATCHES],)) for i in range(n)]
 
 
-class Perceptron(nn.Sequential):
-    def __init__(self, widths: list[int]) -> None:
-        layers = [part for n, m in zip(widths, widths[1:]) for part in (nn.Linear(n, m), nn.ReLU())]
-        super().__init__(*layers[:-1])
-
-
-class ByHand(nn.Module):
-    """The same models as a PyTorch user writes them, the loss in one function."""
-
-    def __init__(self, what: str, pixels: int, hidden: list[int], latents: int) -> None:
-        super().__init__()
-        self.what, self.context = what, 32 if what == "iaf" else 0
-        self.encoder = Perceptron([pixels, *hidden, 2 * latents + self.context])
-        self.decoder = Perceptron([latents, *hidden[::-1], pixels])
-        self.latents = latents
-        if what == "vamp":
-            self.pseudo_inputs, self.weights = nn.Parameter(torch.rand(NUM_PSEUDO_INPUTS, pixels)), nn.Parameter(torch.zeros(NUM_PSEUDO_INPUTS))
-        if what == "iaf":
-            self.steps = nn.ModuleList(Masked(latents, 32, [64, 64], is_reversed=bool(i % 2)) for i in range(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        loc, log_scale, context = self.encoder(x).split([self.latents, self.latents, self.context], -1)
-        shape = (NUM_PARTICLES, *loc.shape) if self.what == "iwae" else loc.shape
-        noise = torch.randn(shape)
-        log_q = (-0.5 * noise**2 - log_scale - 0.9189385).sum(-1)
-        z = noise
-        if self.what == "iaf":
-            for step in self.steps:
-                shift, log_step = step(torch.cat([z, context], -1)).chunk(2, -1)
-                z, log_q = z * log_step.exp() + shift, log_q - log_step.sum(-1)
-        z = loc + log_scale.exp() * z
-        log_px = -F.binary_cross_entropy_with_logits(self.decoder(z), x.expand(*z.shape[:-1], -1), reduction="none").sum(-1)
-        log_w = log_px + self.log_prior(z) - log_q
-        return -(log_w if self.what != "iwae" else log_w.logsumexp(0)).mean()
-
-    def log_prior(self, z: Tensor) -> Tensor:
-        if self.what != "vamp":
-            return (-0.5 * z**2 - 0.9189385).sum(-1)
-        loc, log_scale = self.encoder(self.pseudo_inputs).chunk(2, -1)
-        precision = (-2 * log_scale).exp()
-        constant = self.weights.log_softmax(0) - (log_scale + 0.5 * loc**2 * precision + 0.9189385).sum(-1)
-        return (z**2 @ (-0.5 * precision).T + z @ (loc * precision).T + constant).logsumexp(-1)
-
-
-class Masked(nn.Module):
-    """A masked autoregressive network, the last layer masked strictly."""
-
-    def __init__(self, features: int, context: int, hidden: list[int], is_reversed: bool) -> None:
-        super().__init__()
-        order = torch.arange(features).flip(0) if is_reversed else torch.arange(features)
-        degrees = [torch.cat([order, torch.full((context,), -1)]), *(torch.arange(h) % (features - 1) for h in hidden), order.repeat(2)]
-        widths = [len(d) for d in degrees]
-        self.linears = nn.ModuleList(nn.Linear(n, m) for n, m in zip(widths, widths[1:]))
-        for i, (a, b) in enumerate(zip(degrees, degrees[1:])):
-            self.register_buffer(f"mask{i}", ((b[:, None] > a) if i == len(hidden) else (b[:, None] >= a)).float())
-
-    def forward(self, h: Tensor) -> Tensor:
-        for i, linear in enumerate(self.linears):
-            h = F.linear(h if i == 0 else h.relu(), linear.weight * getattr(self, f"mask{i}"), linear.bias)
-        return h
-
-
 def by_hand(what: str, data: list[Tensor], *, compiled: bool) -> Run:
-    model = ByHand(what, *SIZES.get(what, (PIXELS, HIDDEN, LATENTS)))
+    model = make(what, *SIZES.get(what, (PIXELS, HIDDEN, LATENTS)))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     loss_of = torch.compile(model, dynamic=False) if compiled else model
 

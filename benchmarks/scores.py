@@ -1,38 +1,45 @@
-"""One process of a benchmark: ``python benchmarks/scores.py WHO THREADS`` scores images, as many as a line on stdin says, at K = 5000."""
+"""One process of a benchmark: ``python benchmarks/scores.py WHO [--particles K ...]`` scores images, as many as a line on stdin says."""
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+import functools
 import sys
 import time
 
 import pyro
 import torch
+from torch import Tensor, nn
 
+from by_hand import Perceptron
 import pyro_lvm as lvm
-from inference import evaluate
+from inference import importance
+from inference.scorer import Scorer
 
-PIXELS, HIDDEN, LATENTS, NUM_PARTICLES = 784, [300, 300], 40, 5000
-NUM_COMPONENTS = 500
+PIXELS, HIDDEN = 784, [300, 300]
 CHUNK = 1000
-NUM_KNOWN = 4096  # images that are compiled for, and scored one after the other
+NUM_KNOWN = 512  # different images
+
+Seconds = Callable[[int], float]
 
 
-def make_vae(prior: str) -> lvm.VAE:
-    encoder = lvm.NormalEncoder(lvm.MLP(PIXELS, HIDDEN, 2 * LATENTS))
+def make_vae(prior: str, latents: int, components: int) -> lvm.VAE:
+    encoder = lvm.NormalEncoder(lvm.MLP(PIXELS, HIDDEN, 2 * latents))
     priors = {
-        "vamp": lambda: lvm.VampPrior(encoder, torch.rand(NUM_COMPONENTS, PIXELS)),
-        "mixture": lambda: lvm.GaussianMixturePrior(LATENTS, NUM_COMPONENTS),
+        "standard": lambda: lvm.StandardNormal(latents),
+        "vamp": lambda: lvm.VampPrior(encoder, torch.rand(components, PIXELS)),
+        "mixture": lambda: lvm.GaussianMixturePrior(latents, components),
     }
-    prior = priors.get(prior, lambda: lvm.StandardNormal(LATENTS))()
-    return lvm.VAE(prior, lvm.BernoulliLikelihood(lvm.MLP(LATENTS, HIDDEN[::-1], PIXELS)), encoder)
+    return lvm.VAE(priors[prior](), lvm.BernoulliLikelihood(lvm.MLP(latents, HIDDEN[::-1], PIXELS)), encoder)
 
 
-def matrix_products() -> Callable[[int], float]:
-    widths = [LATENTS, *HIDDEN[::-1], PIXELS]
-    pairs = [(torch.randn(CHUNK, n), torch.randn(n, m)) for n, m in zip(widths, widths[1:])]
+def matrix_products(options: Namespace, dtype: torch.dtype) -> Seconds:
+    """The decoder's products of all particles, a chunk of rows at a time."""
+    widths = [options.latents, *HIDDEN[::-1], PIXELS]
+    pairs = [(torch.randn(CHUNK, n).to(dtype), torch.randn(n, m).to(dtype)) for n, m in zip(widths, widths[1:])]
 
     def seconds(count: int) -> float:
         start = time.perf_counter()
-        for _ in range(count * NUM_PARTICLES // CHUNK):
+        for _ in range(count * options.particles // CHUNK):
             for left, right in pairs:
                 left @ right
         return time.perf_counter() - start
@@ -40,23 +47,42 @@ def matrix_products() -> Callable[[int], float]:
     return seconds
 
 
-def scored(prior: str, *, compiled: bool) -> Callable[[int], float]:
-    """Compiling is left out: the time of so many more images."""
-    vae, x = make_vae(prior), torch.rand(NUM_KNOWN, PIXELS).round()
+def ours(options: Namespace) -> Seconds:
+    """What is done once, compiling and measuring the error of bfloat16, is left out, unless all of it is asked for."""
+    prior, *how = options.who.split(", ")
+    vae, x = make_vae(prior, options.latents, options.components), torch.rand(NUM_KNOWN, PIXELS).round()
+    settings = {"compile": "eager" not in how, "precision": "bf16" if "bf16" in how else "full", "progress": False}
+    once = [] if "whole" in how else [timed(Scorer, "compile"), timed(importance, "_measured_rounding")]
 
-    def whole(count: int) -> float:
+    def seconds(count: int) -> float:
+        images = x.repeat(-(-count // NUM_KNOWN), 1)[:count]
+        before = sum(map(sum, once))
         start = time.perf_counter()
-        evaluate(vae, x[:count], num_particles=NUM_PARTICLES, compile=compiled, progress=False)
-        return time.perf_counter() - start
+        importance.evaluate(vae, images, num_particles=options.particles, **settings)
+        return time.perf_counter() - start - (sum(map(sum, once)) - before)
 
-    whole(8)
-    return lambda count: whole(count + 4) - whole(4)
+    return seconds
 
 
-def by_importance() -> Callable[[int], float]:
+def timed(owner: object, name: str) -> list[float]:
+    """The seconds of every call of a function from now on."""
+    function, seconds = getattr(owner, name), []
+
+    @functools.wraps(function)
+    def run(*args: object, **kwargs: object) -> object:
+        start = time.perf_counter()
+        result = function(*args, **kwargs)
+        seconds.append(time.perf_counter() - start)
+        return result
+
+    setattr(owner, name, run)
+    return seconds
+
+
+def by_importance(options: Namespace) -> Seconds:
     """Pyro's own, one image and one particle at a time; a hundredth of the particles, times a hundred."""
-    vae, x = make_vae("standard"), torch.rand(1, PIXELS).round()
-    few = NUM_PARTICLES // 100
+    vae, x = make_vae("standard", options.latents, options.components), torch.rand(1, PIXELS).round()
+    few = options.particles // 100
 
     def seconds(count: int) -> float:
         start = time.perf_counter()
@@ -66,18 +92,59 @@ def by_importance() -> Callable[[int], float]:
     return seconds
 
 
+def in_pythae(options: Namespace) -> Seconds:
+    """Pythae's ``get_nll``, one image at a time, with chunks as large as ours."""
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = Perceptron([PIXELS, *HIDDEN, 2 * options.latents])
+
+        def forward(self, x: Tensor) -> ModelOutput:
+            loc, log_variance = self.network(x).chunk(2, -1)
+            return ModelOutput(embedding=loc, log_covariance=log_variance)
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = nn.Sequential(Perceptron([options.latents, *HIDDEN[::-1], PIXELS]), nn.Sigmoid())
+
+        def forward(self, z: Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=self.network(z))
+
+    vae = VAE(VAEConfig(input_dim=(PIXELS,), latent_dim=options.latents, reconstruction_loss="bce"), Encoder(), Decoder())
+    x = torch.rand(NUM_KNOWN, PIXELS).round()
+
+    def seconds(count: int) -> float:
+        start = time.perf_counter()
+        vae.get_nll(x[:count], n_samples=options.particles, batch_size=CHUNK)
+        return time.perf_counter() - start
+
+    return seconds
+
+
+CONTENDERS = {
+    "matrix products": lambda options: matrix_products(options, torch.float32),
+    "matrix products, bf16": lambda options: matrix_products(options, torch.bfloat16),
+    "infer.Importance": by_importance,
+    "pythae, get_nll": in_pythae,
+}
+
+
 def main() -> None:
-    who, threads = sys.argv[1], int(sys.argv[2])
-    torch.set_num_threads(threads)
+    parser = ArgumentParser()
+    parser.add_argument("who")
+    for name, default in (("particles", 5000), ("components", 500), ("latents", 40), ("threads", 1)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    if who == "matrix products":
-        seconds = matrix_products()
-    elif who == "infer.Importance":
-        seconds = by_importance()
-    else:
-        seconds = scored(who.split(",")[0], compiled="eager" not in who)
     with torch.no_grad():
-        seconds(4)
+        seconds = CONTENDERS.get(options.who, ours)(options)
+        seconds(1)
         print("ready", flush=True)
         for line in sys.stdin:
             print(seconds(int(line)), flush=True)
