@@ -39,7 +39,18 @@ STEPS = [
     ("VQ, 8 of 512 codes, codebook by gradient", "vq", 100, (*WITHOUT_PEERS, "pythae")),
 ]
 FLOOR = "matrix products"
-SCORES = (FLOOR, "standard, eager", "standard", "standard, bf16", "matrix products, bf16", "vamp", "mixture", "pythae, get_nll", "infer.Importance")
+SCORES = (
+    FLOOR,
+    "matrix products, bf16",
+    "standard, eager",
+    "standard",
+    "standard, bf16",
+    "vamp",
+    "mixture",
+    "pythae, get_nll",
+    "pythae, get_nll, chunks of 1000",
+    "infer.Importance",
+)
 GROWTH = [
     ("standard", {"particles": 5000}),
     ("standard", {"particles": 500}),

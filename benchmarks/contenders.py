@@ -58,6 +58,7 @@ def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
     elbo = IWAE(NUM_PARTICLES) if what == "iwae" else pyro.infer.Trace_ELBO()
     step = Step(elbo, kl(vae.model), kl(vae.guide), kl, None, None)
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-4, fused=True)
+    pyro.enable_validation(False)  # as fit does after its first step
     if compiled:
         step = CompiledSteps(step, list(vae.modules()), is_required=True, has_warmup=False, announce=lambda _: None)
     return lambda n: [step(optimizer, (data[i % NUM_BATCHES],)) for i in range(n)]

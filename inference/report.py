@@ -13,28 +13,19 @@ from inference.compare import Comparison, compare
 from inference.diagnosis import Diagnosis
 from inference.diagnostics import diagnose
 from inference.evaluation import Evaluation
-from inference.features import default_features
 from inference.importance import scoring
 from inference.latent_pictures import draw_codes, draw_dimension_kl
-from inference.pictures import are_images, draw_estimates, draw_history, draw_images
-from inference.quality import (
-    MIN_ROWS,
-    SampleQuality,
-    format_quality,
-    pair_samples,
-    quality_differences,
-    quality_table,
-    sample_quality,
-)
+from inference.pictures import draw_estimates, draw_history
+from inference.quality import SampleQuality, format_quality, quality_table
 from inference.recipes import seen_by_model
+from inference.report_samples import is_continuous, judged, made, quality_blocks, with_names
 from inference.runs import PAGE, TABLE, Run, budget, random_rows, read_history
 from inference.score_pictures import draw_differences, draw_reliability
 from inference.tables import format_error, format_share, format_with_error, markdown_table
-from inference.verbs import Values, decode, encode, in_blocks, interpolate, reconstruct, sample_latents, sample_prior
+from inference.verbs import Values, encode, in_blocks, sample_latents
 from inference.verdict import verdict
 
 OVERVIEW = "overview.csv"
-NUM_IMAGES = 20
 _MISMATCH = ("holes_prior", "holes_codes", "auc")
 _OVERVIEW_NOTES = (
     "holes_prior: share of prior draws where no codes are; holes_codes: share of codes that the prior hardly ever draws. Both are 0.01 if "
@@ -43,7 +34,6 @@ _OVERVIEW_NOTES = (
 )
 _NUM_CODES = 5000
 _LEAST_DIAGNOSED = 100
-_MOST_TRAINING, _MOST_SAMPLES = 10_000, 2000
 
 
 def write_report(
@@ -71,7 +61,7 @@ def write_report(
     fits = budget(folders, scores)
     description = runs[names[0]].data.description
     table.to_csv(out / TABLE)
-    diagnoses, (features, qualities) = _diagnosed(runs), _judged(runs)
+    diagnoses, (features, qualities) = _diagnosed(runs), judged(runs)
     overview = _overview(table, diagnoses, qualities)
     overview.to_csv(out / OVERVIEW)
     tables = [table.to_markdown(), markdown_table(overview.T), markdown_table(fits)]
@@ -80,7 +70,7 @@ def write_report(
         "Overview": [page.table(overview.T, "What speaks for each model."), page.notes(_OVERVIEW_NOTES)],
         "Log-likelihood": _scores(table, out),
         "Reliability": _reliability(scores, out),
-        "Samples": [*_images(runs, out), *_quality(qualities, features, out)],
+        "Samples": [*made(runs, out), *quality_blocks(qualities, features, out)],
         "Latent space": [*_latents(runs, out), *_diagnoses(diagnoses, list(runs), out)],
         "Training": _training(folders, fits, out),
     }
@@ -124,47 +114,6 @@ def _reliability(scores: Mapping[str, Evaluation], out: Path) -> list[str]:
     return blocks
 
 
-def _images(runs: Mapping[str, Run], out: Path) -> list[str]:
-    shown = {name: random_rows(run.data.test, NUM_IMAGES, seed=0) for name, run in runs.items()}
-    x = next(iter(shown.values()))
-    if not are_images(x.shape[1:]):
-        return [page.paragraph(f"No pictures of samples: data of shape {tuple(x.shape[1:])} are no images.")]
-    samples = {name: sample_prior(run.vae, shown[name], seed=0, means=True) for name, run in runs.items()}
-    mirrored = {name: reconstruct(run.vae, shown[name], seed=0) for name, run in runs.items()}
-    walks = {name: walk for name, run in runs.items() if (walk := _walks(run.vae, shown[name])) is not None}
-    pictures = {
-        "samples": ({"test data": x} | samples, "Draws from each prior, decoded to means; above them test data."),
-        "reconstructions": ({"test data": x} | mirrored, "Test data, encoded and decoded to means."),
-        "walks": (walks, "Two walks through latent space, each from one test datum to another: these are its ends."),
-    }
-    blocks = []
-    for name, (rows, caption) in pictures.items():
-        if rows:
-            same_shape = {label: images.reshape(-1, *x.shape[1:]) for label, images in rows.items()}
-            draw_images(same_shape, out / f"{name}.png", title=name.capitalize())
-            blocks.append(page.figure(out / f"{name}.png", caption))
-    return blocks
-
-
-def _walks(pair: object, x: Tensor) -> Tensor | None:
-    """Two walks of ten images, data at both ends; None where there is nothing to walk in or between."""
-    codes = encode(pair, x, seed=0)
-    if not _is_continuous(codes) or len(x) < 4:
-        return None
-    steps = NUM_IMAGES // 2 - 2
-    strips = []
-    for start in (0, 2):
-        decoded = decode(pair, _between(codes, start, steps), x[:1].expand(steps, *x.shape[1:]))
-        strips += [x[start, None], decoded, x[start + 1, None], torch.full_like(x[:1], float(x.max()))]
-    return torch.cat(strips[:-1])
-
-
-def _between(codes: Values, start: int, num_steps: int) -> Values:
-    if isinstance(codes, dict):
-        return {name: _between(values, start, num_steps) for name, values in codes.items()}
-    return interpolate(codes[start], codes[start + 1], num_steps)
-
-
 def _overview(table: Comparison, diagnoses: Mapping[str, Diagnosis], qualities: Mapping[str, SampleQuality]) -> pd.DataFrame:
     """What speaks for each model, in texts: likelihood, the fit of prior and codes, and what prior samples look like."""
     rows = {}
@@ -175,52 +124,8 @@ def _overview(table: Comparison, diagnoses: Mapping[str, Diagnosis], qualities: 
             rows[name] |= {key: format_with_error(getattr(diagnoses[name], key), errors[key]) for key in _MISMATCH}
         if f"{name}: prior samples" in qualities:
             quality = format_quality(quality_table({name: qualities[f"{name}: prior samples"]}))
-            rows[name] |= _named(quality).loc[name].to_dict()
+            rows[name] |= with_names(quality).loc[name].to_dict()
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
-
-
-def _judged(runs: Mapping[str, Run]) -> tuple[str, dict[str, SampleQuality]]:
-    """The feature space, and samples and reconstructions of validation data, as many each, against test data; none if these are few."""
-    data = next(iter(runs.values())).data
-    size = min(len(data.valid), len(data.test), _MOST_SAMPLES)
-    if size < MIN_ROWS:
-        return "", {}
-    train, labels = seen_by_model(data), data.labels and data.labels["train"]
-    rows = random_rows(torch.arange(len(train)), _MOST_TRAINING, seed=0)
-    features = default_features(train[rows], labels if labels is None else labels[rows])
-    real = random_rows(data.test, size, seed=0)
-    samples = {"real data": random_rows(data.valid, size, seed=1)}
-    for name, run in runs.items():
-        made = pair_samples(run.vae, random_rows(run.data.valid, size, seed=1))
-        samples |= {f"{name}: {kind}": x.reshape(real.shape) for kind, x in made.items()}
-    return features.description, {name: sample_quality(x, real, features) for name, x in samples.items()}
-
-
-def _quality(qualities: Mapping[str, SampleQuality], features: str, out: Path) -> list[str]:
-    if not qualities:
-        return [page.paragraph(f"Too few data to judge samples: {MIN_ROWS} held out are needed.")]
-    kinds = ("prior samples", "reconstructions")
-    names = [name.removesuffix(f": {kinds[0]}") for name in qualities if name.endswith(kinds[0])]
-    pairs = {name: tuple(qualities[f"{name}: {kind}"] for kind in kinds) for name in names}
-    table, real = quality_table(qualities), qualities["real data"]
-    table.to_csv(out / "quality.csv")
-    caption = f"Samples against {real.num_real} test data, as many in each row; standard errors from random halvings."
-    price = "The price of the hole: prior samples less reconstructions."
-    explanation = (
-        "Samples are draws from p(x|z), not means. Real data and reconstructions are of the validation set, so the first row is "
-        "what perfect samples would get. Precision and density: do samples look like data? Recall and coverage: are all data "
-        "sampled? The Fréchet distance is squared, less is better, and depends on the number of data."
-    )
-    return [
-        page.paragraph(explanation),
-        page.table(_named(format_quality(table)), caption),
-        page.table(_named(format_quality(quality_differences(pairs))), price),
-        page.notes([f"Feature space: {features}; neighbours in a ball: {real.neighbours}."]),
-    ]
-
-
-def _named(table: pd.DataFrame) -> pd.DataFrame:
-    return table.rename(columns=lambda name: "Fréchet distance" if name == "frechet" else name)
 
 
 def _latents(runs: Mapping[str, Run], out: Path) -> list[str]:
@@ -229,7 +134,7 @@ def _latents(runs: Mapping[str, Run], out: Path) -> list[str]:
         x = random_rows(seen_by_model(run.data), _NUM_CODES // 2, seed=0)
         x = x.repeat(2 * max(1, _NUM_CODES // 2 // len(x)), *[1] * (x.dim() - 1))
         z = in_blocks(lambda rows, pair=run.vae: encode(pair, rows), x, seed=0)
-        if _is_continuous(z):
+        if is_continuous(z):
             codes[name] = torch.stack(_joined(z).chunk(2))  # [2, N, D]
             draws[name] = _joined(in_blocks(lambda rows, pair=run.vae: sample_latents(pair, rows), x, seed=1))
     blocks = []
@@ -244,10 +149,6 @@ def _latents(runs: Mapping[str, Run], out: Path) -> list[str]:
         discrete = ", ".join(name for name in runs if name not in codes)
         blocks.append(page.paragraph(f"No plane of codes and no walks where latents are discrete: {discrete}."))
     return blocks
-
-
-def _is_continuous(codes: Values) -> bool:
-    return all(values.is_floating_point() for values in (codes.values() if isinstance(codes, dict) else [codes]))
 
 
 def _joined(codes: Values) -> Tensor:

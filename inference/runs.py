@@ -43,6 +43,11 @@ class Run:
     data: Data
     vae: AnyVAE | TwoStageVAE
 
+    @property
+    def has_means(self) -> bool:
+        """Whether p(x|z) has a mean that looks like a datum; one of categories has none."""
+        return self.recipe.model.likelihood != "categorical"
+
 
 def build_run(recipe: Recipe, data: Data) -> Run:
     """Builds the model for data already loaded; writes nothing.

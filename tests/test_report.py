@@ -16,7 +16,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from inference import diagnose, page, report
+from inference import diagnose, page, report, report_samples
 from inference.evaluation import Evaluation, curve_particles, reduce_log_weights
 from inference.latent_pictures import _plane, draw_codes, draw_dimension_kl, holes
 from inference.scripts.cli import main
@@ -244,6 +244,21 @@ def test_counts_in_a_table_with_one_latent_dimension(
     assert (tmp_path / "out" / "report.html").read_text() == html and not (tmp_path / "out" / "stale").exists()
 
 
+def test_pictures_of_categories_are_of_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savetxt(tmp_path / "table.csv", np.random.default_rng(0).integers(3, size=(400, 64)), delimiter=",")
+    say(capsys, f"train --data.source {{}} --out {{}} --model.likelihood categorical {SMALL}", tmp_path / "table.csv", tmp_path / "run")
+    say(capsys, "report {} --out {} --evaluate.num_particles 5", tmp_path / "run", tmp_path / "out")
+    assert (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "walks.png").exists()
+    say(capsys, "sample {} --num_draws 3", tmp_path / "run")
+    with np.load(tmp_path / "run" / "samples" / "arrays.npz") as arrays:
+        assert {*arrays["samples"].flat, *arrays["reconstructions"].flat} <= {0, 1, 2} and "sample_means" not in arrays
+
+
+def run_of(vae: object, x: torch.Tensor) -> SimpleNamespace:
+    data = SimpleNamespace(train=x, valid=x, test=x, transform=None, labels=None, alphabet=None)
+    return SimpleNamespace(vae=vae, data=data, has_means=True)
+
+
 def test_discrete_latents_have_no_plane_and_no_walks(tmp_path):
     def model(x):
         with pyro.plate("data", len(x)):
@@ -256,10 +271,10 @@ def test_discrete_latents_have_no_plane_and_no_walks(tmp_path):
 
     x = torch.ones(30, 64)
     assert not encode(Pair(model, guide), x).is_floating_point()
-    run = SimpleNamespace(vae=Pair(model, guide), data=SimpleNamespace(train=x, valid=x, test=x, transform=None, labels=None))
+    run = run_of(Pair(model, guide), x)
     (block,) = report._latents({"codes": run}, tmp_path)
     assert block == "<p>No plane of codes and no walks where latents are discrete: codes.</p>"
-    assert len(report._images({"codes": run}, tmp_path)) == 2 and not (tmp_path / "walks.png").exists()
+    assert len(report_samples.made({"codes": run}, tmp_path)) == 2 and not (tmp_path / "walks.png").exists()
 
 
 def test_levels_of_latents_have_a_plane_and_walks(tmp_path):
@@ -268,8 +283,8 @@ def test_levels_of_latents_have_a_plane_and_walks(tmp_path):
     levels = conv_ladder((1, 8, 8), 3, [4, 4])
     vae = HierarchicalVAE(StandardNormal(3), levels, BernoulliLikelihood(ConvDecoder((4, 4, 4), [4], (1, 8, 8))))
     assert {name: z.shape[1:] for name, z in encode(vae, x).items()} == {"z2": (3,), "z1": (2, 4, 4)}
-    runs = {"levels": SimpleNamespace(vae=vae, data=SimpleNamespace(train=x, valid=x, test=x, transform=None, labels=None))}
-    assert [len(report._latents(runs, tmp_path)), len(report._images(runs, tmp_path))] == [1, 3]
+    runs = {"levels": run_of(vae, x)}
+    assert [len(report._latents(runs, tmp_path)), len(report_samples.made(runs, tmp_path))] == [1, 3]
     assert {path.stem for path in tmp_path.iterdir()} == {"codes", "samples", "reconstructions", "walks"}
     (rest,) = report._diagnoses(report._diagnosed(runs), list(runs), tmp_path)
     assert "quick density: levels. Use pyro-lvm diagnose" in rest

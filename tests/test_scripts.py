@@ -214,14 +214,17 @@ def test_models_of_codes_are_scored_by_their_bound_and_by_a_soft_proposal(tmp_pa
 
 def test_text_is_sampled_as_text_and_scored_in_bits_a_character(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "own.txt").write_text("the cat sat on the mat. " * 400)
-    data = f"--data.source {tmp_path / 'own.txt'} --data.shape [8] --model.likelihood categorical --model.network conv"
+    data = f"--data.source {tmp_path / 'own.txt'} --data.shape [16] --model.likelihood categorical --model.network conv"
     model = "--model.encoder vq --model.prior autoregressive --model.num_codes 8 --model.latent_dim 4 --model.hidden [8]"
     folder = tmp_path / "text"
     say(capsys, f"train --out {{}} {data} {model} --fit.epochs 2", folder)
     assert "bits a character" in say(capsys, "evaluate {} --num_particles 10", folder)
     say(capsys, "sample {} --num_draws 3", folder)
     texts = (folder / "samples" / "samples.txt").read_text().strip().split("\n\n")
-    assert [len(text) for text in texts] == [8] * 3 and set("".join(texts)) <= set("the cat sat on the mat. ")
+    assert [len(text) for text in texts] == [16] * 3 and set("".join(texts)) <= set("the cat sat on the mat. ")
+    say(capsys, "report {} --out {} --evaluate.num_particles 10", folder, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<td>") > 10 and "decoded to draws" in page and "The quality of text is not measured" in page
 
 
 def test_diagnose_prints_and_keeps_a_table(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,12 +38,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     arrays = {
         "samples": sample_prior(run.vae, x, seed=args.seed),  # [n, *X]
         "data": x,  # [n, *X]
-        "reconstructions": reconstruct(run.vae, x, seed=args.seed, draws=run.data.alphabet is not None),  # [n, *X]
+        "reconstructions": reconstruct(run.vae, x, seed=args.seed, draws=not run.has_means),  # [n, *X]
     }
-    if run.data.alphabet is None:
+    if run.has_means:
         arrays["sample_means"] = sample_prior(run.vae, x, seed=args.seed, means=True)  # [n, *X]
     arrays |= by_site("codes", encode(run.vae, held_out, seed=args.seed))  # each [N, D]
-    arrays |= level_means(run.vae, x, seed=args.seed)  # each [n, *X]
+    arrays |= level_means(run.vae, x, seed=args.seed) if run.has_means else {}  # each [n, *X]
 
     with replacing_folder(Path(args.out or folder / "samples"), overwrite=True, marker=ARRAYS) as out:
         np.savez_compressed(out / ARRAYS, **{name: tensor.numpy() for name, tensor in arrays.items()})
@@ -86,9 +86,10 @@ def draw(arrays: dict[str, Tensor], out: Path) -> None:
     if not are_images(shape):
         print(f"No pictures: data of shape {tuple(shape)} are no images.")
         return
-    samples = {"data": arrays["data"], "means": arrays["sample_means"], "draws": arrays["samples"]}
+    means = {"means": arrays["sample_means"]} if "sample_means" in arrays else {}
+    samples = {"data": arrays["data"]} | means | {"draws": arrays["samples"]}
     draw_images(samples, out / "samples.png", title="Draws from the prior, decoded")
-    mirrored = {"data": arrays["data"], "mean": arrays["reconstructions"]}
+    mirrored = {"data": arrays["data"], "mean" if means else "draw": arrays["reconstructions"]}
     draw_images(mirrored, out / "reconstructions.png", title="Data, encoded and decoded")
     given = {name.removeprefix("means_").replace("_", " "): arrays[name] for name in arrays if name.startswith("means_given")}
     if given:
