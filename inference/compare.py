@@ -104,7 +104,8 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     table = pd.DataFrame(rows, index=pd.Index(names, name="model"))
     comparison = Comparison(table if unit == "nats" else _in_bits(table, best.num_dims))
     rounded = {name: score.rounding_error for name, score in evaluations.items() if score.precision != "full"}
-    comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations), "rounded": rounded}
+    exact = [name for name in names if evaluations[name].is_exact]
+    comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations), "exact": exact, "rounded": rounded}
     comparison.attrs["notes"] = list(_notes(comparison, unit))
     return comparison
 
@@ -153,16 +154,18 @@ def _in_bits(table: pd.DataFrame, num_dims: int) -> pd.DataFrame:
 
 
 def _sampled_less(evaluations: Mapping[str, Evaluation]) -> list[str]:
-    """Names of the estimates with fewer particles than another; the particles of a bound play no part."""
-    counts = {name: score.num_particles for name, score in evaluations.items() if not score.is_bound}
+    """Names of the estimates with fewer particles than another; bounds and exact values play no part."""
+    counts = {name: score.num_particles for name, score in evaluations.items() if not (score.is_bound or score.is_exact)}
     return [name for name, count in counts.items() if count < max(counts.values())]
 
 
 def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
-    bounds = comparison["is_bound"]
+    bounds, exact = comparison["is_bound"], comparison.index.isin(comparison.attrs["exact"])
     direction = "" if unit == "nats" else "; less is better"
     yield f"Means over {comparison.attrs['num_data']} data in {unit}{direction}."
-    if not bounds.all():
+    if exact.any():
+        yield f"{', '.join(comparison.attrs['exact'])}: every latent is summed out, so log p(x) is exact."
+    if not (bounds | exact).all():
         yield "An estimate of log p(x) is a lower bound in expectation."
     if comparison.attrs["fewer"]:
         yield "num_particles*: fewer than for another estimate, which by itself lowers log p(x)."
@@ -177,5 +180,5 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
         )
     if (comparison["bad_k"] > 0).any():
         yield "bad_k: k-hat above min(1 - 1/log10 K, 0.7); log p(x) is unreliable there, most often too low."
-    if (comparison["bad_k"].isna() & ~bounds).any():
+    if (comparison["bad_k"].isna() & ~bounds & ~exact).any():
         yield "bad_k is blank where 20 particles or fewer cannot tell."

@@ -51,7 +51,7 @@ def curve_particles(num_particles: int) -> tuple[int, ...]:
     return (*(step for step in steps if step < num_particles), num_particles)
 
 
-def reduce_log_weights(log_weights: Tensor, *, is_bound: bool = False) -> WeightSummary:
+def reduce_log_weights(log_weights: Tensor, *, is_bound: bool | None = None) -> WeightSummary:
     r"""Reduce log weights over the particles to log-likelihood, ELBO and diagnostics of each datum.
 
     .. math::
@@ -64,8 +64,8 @@ def reduce_log_weights(log_weights: Tensor, *, is_bound: bool = False) -> Weight
 
     Args:
         log_weights: Log weights in nats, shape ``[K, B]``.
-        is_bound: Whether log p(x) is only bounded because the guide is deterministic; one particle always
-            gives a bound.
+        is_bound: Whether log p(x) is only bounded, as by a deterministic guide; by default, if there is but one particle. One
+            that is no bound is exact, with an error of zero.
 
     Returns:
         ``log_px``, ``mc_error``, ``ess``, ``pareto_k`` and ``elbo`` (the mean log weight), each ``[B]``, and
@@ -82,14 +82,13 @@ def reduce_log_weights(log_weights: Tensor, *, is_bound: bool = False) -> Weight
     check_log_weights(log_weights)
     log_weights = log_weights.detach().double()
     num_particles = len(log_weights)
+    is_bound = num_particles == 1 if is_bound is None else is_bound
     curve = _running_log_mean(log_weights)
     mc_error = ess = k_hat = torch.full_like(curve[-1], nan)
-    if num_particles > 1 and not is_bound:
+    if not is_bound:
         ess = _effective_sample_size(log_weights)
         k_hat = pareto_k(log_weights)
-        # rounding lets the ESS of equal weights exceed K
-        excess = (1 / ess - 1 / num_particles).clamp_min(0)
-        mc_error = (excess * num_particles / (num_particles - 1)).sqrt()
+        mc_error = _error_of_logarithm(ess, num_particles)
     reduced = (curve[-1], mc_error, ess, k_hat, log_weights.mean(dim=0), curve)
     return WeightSummary(*(tensor.cpu() for tensor in reduced))
 
@@ -108,6 +107,14 @@ def _effective_sample_size(log_weights: Tensor) -> Tensor:
     return torch.where(log_sum == -torch.inf, 0.0, ess)
 
 
+def _error_of_logarithm(ess: Tensor, num_particles: int) -> Tensor:
+    if num_particles == 1:
+        return torch.zeros_like(ess)
+    # rounding lets the ESS of equal weights exceed K
+    excess = (1 / ess - 1 / num_particles).clamp_min(0)
+    return (excess * num_particles / (num_particles - 1)).sqrt()
+
+
 def standard_error_of_mean(values: Tensor) -> float:
     """Standard error of a mean over data, std / sqrt(N); NaN for a single datum or infinite values."""
     return float(values.std()) / sqrt(len(values)) if len(values) > 1 else nan
@@ -119,7 +126,7 @@ class Evaluation:
 
     An estimate is a lower bound on log p(x) in expectation, and rises with the number of particles. If
     ``is_bound``, it is only a bound (one particle, or a deterministic guide) and ``mc_error``, ``ess`` and
-    ``pareto_k`` are NaN.
+    ``pareto_k`` are NaN. If every latent is summed out, it ``is_exact``: one weight, with an error of zero.
 
     Attributes:
         log_px: log p-hat(x), shape ``[N]``.
@@ -169,13 +176,18 @@ class Evaluation:
             raise ValueError("log_px must not be NaN; got NaN. Look for log weights that are not finite.")
         if self.measure not in MEASURES:
             raise ValueError(f"measure must be one of {MEASURES}; got {self.measure!r}. Say what p(x) is.")
-        if self.num_particles == 1 and not self.is_bound:
-            raise ValueError("is_bound must be True if num_particles is 1; got False. Set is_bound=True.")
+        if self.is_exact and (self.mc_error != 0).any():
+            raise ValueError("is_bound must be True of one draw whose mc_error is not 0; got False. Set is_bound=True.")
         if self.is_bound and not (self.mc_error.isnan() & self.ess.isnan() & self.pareto_k.isnan()).all():
             raise ValueError(
                 "mc_error, ess and pareto_k of a bound must be NaN; got numbers. "
                 "Reduce its weights with is_bound=True."
             )
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether ``log_px`` is log p(x) itself, because every latent was summed out."""
+        return self.num_particles == 1 and not self.is_bound
 
     @property
     def mean(self) -> float:
@@ -208,7 +220,7 @@ class Evaluation:
 
     @property
     def bad_k_share(self) -> float:
-        """Share of the data that are :attr:`is_unreliable`. NaN for bounds, and for K <= 20."""
+        """Share of the data that are :attr:`is_unreliable`. NaN for bounds, exact values, and for K <= 20."""
         if self.is_bound or tail_length(self.num_particles) < MIN_TAIL:
             return nan
         return float(self.is_unreliable.double().mean())
@@ -291,6 +303,9 @@ class Evaluation:
         return "\n".join(lines if self.is_bound else [*lines, *self._reliability()])
 
     def _reliability(self) -> Iterator[str]:
+        if self.is_exact:
+            yield "Exact: every latent is summed out"
+            return
         ess = format_value(float(self.ess.median()), nan)
         yield f"Monte Carlo error {format_error(self.mc_standard_error)}, median ESS {ess}"
         if share := format_share(self.bad_k_share, len(self.log_px)):

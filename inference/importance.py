@@ -57,8 +57,8 @@ def log_weights(
     check_counts(num_particles=num_particles, chunk_size=chunk_size)
     check_batch(*batch)
     with scoring(pair, batch[0].device):
-        check_scorable(pair, batch)
-        scorer = Scorer(pair, choose_layout(pair, batch), chunk_size)
+        structure = check_scorable(pair, batch)
+        scorer = Scorer(pair, choose_layout(pair, batch), chunk_size, num_states=structure.num_states)
         return torch.cat(list(_row_blocks(scorer, batch, num_particles, seed)), dim=1)  # [K, B]
 
 
@@ -82,7 +82,8 @@ def evaluate(
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
         data: Observations ``[N, *X]``, or a tuple of tensors with these first.
-        num_particles: Draws per datum, :math:`K`; one is made where the guide is certain of its codes, as more would be the same.
+        num_particles: Draws per datum, :math:`K`; one is made where the guide is certain of its codes, and where every latent is summed
+            out, as more would be the same.
         seed: Seed of the draws.
         chunk_size: At most so many particles times data in one call of the model.
         compile: Whether the pair is compiled: where that earns its time back, always (and a pair that cannot be is refused), or never.
@@ -107,15 +108,16 @@ def evaluate(
     parts = []
     with scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
         structure = check_scorable(pair, batch)
-        num_particles = 1 if structure.is_deterministic else num_particles
-        scorer = Scorer(pair, choose_layout(pair, batch), chunk_size, precision)
+        num_particles = 1 if structure.is_deterministic or structure.is_exact else num_particles
+        is_bound = num_particles == 1 and not structure.is_exact
+        scorer = Scorer(pair, choose_layout(pair, batch), chunk_size, precision, structure.num_states)
         is_compiled = size * num_particles >= EARNS_BACK if compile == "auto" else compile
         if is_compiled:
             particles, rows = _block_shape(num_particles, batch[0].device)
             scorer.compile(tuple(x[:rows].contiguous() for x in batch), particles, is_required=compile is True)
         rounding = Rounding() if precision == "full" else _measured_rounding(scorer, pair, batch, num_particles, seed)
         for log_w in _row_blocks(scorer, batch, num_particles, seed):
-            parts.append(reduce_log_weights(log_w, is_bound=structure.is_deterministic))
+            parts.append(reduce_log_weights(log_w, is_bound=is_bound))
             bar.update(log_w.shape[1])
     columns = {name: torch.cat([getattr(part, name) for part in parts], dim=-1) for name in parts[0]._fields}
     return Evaluation(
@@ -125,7 +127,7 @@ def evaluate(
         seed=seed,
         measure=structure.measure,
         data_id=data_id(*batch),
-        is_bound=num_particles == 1 or structure.is_deterministic,
+        is_bound=is_bound,
         num_dims=batch[0][0].numel(),
         precision=precision,
         **rounding._asdict(),
@@ -137,7 +139,7 @@ def _measured_rounding(scorer: Scorer, pair: object, batch: tuple[Tensor, ...], 
     least, most = _ROUNDED_ROWS
     step = -(-len(batch[0]) // min(max(len(batch[0]) // 50, least), most))
     few = tuple(x[::step] for x in batch)
-    full = Scorer(pair, scorer.layout, scorer.chunk_size)
+    full = Scorer(pair, scorer.layout, scorer.chunk_size, num_states=scorer.num_states)
     got, wanted = (
         torch.cat([log_w.logsumexp(0) for log_w in _row_blocks(each, few, num_particles, seed)]) for each in (scorer, full)
     )

@@ -88,7 +88,7 @@ def _scores(table: Comparison, out: Path) -> list[str]:
             "mc_error": map(format_error, table["mc_error"]),
             "bad_k": [format_share(share, table.attrs["num_data"]) for share in table["bad_k"]],
             "num_particles": table.formatted()["num_particles"],
-            "log p(x) is": ["a lower bound" if is_bound else "an estimate" for is_bound in table["is_bound"]],
+            "log p(x) is": [_kind(name, table) for name in table.index],
         },
         index=table.index,
     )
@@ -99,18 +99,24 @@ def _scores(table: Comparison, out: Path) -> list[str]:
     return blocks
 
 
+def _kind(name: str, table: Comparison) -> str:
+    if name in table.attrs["exact"]:
+        return "exact"
+    return "a lower bound" if table.loc[name, "is_bound"] else "an estimate"
+
+
 def _reliability(scores: Mapping[str, Evaluation], out: Path) -> list[str]:
     draw_estimates(scores, out / "estimate-vs-particles.png")
     curve = "Mean estimate of log p(x) by the number of draws: where it still rises at the right end, it is too low."
     blocks = [page.figure(out / "estimate-vs-particles.png", curve)]
-    sampled = {name: score for name, score in scores.items() if not score.is_bound}
+    sampled = {name: score for name, score in scores.items() if not (score.is_bound or score.is_exact)}
     if sampled:
         draw_reliability(sampled, out / "reliability.png")
         caption = "Pareto k-hat and effective sample size of the importance weights, over the data."
         blocks.append(page.figure(out / "reliability.png", caption))
     if len(sampled) < len(scores):
-        bounds = ", ".join(name for name in scores if name not in sampled)
-        blocks.append(page.paragraph(f"Bounds have no k-hat and no effective sample size: {bounds}."))
+        others = ", ".join(name for name in scores if name not in sampled)
+        blocks.append(page.paragraph(f"Bounds and exact values have no k-hat and no effective sample size: {others}."))
     return blocks
 
 

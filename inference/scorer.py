@@ -16,6 +16,7 @@ from pyro_lvm.pair import programs
 
 _CHUNK_ROWS = 1024  # particles times data of one call of the model: what fits a core's cache
 _CHUNK_ROWS_ACCELERATOR = 65536
+_CHUNK_STATES = 32  # states of enumerated latents that multiply a chunk before its rows become fewer
 _RESCORED = 16  # one in so many weights of a block, the largest, is computed again in full precision
 
 Batch = tuple[Tensor, ...]
@@ -29,11 +30,14 @@ class Scorer:
         layout: How particles are laid out.
         chunk_size: At most so many particles times data in one call of the model; by default what fits the cache.
         precision: Of the model's products; with ``"bf16"``, the largest weights are computed again in full.
+        num_states: States of enumerated latents, each of which the model sees for every particle and datum.
     """
 
-    def __init__(self, pair: object, layout: Layout, chunk_size: int | None, precision: Precision = "full") -> None:
+    def __init__(
+        self, pair: object, layout: Layout, chunk_size: int | None, precision: Precision = "full", num_states: int = 1
+    ) -> None:
         self.model, self.guide = programs(pair)
-        self.layout, self.chunk_size, self.precision = layout, chunk_size, precision
+        self.layout, self.chunk_size, self.precision, self.num_states = layout, chunk_size, precision, num_states
         self.draws: Callable = guide_draws
         self.density: Callable = partial(_density, precision)
         self.full_density: Callable = partial(_density, "full")
@@ -62,9 +66,13 @@ class Scorer:
 
     def chunk(self, batch: Batch, num_particles: int) -> tuple[int, int]:
         """Rows and particles of one call of the model."""
-        most = self.chunk_size or (_CHUNK_ROWS if batch[0].device.type == "cpu" else _CHUNK_ROWS_ACCELERATOR)
+        most = self.chunk_size or self._default_chunk(batch[0].device)
         rows = min(len(batch[0]), most)
         return rows, even_part(num_particles, max(1, most // rows))
+
+    def _default_chunk(self, device: torch.device) -> int:
+        most = _CHUNK_ROWS if device.type == "cpu" else _CHUNK_ROWS_ACCELERATOR
+        return max(1, min(most, most * _CHUNK_STATES // self.num_states))
 
     def compile(self, batch: Batch, num_particles: int, *, is_required: bool) -> None:
         """Compiles the pair for blocks of this shape and for whole chunks of them; others stay eager.

@@ -51,7 +51,7 @@ def _trust(scores: Mapping[str, Evaluation], table: Comparison) -> Iterator[str]
     bounds = list(table.index[table["is_bound"]])
     if bounds:
         yield f"Of {_joined(bounds)} only a lower bound on log p(x) is known, so true differences may be others."
-    shares = {name: scores[name].bad_k_share for name in table.index if name not in bounds}
+    shares = {name: scores[name].bad_k_share for name in table.index if name not in bounds and not scores[name].is_exact}
     known = {name: share for name, share in shares.items() if not isnan(share)}
     if len(known) < len(shares):
         yield "Twenty draws or fewer cannot tell whether an estimate is reliable: evaluate with more."

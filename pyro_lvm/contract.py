@@ -1,6 +1,7 @@
 """The contract of a pair, checked by running it once on a batch; every error names the site and the remedy."""
 
 from dataclasses import dataclass
+from math import prod
 
 import pyro
 import pyro.distributions as dist
@@ -19,6 +20,7 @@ class Structure:
     Attributes:
         latents: Latent sites that the guide samples.
         enumerated: Discrete latents that are summed out.
+        num_states: How many values they have together.
         observed: Observed sites.
         global_sites: Sample sites outside the data plate.
         full_size: The number of data that the data plate declares; B unless it subsamples.
@@ -29,12 +31,18 @@ class Structure:
 
     latents: tuple[str, ...]
     enumerated: tuple[str, ...]
+    num_states: int
     observed: tuple[str, ...]
     global_sites: tuple[str, ...]
     full_size: int
     measure: str
     is_deterministic: bool
     refusal: str | None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every latent is summed out, so that log p(x) needs no draws."""
+        return not self.latents
 
 
 def check_batch(*batch: Tensor) -> int:
@@ -123,6 +131,7 @@ def _read(pair: object, batch: tuple[Tensor, ...]) -> tuple[Structure, list[dict
     structure = Structure(
         latents=tuple(sampled),
         enumerated=tuple(sorted(enumerated)),
+        num_states=prod(len(latents[name]["fn"].enumerate_support(expand=False)) for name in enumerated),
         observed=tuple(site["name"] for site in observed),
         global_sites=tuple(dict.fromkeys(site["name"] for site in sites if not _in_data_plate(site, size))),
         full_size=max((f.full_size or f.size for s in observed for f in s["cond_indep_stack"] if f.dim == -1), default=size),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from inference import fit, log_weights
+from inference import evaluate, fit, log_weights
 from inference.tracing import trace
 from pyro_lvm import Pair
 from pyro_lvm.code_distributions import AutoregressiveCodes, CategoricalCodes, UniformCodes
@@ -304,6 +304,10 @@ def test_enumerated_log_px_is_the_sum_over_all_codes(make):
     pair = observing(prior, decoder)
     assert check_pair(pair, x).enumerated == ("z",)
     torch.testing.assert_close(log_weights(pair, x, num_particles=2), log_joint.logsumexp(0).expand(2, 5), rtol=0, atol=1e-12)
+    score = evaluate(pair, x, num_particles=100, progress=False)
+    torch.testing.assert_close(score.log_px, log_joint.logsumexp(0), rtol=0, atol=1e-12)
+    assert score.is_exact and score.num_particles == 1 and (score.mc_error == 0).all()
+    assert "log p(x) = " in str(score) and "Exact: every latent is summed out" in str(score)
 
 
 # In Pyro, traced, trained

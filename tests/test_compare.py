@@ -21,12 +21,12 @@ NUM_DATA = 50
 def evaluation_of(
     log_weights: Tensor,
     *,
-    is_bound: bool = False,
+    is_bound: bool | None = None,
     measure: str = "mass",
     data_id: str = "a",
     num_dims: int = 64,
 ) -> Evaluation:
-    is_bound = is_bound or len(log_weights) == 1
+    is_bound = len(log_weights) == 1 if is_bound is None else is_bound
     return Evaluation(
         **reduce_log_weights(log_weights, is_bound=is_bound)._asdict(),
         curve_particles=curve_particles(len(log_weights)),
@@ -212,6 +212,20 @@ def test_bits_per_dim_turn_the_sign_and_keep_the_order(scores: dict[str, Evaluat
     for name in ("difference", "difference_se", "mc_error"):
         np.testing.assert_allclose(bits[name], nats[name].abs() / (64 * np.log(2)), rtol=1e-12)
     assert "in bits/dim; less is better" in repr(bits)
+
+
+def test_exact_values_are_neither_bounds_nor_estimates(scores: dict[str, Evaluation], tmp_path: Path) -> None:
+    exact = evaluation_of(lognormal(1), is_bound=False)
+    assert exact.is_exact and exact.mc_standard_error == 0 and isnan(exact.bad_k_share)
+    exact.to_netcdf(tmp_path / "exact.nc")
+    assert Evaluation.from_netcdf(tmp_path / "exact.nc").is_exact
+    assert not any(score.is_exact for score in (*scores.values(), evaluation_of(lognormal(1)), evaluation_of(lognormal(40), is_bound=True)))
+    table = compare({"exact": exact, **scores})
+    assert "exact: every latent is summed out, so log p(x) is exact." in table.notes and not table.attrs["fewer"]
+    assert not any("blank" in note or "bound" in note for note in compare({"exact": exact}).notes)
+    impossible = lognormal(1)
+    impossible[0, 3] = -torch.inf
+    assert evaluation_of(impossible, is_bound=False).mc_error[3] == 0
 
 
 def test_print(scores: dict[str, Evaluation]) -> None:

@@ -305,6 +305,23 @@ def test_a_wrong_slice_is_noticed_below_large_densities():
     assert not choose_layout(Pair(model, guide), few).broadcast
 
 
+def test_many_states_are_seen_for_few_data_at_a_time_and_no_draw_is_repeated():
+    rows, logits = [], torch.randn(4096, generator=torch.Generator().manual_seed(0)).double()
+
+    def model(x):
+        rows.append(len(x))
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Categorical(logits=logits), infer={"enumerate": "parallel"})
+            pyro.sample("x", dist.Normal(0.001 * c.double(), 1.0), obs=x)
+
+    x = torch.linspace(-1, 5, 100).double()
+    score = evaluate(Pair(model, lambda x: None), x, num_particles=1000, compile=False, progress=False)
+    mixture = torch.distributions.Normal(0.001 * torch.arange(4096).double(), 1.0).log_prob(x[:, None])  # [100, 4096]
+    torch.testing.assert_close(score.log_px, (logits.log_softmax(0) + mixture).logsumexp(1), rtol=0, atol=1e-9)
+    scored = rows[-13:]
+    assert sum(scored) == 100 and max(scored) == 8 and len(rows) < 20
+
+
 def test_markov_enumeration_and_masked_enumeration_are_refused():
     def markov(x):
         with pyro.plate("data", len(x)):

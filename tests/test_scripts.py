@@ -201,7 +201,7 @@ def test_models_of_codes_are_scored_by_their_bound_and_by_a_soft_proposal(tmp_pa
     assert table["log_px"][f"{folder}~soft"] > table["log_px"][str(folder)]
     kept = yaml.safe_load((folder / "proposal.yaml").read_text())
     assert kept["temperature"] > 0 and kept["num_particles"] == 20
-    assert "Bounds have no k\u2011hat" in (tmp_path / "out" / "report.html").read_text()
+    assert "Bounds and exact values have no k\u2011hat" in (tmp_path / "out" / "report.html").read_text()
     with pytest.MonkeyPatch.context() as patch:
         for work in ("mend_vae", "fit_temperature", "evaluate_vae"):
             patch.setattr(run_scores, work, None)
