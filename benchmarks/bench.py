@@ -63,7 +63,8 @@ GROWTH = [
 ]
 NUM_DATA = (100, 1000, 10000)
 PEERS = ("numpyro", "pythae")
-ROUNDS, SECONDS = 7, 0.4
+ROUNDS = 7
+STEPS_SECONDS, SCORES_SECONDS = 0.4, 1.5  # of a contender's round
 
 
 class Contender:
@@ -113,11 +114,11 @@ def installed(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.split(",")[0] not in PEERS or find_spec(name.split(",")[0])]
 
 
-def interleaved(contenders: dict[str, Contender], multiple: int) -> dict[str, list[float]]:
+def interleaved(contenders: dict[str, Contender], multiple: int, seconds: float) -> dict[str, list[float]]:
     """Milliseconds of every contender in every round; each does a multiple of so many at a time."""
     for contender in contenders.values():
         contender.wait_until_ready()
-    counts = {name: multiple * max(1, round(SECONDS / contender.seconds(multiple))) for name, contender in contenders.items()}
+    counts = {name: multiple * max(1, round(seconds / contender.seconds(multiple))) for name, contender in contenders.items()}
     times = {name: [] for name in contenders}
     for _ in range(ROUNDS):
         for name, contender in contenders.items():
@@ -125,9 +126,9 @@ def interleaved(contenders: dict[str, Contender], multiple: int) -> dict[str, li
     return times
 
 
-def table(contenders: dict[str, Contender], reference: str, what: str, *, multiple: int, with_memory: bool = False) -> None:
+def table(contenders: dict[str, Contender], reference: str, what: str, *, multiple: int, seconds: float, with_memory: bool = False) -> None:
     """Prints median, fastest round, and the median ratio to the reference in the same round."""
-    times = interleaved(contenders, multiple)
+    times = interleaved(contenders, multiple, seconds)
     columns = ["median ms", "fastest ms", "ratio", *["peak MiB"] * with_memory]
     print(f"| {what} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
     for name, contender in contenders.items():
@@ -140,7 +141,7 @@ def table(contenders: dict[str, Contender], reference: str, what: str, *, multip
 def growth(threads: int) -> None:
     """Prints how the cost of a score grows with K, the number of latents and that of a VampPrior's components, and then with N."""
     contenders = {f"{who}, {value} {name}": scores(who, threads, **{name: value}) for who, options in GROWTH for name, value in options.items()}
-    table(contenders, next(iter(contenders)), "an image", multiple=8, with_memory=True)
+    table(contenders, next(iter(contenders)), "an image", multiple=8, seconds=STEPS_SECONDS, with_memory=True)
     print("\nWhole data sets, standard prior, K = 5000; all of `evaluate`, its compiling included:\n")
     print("| N | seconds | ms an image | peak MiB | seconds, bf16 |\n|---|---:|---:|---:|---:|")
     for N in NUM_DATA:
@@ -165,9 +166,9 @@ def main() -> None:
         on = f"{threads} thread{'s' * (threads > 1)}"
         for title, what, size, names in STEPS:
             print(f"\n## {title}, batch {size}, {on}\n")
-            table(steps(what, size, names, threads), BY_HAND, "a step", multiple=8)
+            table(steps(what, size, names, threads), BY_HAND, "a step", multiple=8, seconds=STEPS_SECONDS)
         print(f"\n## Importance sampling, K = 5000, decoder 40-300-300-784, {on}\n")
-        table({name: scores(name, threads) for name in installed(SCORES)}, FLOOR, "an image", multiple=4)
+        table({name: scores(name, threads) for name in installed(SCORES)}, FLOOR, "an image", multiple=4, seconds=SCORES_SECONDS)
     print(f"\n## How the cost of a score grows, {on}\n")
     growth(threads)
 

@@ -18,6 +18,8 @@ case "$1" in
   he-hvae-standard) row=(--data.source mnist-static --model.structure stacked "${shorter[@]}") ;;
   he-vamp)         row=(--data.source mnist-static --model.prior vamp --model.num_components 500 "${shorter[@]}") ;;
   he-hvae-vamp)    row=(--data.source mnist-static --model.structure stacked --model.prior vamp --model.num_components 500 "${shorter[@]}") ;;
+  he-vamp-120)     row=(--data.source mnist-static --model.prior vamp --model.num_components 500 --model.init he) ;;
+  he-hvae-vamp-120) row=(--data.source mnist-static --model.structure stacked --model.prior vamp --model.num_components 500 --model.init he) ;;
   static-vq)  row=(--data.source mnist-static --model.encoder vq --model.prior uniform --model.num_codes 1024 --model.num_slots 8 --model.latent_dim 16
                    --fit.epochs 60 --fit.warmup_epochs 0) ;;
   static-fsq) row=(--data.source mnist-static --model.encoder fsq --model.prior uniform --model.fsq_levels '[8,5,5,5]' --model.num_slots 8
