@@ -82,9 +82,10 @@ def score(mean, *, num_particles=1000, scale=0.3, seed=0, is_bound=False, noise=
     common = 2 * torch.randn(400, generator=torch.Generator().manual_seed(99)).double()
     own = noise * torch.randn(400, generator=generator).double()
     weights = mean + common + own + scale * torch.randn(num_particles, 400, generator=generator).double() - scale**2 / 2
+    is_bound = is_bound or num_particles == 1
     summary = reduce_log_weights(weights, is_bound=is_bound)._asdict()
     fields = {"num_particles": num_particles, "seed": 0, "measure": "mass", "data_id": "d", "num_dims": 9}
-    fields |= {"curve_particles": curve_particles(num_particles), "is_bound": is_bound or num_particles == 1}
+    fields |= {"curve_particles": curve_particles(num_particles), "is_bound": is_bound}
     return Evaluation(**summary, **fields)
 
 
