@@ -8,7 +8,7 @@ import torch
 from torch import Size, Tensor, nn
 
 from inference.options import ModelOptions, Shape
-from inference.recipe_parts import LIKELIHOODS, NETWORKS, MakeNetwork, encoder_network, inputs_of, num_categories
+from inference.recipe_parts import LIKELIHOODS, NETWORKS, MakeNetwork, decoder_hidden, encoder_network, inputs_of, num_categories
 from pyro_lvm.code_priors import CategoricalCodePrior, PixelCNNPrior, TransformerPrior, UniformCodePrior
 from pyro_lvm.fsq import FSQ
 from pyro_lvm.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
@@ -61,9 +61,9 @@ def _grid(options: ModelOptions, train: Tensor, vector_dim: int) -> tuple[nn.Mod
 def _decoder(options: ModelOptions, train: Tensor) -> MakeNetwork:
     """What makes a network of the shapes of code vectors and of data."""
     if options.network != "conv":
-        return lambda in_shape, out_shape: NETWORKS[options.network][1](in_shape, options.hidden[::-1], out_shape)
+        return lambda in_shape, out_shape: NETWORKS[options.network][1](in_shape, decoder_hidden(options), out_shape)
     make = SequenceDecoder if _is_sequence(options, train) else GridDecoder
-    return lambda in_shape, out_shape: make(in_shape, options.hidden[::-1], out_shape)
+    return lambda in_shape, out_shape: make(in_shape, decoder_hidden(options), out_shape)
 
 
 def _is_sequence(options: ModelOptions, train: Tensor) -> bool:

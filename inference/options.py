@@ -94,7 +94,8 @@ class ModelOptions:
         init: Where the hidden layers of mlp and gated networks start: as torch starts them, or with He's variance.
         latent_dim: Number of latent features of each level, or of a code vector.
         latent_channels: Channels of the latent images of a conv ladder.
-        hidden: Widths of the encoder's hidden layers, or channels for conv; the decoder has them in reverse.
+        hidden: Widths of the encoder's hidden layers, or channels for conv.
+        decoder_hidden: Those of the decoder, from the latents on; by default ``hidden`` in reverse.
         num_components: Components of the mixture prior, or pseudo-inputs of the vamp prior.
         flow_transforms: Steps of a flow, as prior or in the encoder.
         flow_hidden: Widths of the hidden layers of each step of a flow.
@@ -122,6 +123,7 @@ class ModelOptions:
     latent_dim: PositiveInt = 8
     latent_channels: PositiveInt = 2
     hidden: Shape = (256,)
+    decoder_hidden: Shape | None = None
     num_components: PositiveInt = 50
     flow_transforms: PositiveInt = 2
     flow_hidden: Shape = (64, 64)

@@ -33,6 +33,7 @@ caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { padding: .3rem .8rem; text-align: right; white-space: nowrap; }
 th[scope=row], thead th:first-child { text-align: left; padding-left: 0; }
 th { font-weight: 600; }
+.prose th, .prose td { text-align: left; white-space: pre; }
 thead th { border-bottom: 1.5px solid var(--ink); vertical-align: bottom; white-space: normal; }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 figure { margin: 1.4rem 0; }
@@ -88,17 +89,19 @@ def notes(sentences: Sequence[str]) -> str:
     return f'<ul class="notes">{"".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)}</ul>'
 
 
-def table(frame: pd.DataFrame, caption: str) -> str:
+def table(frame: pd.DataFrame, caption: str, *, is_prose: bool = False) -> str:
     """A data frame of finished texts, its index to the left.
 
     Args:
         frame: Cells, columns and index; escaped here.
         caption: What it shows.
+        is_prose: Whether the cells are lines to read, not figures to compare.
     """
     head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in ("", *frame.columns))
+    kind = ' class="prose"' if is_prose else ""
     rows = "\n".join(_table_row(*row) for row in frame.itertuples(name=None))
     return (
-        f'<div class="scroll"><table><caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'
+        f'<div class="scroll"><table{kind}><caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>"
     )
 

@@ -96,6 +96,11 @@ def encoder_network(options: ModelOptions, train: Tensor, out_shape: int | Shape
     return network if inputs is None else nn.Sequential(inputs, network)
 
 
+def decoder_hidden(options: ModelOptions) -> Shape:
+    """The decoder's hidden widths or channels, from the latents on."""
+    return options.decoder_hidden or options.hidden[::-1]
+
+
 def inputs_of(options: ModelOptions, train: Tensor) -> tuple[nn.Module | None, Shape]:
     """The layer that data pass first, and the shape they have after it."""
     shape = _checked_shape(options, train.shape[1:])

@@ -18,7 +18,7 @@ from inference.evaluation import Evaluation
 from inference.importance import evaluate
 from inference.objectives import IWAE
 from inference.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Shape
-from inference.recipe_parts import LIKELIHOODS, NETWORKS, MakeNetwork, encoder_network, inputs_of
+from inference.recipe_parts import LIKELIHOODS, NETWORKS, MakeNetwork, decoder_hidden, encoder_network, inputs_of
 from inference.svi import FitResult, MakeScheduler, fit
 from pyro_lvm.contract import check_pair
 from pyro_lvm.encoders import (
@@ -124,7 +124,7 @@ def _flat(options: ModelOptions, train: Tensor) -> VAE | VQVAE:
         encoders = ", ".join(CODE_ENCODERS)
         raise ValueError(f"prior {options.prior!r} is one of codes; got encoder {options.encoder!r}. Choose model.encoder {encoders}.")
     encoder = ENCODERS[options.encoder](options, partial(encoder_network, options, train))
-    network = partial(NETWORKS[options.network][1], options.latent_dim, options.hidden[::-1])
+    network = partial(NETWORKS[options.network][1], options.latent_dim, decoder_hidden(options))
     likelihood = LIKELIHOODS[options.likelihood](options, network, train)
     return VAE(PRIORS[options.prior](options, encoder, train), likelihood, encoder)
 
@@ -145,7 +145,7 @@ def _stacked(options: ModelOptions, inputs: nn.Module | None, shape: Shape) -> t
         raise ValueError("a stacked structure has mlp or gated networks; got network 'conv'. Take model.structure ladder.")
     make, dims = NETWORKS[options.network][0], [options.latent_dim] * options.levels
     levels = stacked(shape, dims, options.hidden, network=make, inputs=inputs)
-    return levels, partial(make, sum(dims), options.hidden[::-1])
+    return levels, partial(make, sum(dims), decoder_hidden(options))
 
 
 def _ladder(options: ModelOptions, inputs: nn.Module | None, shape: Shape) -> tuple[Levels, MakeNetwork]:
@@ -153,7 +153,7 @@ def _ladder(options: ModelOptions, inputs: nn.Module | None, shape: Shape) -> tu
         return _conv_ladder(options, inputs, shape)
     make, dims = NETWORKS[options.network][0], [options.latent_dim] * options.levels
     levels = ladder(shape, dims, options.hidden, network=make, inputs=inputs)
-    return levels, partial(make, options.hidden[-1], options.hidden[::-1])
+    return levels, partial(make, options.hidden[-1], decoder_hidden(options))
 
 
 def _conv_ladder(options: ModelOptions, inputs: nn.Module | None, shape: Shape) -> tuple[Levels, MakeNetwork]:
@@ -162,7 +162,7 @@ def _conv_ladder(options: ModelOptions, inputs: nn.Module | None, shape: Shape) 
         raise ValueError(f"hidden must hold the channels of each of {options.levels} levels; got {channels}. Set model.hidden.")
     levels = conv_ladder(shape, options.latent_dim, channels, latent_channels=options.latent_channels, inputs=inputs)
     state = (channels[0], shape[-2] // 2, shape[-1] // 2)
-    return levels, partial(ConvDecoder, state, channels[:1])
+    return levels, partial(ConvDecoder, state, options.decoder_hidden or channels[:1])
 
 
 def _plain_prior(prior: Callable[[int], nn.Module]) -> Callable[[ModelOptions, nn.Module, Tensor], nn.Module]:

@@ -55,7 +55,7 @@ def _texts(runs: Mapping[str, Run], shown: Mapping[str, Tensor], alphabet: str) 
 def _lines(windows: Mapping[str, Tensor], alphabet: str, caption: str) -> str:
     lines = [(name, line.replace("\n", "⏎")) for name, codes in windows.items() for line in decode_text(codes, alphabet)]
     names, texts = zip(*lines, strict=True)
-    return page.table(pd.DataFrame({"text": texts}, index=names), caption)
+    return page.table(pd.DataFrame({"text": texts}, index=names), caption, is_prose=True)
 
 
 def _images(runs: Mapping[str, Run], shown: Mapping[str, Tensor], out: Path) -> list[str]:

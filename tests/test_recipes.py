@@ -114,6 +114,21 @@ def test_hierarchies_combine_with_every_prior_and_likelihood(words: dict) -> Non
     assert math.isfinite(score.mean) and not score.is_bound
 
 
+@pytest.mark.parametrize(
+    "words",
+    [{}, {"structure": "stacked"}, {"structure": "ladder"}, {"structure": "ladder", "network": "conv", "hidden": (4, 5)}, {"network": "conv"}],
+    ids=lambda words: "-".join(map(str, words.values())) or "flat",
+)
+def test_a_decoder_may_have_widths_of_its_own(words: dict) -> None:
+    x = draw("bernoulli", 20, *((1, 8, 8) if "network" in words else (6,)))
+    plain = build_vae(replace(SMALL, **words), x)
+    wider = build_vae(replace(SMALL, **words, decoder_hidden=(9,)), x)
+    assert 9 in {n for parameter in wider.likelihood.parameters() for n in parameter.shape}
+    assert 9 not in {n for parameter in plain.likelihood.parameters() for n in parameter.shape}
+    others = [{name: tuple(p.shape) for name, p in vae.named_parameters() if not name.startswith("likelihood")} for vae in (plain, wider)]
+    assert others[0] == others[1]
+
+
 CODED = [
     *(dict(encoder=encoder, prior="uniform") for encoder in CODE_ENCODERS),
     *(dict(encoder="vq", prior=prior, codebook="gradient", code_gradient="rotation") for prior in CODE_PRIORS),
