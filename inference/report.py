@@ -27,11 +27,11 @@ from inference.verdict import verdict
 
 OVERVIEW = "overview.csv"
 _MISMATCH = ("holes_prior", "holes_codes", "auc")
-_OVERVIEW_NOTES = (
-    "holes_prior: share of prior draws where no codes are; holes_codes: share of codes that the prior hardly ever draws. Both are 0.01 if "
-    "prior and codes agree, and auc, how well a classifier tells them apart, is 0.5.",
-    "Precision and the figures below it are of prior samples against test data.",
-)
+_OVERVIEW_NOTES = {
+    "holes_prior": "holes_prior: share of prior draws where no codes are; holes_codes: share of codes that the prior hardly ever draws. "
+    "Both are 0.01 if prior and codes agree, and auc, how well a classifier tells them apart, is 0.5.",
+    "precision": "Precision and the figures below it are of prior samples against test data.",
+}
 _NUM_CODES = 5000
 _LEAST_DIAGNOSED = 100
 
@@ -64,10 +64,11 @@ def write_report(
     diagnoses, (features, qualities) = _diagnosed(runs), judged(runs)
     overview = _overview(table, diagnoses, qualities)
     overview.to_csv(out / OVERVIEW)
+    notes = [note for name, note in _OVERVIEW_NOTES.items() if name in overview]
     tables = [table.to_markdown(), markdown_table(overview.T), markdown_table(fits)]
     (out / "comparison.md").write_text("\n\n".join([description, *tables]) + "\n")
     sections = {
-        "Overview": [page.table(overview.T, "What speaks for each model."), page.notes(_OVERVIEW_NOTES)],
+        "Overview": [page.table(overview.T, "What speaks for each model."), page.notes(notes)],
         "Log-likelihood": _scores(table, out),
         "Reliability": _reliability(scores, out),
         "Samples": [*made(runs, out), *quality_blocks(qualities, features, out)],
