@@ -6,6 +6,7 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 budget=(--model.network gated --model.hidden '[300,300]' --model.latent_dim 40 --fit.epochs 120 --fit.warmup_epochs 20
         --fit.batch_size 250 --fit.learning_rate 2e-3 --fit.schedule cosine)
 shorter=(--model.init he --fit.epochs 60)  # as He's start needs fewer
+wide=("${shorter[@]}" --model.decoder_hidden '[600,300]')  # in the VampPrior paper's hierarchy each level has a first layer of 300 of its own
 case "$1" in
   static-standard) row=(--data.source mnist-static) ;;
   static-mixture)  row=(--data.source mnist-static --model.prior mixture --model.num_components 500) ;;
@@ -18,6 +19,8 @@ case "$1" in
   he-hvae-standard) row=(--data.source mnist-static --model.structure stacked "${shorter[@]}") ;;
   he-vamp)         row=(--data.source mnist-static --model.prior vamp --model.num_components 500 "${shorter[@]}") ;;
   he-hvae-vamp)    row=(--data.source mnist-static --model.structure stacked --model.prior vamp --model.num_components 500 "${shorter[@]}") ;;
+  he-vamp-wide)    row=(--data.source mnist-static --model.prior vamp --model.num_components 500 "${wide[@]}") ;;
+  he-hvae-vamp-wide) row=(--data.source mnist-static --model.structure stacked --model.prior vamp --model.num_components 500 "${wide[@]}") ;;
   he-vamp-120)     row=(--data.source mnist-static --model.prior vamp --model.num_components 500 --model.init he) ;;
   he-hvae-vamp-120) row=(--data.source mnist-static --model.structure stacked --model.prior vamp --model.num_components 500 --model.init he) ;;
   static-vq)  row=(--data.source mnist-static --model.encoder vq --model.prior uniform --model.num_codes 1024 --model.num_slots 8 --model.latent_dim 16
