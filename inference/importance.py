@@ -195,7 +195,7 @@ def _row_blocks(scorer: Scorer, batch: tuple[Tensor, ...], num_particles: int, s
 
 
 def _seed(device: torch.device, seed: int) -> None:
-    """As ``torch.manual_seed``, which, however, writes down a stack trace for CUDA at every call: a twentieth of a score's time."""
+    """As ``torch.manual_seed``, which, however, writes down a stack trace for CUDA at every call: a fortieth of a score's time."""
     seed_generators = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
     seed_generators(seed)
 
