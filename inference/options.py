@@ -181,7 +181,7 @@ class EvaluateOptions:
         split: The data that are scored.
         num_particles: Draws of z for each datum, K.
         seed: Seed of the draws.
-        precision: Of matrix products: full, or bf16, which takes half the time where the processor has instructions for it.
+        precision: Of matrix products: full, or bf16, which takes two thirds of the time where the processor has instructions for it.
     """
 
     split: Split = "test"

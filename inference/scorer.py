@@ -17,7 +17,7 @@ from pyro_lvm.pair import programs
 _CHUNK_ROWS = 1024  # particles times data of one call of the model: what fits a core's cache
 _CHUNK_ROWS_ACCELERATOR = 65536
 _CHUNK_STATES = 32  # states of enumerated latents that multiply a chunk before its rows become fewer
-_RESCORED = 16  # one in so many weights of a block, the largest, is computed again in full precision
+_RESCORED = 8  # one in so many weights of a block, the largest, is computed again in full precision
 
 Batch = tuple[Tensor, ...]
 
