@@ -138,6 +138,7 @@ class CompiledStep:
         self.parameters = parameters_of(optimizer)
         self.adam = Adam(optimizer) if Adam.suits(optimizer) else None
         self.trained: list[Tensor] = []
+        self.values: list[float] = []
         updated = [*self.parameters, *(self.adam.tensors() if self.adam else ())]
         # Not the batch itself: a value that slips into the graph as a constant must not pass the check.
         other = tuple(x.flip(0) for x in batch)
@@ -153,7 +154,6 @@ class CompiledStep:
             loss, *gradients = self.run(self._numbers(), *batch)
         value = loss.item()
         if self.adam is not None:
-            self.adam.count()
             return value
         for parameter, gradient in zip(self.trained, gradients, strict=True):
             parameter.grad = gradient
@@ -186,7 +186,7 @@ class CompiledStep:
 
     def _losses(self, numbers: Tensor, *batch: Tensor) -> tuple[Tensor, ...]:
         """The loss and the gradients; what is traced."""
-        *weights, rate, root = numbers.unbind()
+        *weights, rate = numbers.unbind()
         kl = self.step.kl
         before = kl.weight
         try:
@@ -200,13 +200,16 @@ class CompiledStep:
         with torch.no_grad():
             gradients = _clipped([gradient for gradient in found if gradient is not None], self.step.clip_norm)
             if self.adam is not None:
-                self.adam.update(self.trained, gradients, rate, root, loss.isfinite())
+                self.adam.update(self.trained, gradients, rate, loss.isfinite())
         return loss.detach(), *gradients
 
     def _numbers(self) -> Tensor:
-        rates = self.adam.rates() if self.adam else (0.0, 0.0)
-        first = self.parameters[0]
-        return torch.tensor([*map(float, values_of(self.step.kl.weight)), *rates], dtype=first.dtype, device=first.device)
+        """What may change from one epoch to the next: the weights of the KL and the learning rate."""
+        values = [*map(float, values_of(self.step.kl.weight)), self.adam.rate() if self.adam else 0.0]
+        if values != self.values:  # a copy to a device has to be waited for
+            first = self.parameters[0]
+            self.values, self.numbers = values, torch.tensor(values, dtype=first.dtype, device=first.device)
+        return self.numbers
 
 
 class Adam:
@@ -224,29 +227,30 @@ class Adam:
 
     @staticmethod
     def suits(optimizer: torch.optim.Optimizer) -> bool:
-        """Whether the optimizer is Adam with no more than its rate, betas and epsilon, and has made a step."""
+        """Whether the optimizer is Adam with no more than its rate, betas and epsilon, has made a step, and counts where the parameters are."""
         if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) > 1 or not optimizer.state:
             return False
         group = optimizer.param_groups[0]
+        if any(state["step"].device != parameter.device for parameter, state in optimizer.state.items()):
+            return False
         return not any(group.get(name) for name in ("weight_decay", "amsgrad", "maximize", "differentiable", "decoupled_weight_decay"))
 
     def tensors(self) -> Iterator[Tensor]:
-        """The running averages."""
+        """Counts and running averages."""
         for state in self.state.values():
-            yield from (state["exp_avg"], state["exp_avg_sq"])
+            yield from (state["step"], state["exp_avg"], state["exp_avg_sq"])
 
-    def rates(self) -> tuple[float, float]:
-        """Of the next step: the rate over the first moment's bias, and the root of the second's."""
-        (beta1, beta2), number = self.group["betas"], self._steps()[0].item() + 1
-        return self.group["lr"] / (1 - beta1**number), (1 - beta2**number) ** 0.5
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.group["lr"])
 
-    def count(self) -> None:
-        """Counts a step."""
-        torch._foreach_add_(self._steps(), 1)
-
-    def update(self, parameters: list[Tensor], gradients: list[Tensor], rate: Tensor, root: Tensor, is_finite: Tensor) -> None:
-        """Updates averages and, if the loss is finite, parameters."""
+    def update(self, parameters: list[Tensor], gradients: list[Tensor], rate: Tensor, is_finite: Tensor) -> None:
+        """Updates counts, averages and, if the loss is finite, parameters."""
         beta1, beta2 = self.group["betas"]
+        torch._foreach_add_(self._steps(), 1)
+        number = self._steps()[0].double()
+        factors = torch.stack([rate / (1 - beta1**number), (1 - beta2**number).sqrt()]).to(rate.dtype)
+        rate, root = factors.as_strided((2,), (1,)).unbind()  # computed once, not in the loop of every parameter
         for parameter, gradient in zip(parameters, gradients, strict=True):
             mean, square = self.state[parameter]["exp_avg"], self.state[parameter]["exp_avg_sq"]
             mean.lerp_(gradient, 1 - beta1)
