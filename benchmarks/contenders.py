@@ -106,6 +106,26 @@ def tutorial(what: str, data: list[Tensor], *, is_validated: bool) -> Run:
     return lambda n: [svi.step(data[i % NUM_BATCHES]) for i in range(n)]
 
 
+def matrix_products(what: str, data: list[Tensor]) -> Run:
+    """A step's products alone: forward, for the weights' gradients and, but in the encoder's first layer, for the layer below."""
+    pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
+    size = len(data[0])
+    rows = {"encoder": size, "decoder": size * (NUM_PARTICLES if what == "iwae" else 1)}
+    widths = {"encoder": [pixels, *hidden, 2 * latents], "decoder": [latents, *hidden[::-1], pixels]}
+    layers = [(rows[name], n, m, (name, i) != ("encoder", 0)) for name in rows for i, (n, m) in enumerate(zip(widths[name], widths[name][1:]))]
+    tensors = [(torch.randn(r, n), torch.randn(n, m), torch.randn(r, m), passes_on) for r, n, m, passes_on in layers]
+
+    def run(n: int) -> None:
+        for _ in range(n):
+            for x, w, gradient, passes_on in tensors:
+                x @ w
+                x.T @ gradient
+                if passes_on:
+                    gradient @ w.T
+
+    return run
+
+
 def in_numpyro(what: str, data: list[Tensor], *, scan: bool) -> Run:
     import jax
     import jax.numpy as jnp
@@ -193,6 +213,7 @@ def in_pythae(what: str, data: list[Tensor]) -> Run:
 
 
 CONTENDERS = {
+    "matrix products": matrix_products,
     "by hand, eager": lambda *a: by_hand(*a, compiled=False),
     "by hand, torch.compile": lambda *a: by_hand(*a, compiled=True),
     "Pyro's tutorial": lambda *a: tutorial(*a, is_validated=True),

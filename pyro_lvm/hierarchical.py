@@ -5,7 +5,7 @@ from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from pyro_lvm.levels import Levels
-from pyro_lvm.models import pyro_name
+from pyro_lvm.models import register
 
 
 class HierarchicalVAE(nn.Module):
@@ -43,7 +43,7 @@ class HierarchicalVAE(nn.Module):
 
     def model(self, x: Tensor) -> None:
         """Declares p(z_L), each p(z_l|z_>l) and p(x|z) for observations ``[B, *X]``."""
-        pyro.module(pyro_name(self), self)
+        register(self, "prior", "likelihood", "levels")
         state: tuple[Tensor, ...] = ()
         with pyro.plate("data", len(x)):
             priors = (self.prior, *self.levels.conditionals)
@@ -53,7 +53,7 @@ class HierarchicalVAE(nn.Module):
 
     def guide(self, x: Tensor) -> None:
         """Declares q(z_L|x) and each q(z_l|x, z_>l) for observations ``[B, *X]``."""
-        pyro.module(pyro_name(self), self)
+        register(self, "levels")
         top, *names = self._names()
         encoder, *encoders = self.levels.encoders
         e, *features = self.levels.bottom_up(x)

@@ -16,7 +16,7 @@ class VAE(nn.Module):
     .. math:: p(x) = \int p(z)\, p(x \mid z)\, dz, \qquad
         \log p(x) = \mathrm{ELBO}(x) + \mathrm{KL}(q(z \mid x) \,\|\, p(z \mid x))
 
-    Its sites are named ``z`` and ``x``, its plate ``data``. It registers its parameters with Pyro under a name of its own, so
+    Its sites are named ``z`` and ``x``, its plate ``data``. It registers its parts with Pyro under names of their own, so
     it trains under :func:`inference.fit` and under plain ``pyro.infer.SVI(vae.model, vae.guide, ...)`` alike.
 
     Args:
@@ -39,14 +39,14 @@ class VAE(nn.Module):
 
     def model(self, x: Tensor) -> None:
         """Declares p(z) and p(x|z) for observations ``[B, *X]``."""
-        pyro.module(pyro_name(self), self)
+        register(self, "prior", "likelihood")
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())
             pyro.sample("x", self.likelihood(z), obs=x)
 
     def guide(self, x: Tensor) -> None:
         """Declares q(z|x) for observations ``[B, *X]``."""
-        pyro.module(pyro_name(self), self)
+        register(self, "encoder")
         with pyro.plate("data", len(x)):
             pyro.sample("z", self.encoder(x))
 
@@ -81,7 +81,7 @@ class TwoStageVAE(nn.Module):
 
     def model(self, x: Tensor) -> None:
         """Declares p(u), p(z|u) and p(x|z) for observations ``[B, *X]``."""
-        pyro.module(pyro_name(self), self)
+        register(self, "prior", "code_likelihood", "likelihood")
         with pyro.plate("data", len(x)):
             u = pyro.sample("u", self.prior())
             z = pyro.sample("z", self.code_likelihood(u))
@@ -89,13 +89,15 @@ class TwoStageVAE(nn.Module):
 
     def guide(self, x: Tensor) -> None:
         """Declares q(z|x) and q(u|z) for observations ``[B, *X]``."""
-        pyro.module(pyro_name(self), self)
+        register(self, "encoder", "code_encoder")
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.encoder(x))
             pyro.sample("u", self.code_encoder(z))
 
 
-def pyro_name(model: nn.Module) -> str:
-    """The name under which a model registers its parameters with Pyro."""
-    # Not an attribute: a deep copy is another model and needs another name.
-    return _NAMES.get(model) or _NAMES.setdefault(model, f"vae{next(_NUMBERS)}")
+def register(pair: nn.Module, *parts: str) -> None:
+    """Registers parts of a pair with Pyro, under names of their own; a program registers what it uses, as each parameter takes Pyro time."""
+    # Not an attribute: a deep copy is another pair and needs another name.
+    name = _NAMES.get(pair) or _NAMES.setdefault(pair, f"vae{next(_NUMBERS)}")
+    for part in parts:
+        pyro.module(f"{name}.{part}", getattr(pair, part))

@@ -5,7 +5,7 @@ import torch
 from pyro.infer import config_enumerate
 from torch import Tensor, nn
 
-from pyro_lvm.models import pyro_name
+from pyro_lvm.models import register
 from pyro_lvm.pair import Pair
 from pyro_lvm.quantization import Quantizer
 from pyro_lvm.soft_codes import SoftQuantizer
@@ -42,7 +42,7 @@ class VQVAE(nn.Module):
 
     def model(self, x: Tensor) -> None:
         """Declares p(z) and p(x|z) for observations ``[B, *X]``, and the penalties of training."""
-        pyro.module(pyro_name(self), self)
+        register(self, "prior", "likelihood", "encoder")
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.encoder.code_prior(self.prior()))
             vectors = self.encoder.vectors(z)
@@ -52,7 +52,7 @@ class VQVAE(nn.Module):
 
     def guide(self, x: Tensor) -> None:
         """Declares q(z|x) for observations ``[B, *X]``."""
-        pyro.module(pyro_name(self), self)
+        register(self, "encoder")
         with pyro.plate("data", len(x)):
             pyro.sample("z", self.encoder(x))
 
