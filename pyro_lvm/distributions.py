@@ -18,7 +18,6 @@ __all__ = [
     "DiagNormalMixture",
     "FlowDistribution",
     "FullNormalMixture",
-    "IndependentBernoulli",
     "lower_triangular",
     "marginals",
     "mixture",
@@ -26,7 +25,6 @@ __all__ = [
 ]
 
 _CHUNK_NUMEL = 2**22  # whitened numbers at a time, 32 MB
-_MOST_FACTORS = 120  # of numbers up to 2, whose product float32 still holds
 
 
 class NormalMixture(TorchDistribution):
@@ -234,32 +232,6 @@ def lower_triangular(diagonal: Tensor, below: Tensor) -> Tensor:
     row, column = torch.tril_indices(*lower.shape[-2:], offset=-1, device=lower.device)
     lower[..., row, column] = below
     return lower
-
-
-class IndependentBernoulli(dist.Independent):
-    r"""Independent Bernoulli variables as one event, given by their logits :math:`l`.
-
-    .. math:: \log p(x) = \sum_i \big(x_i l_i - \max(l_i, 0)\big) - \log \prod_i \big(1 + e^{-|l_i|}\big)
-
-    Without gradients the density takes one logarithm for many variables.
-
-    Args:
-        base_distribution: A Bernoulli distribution with batch shape ``[*lead, *X]``.
-        reinterpreted_batch_ndims: The number of dimensions of X.
-    """
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        logits = self.base_dist.logits
-        if torch.is_grad_enabled() and (logits.requires_grad or value.requires_grad):
-            return super().log_prob(value)
-        if self._validate_args:
-            self._validate_sample(value)
-        value, logits = torch.broadcast_tensors(value.to(logits.dtype), logits)
-        linear = (value * logits - logits.relu()).flatten(-self.reinterpreted_batch_ndims).sum(-1)  # [*lead]
-        factors = 1.0 + (-logits.abs()).exp()
-        size = max(n for n in range(1, _MOST_FACTORS + 1) if self.event_shape.numel() % n == 0)
-        products = factors.reshape(*linear.shape, -1, size).prod(-1)  # [*lead, G]
-        return linear - products.log().sum(-1)
 
 
 def marginals(distribution: Distribution) -> Distribution | None:

@@ -23,7 +23,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from .discretized import DiscretizedLogisticMixture
-from .distributions import IndependentBernoulli
+from .bernoulli import IndependentBernoulli
 from .univariate import LogRatePoisson, NegativeBinomial, StudentT
 
 # PixelCNN++'s floor: a bin of bytes is 8.6 such scales wide, so a sharper component gains nothing.

@@ -14,7 +14,7 @@ import pyro_lvm
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"networks", "inputs", "distributions", "discretized", "univariate", "manifolds", "code_distributions", "pair"},
+    {"networks", "inputs", "distributions", "bernoulli", "discretized", "univariate", "manifolds", "code_distributions", "pair"},
     {"contract", "flows", "grids", "priors", "code_priors", "nongaussian", "likelihoods", "encoders", "quantization", "relaxed", "fsq", "soft_codes"},
     {"levels"},
     {"models"},

@@ -8,6 +8,7 @@ from pyro import poutine
 from scipy import stats
 from torch import nn
 
+from pyro_lvm.bernoulli import IndependentBernoulli
 from pyro_lvm.discretized import DiscretizedLogisticMixture
 from pyro_lvm.likelihoods import (
     BernoulliLikelihood,
@@ -271,6 +272,34 @@ def test_grids_of_latents_are_one_latent_each():
     likelihood = BernoulliLikelihood(MLP((4, 2), [5], (3, 3)))
     p = likelihood(torch.randn(6, 7, 4, 2))
     assert (p.batch_shape, p.event_shape) == ((6, 7), (3, 3))
+
+
+def independent_bernoulli(logits, num_dims):
+    return IndependentBernoulli(pyro.distributions.Bernoulli(logits=logits, validate_args=False), num_dims)
+
+
+@pytest.mark.parametrize("shape", [(784,), (3, 28), (131,)])
+def test_bernoulli_log_prob_and_its_derivatives_are_torchs(shape):
+    """784 variables and a prime number of them, logits up to 1000, values broadcast over particles."""
+    scale = torch.logspace(-6, 3, 5, dtype=torch.float64).reshape(5, 1, *[1] * len(shape))
+    logits = (scale * torch.randn(5, 2, *shape, dtype=torch.float64)).requires_grad_()
+    x = torch.rand(2, *shape, dtype=torch.float64).round().requires_grad_()
+    expected = torch.distributions.Independent(torch.distributions.Bernoulli(logits=logits, validate_args=False), len(shape)).log_prob(x)
+    got = independent_bernoulli(logits, len(shape)).log_prob(x)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    weights = torch.randn(5, 2, dtype=torch.float64)
+    gradients = [torch.autograd.grad((weights * value).sum(), (logits, x)) for value in (got, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+    in_float32 = independent_bernoulli(logits.float(), len(shape)).log_prob(x.float())
+    torch.testing.assert_close(in_float32.double(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_second_derivatives_and_vmap_of_the_bernoulli_density():
+    logits, x = torch.randn(3, 4, 6, dtype=torch.float64, requires_grad=True), torch.rand(4, 6, dtype=torch.float64).round()
+    assert torch.autograd.gradgradcheck(lambda logits: independent_bernoulli(logits, 1).log_prob(x), logits)
+    with pyro.validation_enabled(False):
+        mapped = torch.func.vmap(torch.func.grad(lambda row: independent_bernoulli(row, 1).log_prob(x).sum()))(logits)
+    torch.testing.assert_close(mapped, x - logits.sigmoid())
 
 
 @pytest.mark.parametrize(

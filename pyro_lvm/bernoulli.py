@@ -1,0 +1,58 @@
+"""Independent Bernoulli variables, as binary images are."""
+
+from functools import cache
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+_MOST_FACTORS = 120  # of numbers up to 2, whose product float32 still holds
+
+
+class IndependentBernoulli(dist.Independent):
+    r"""Independent Bernoulli variables as one event, given by their logits :math:`l`.
+
+    .. math:: \log p(x) = \sum_i \big(x_i l_i - \max(l_i, 0)\big) - \log \prod_i \big(1 + e^{-|l_i|}\big)
+
+    The density takes one logarithm for many variables, since logarithms would be most of its time.
+
+    Args:
+        base_distribution: A Bernoulli distribution with batch shape ``[*lead, *X]``.
+        reinterpreted_batch_ndims: The number of dimensions of X.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        logits = self.base_dist.logits
+        value, logits = torch.broadcast_tensors(value.to(logits.dtype), logits)
+        start = -self.reinterpreted_batch_ndims
+        return _BernoulliLogProb.apply(value.flatten(start), logits.flatten(start))  # [*lead]
+
+
+class _BernoulliLogProb(torch.autograd.Function):
+    """Density ``[*lead]`` of values ``[*lead, D]`` with logits of the same shape; autograd's gradient would divide products by factors."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, logits: Tensor) -> Tensor:
+        factors = logits.abs().neg_().exp_().add_(1.0)
+        products = factors.unflatten(-1, (-1, _num_factors(factors.shape[-1]))).prod(-1)  # [*lead, G]
+        return (value * logits).sub_(logits.relu()).sum(-1) - products.log().sum(-1)
+
+    @staticmethod
+    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+        value, logits = ctx.saved_tensors
+        of_value = gradient[..., None] * logits if ctx.needs_input_grad[0] else None
+        return of_value, gradient[..., None] * (value - logits.sigmoid())
+
+
+@cache
+def _num_factors(total: int) -> int:
+    """The most factors of one product into which so many can be parted evenly."""
+    return max(n for n in range(1, _MOST_FACTORS + 1) if total % n == 0)
