@@ -156,7 +156,7 @@ def growth(threads: int) -> None:
 def machine() -> str:
     """The machine and the versions, in a line."""
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), platform.processor())
-    return f"{model}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{model}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__}"
 
 
 def main() -> None:

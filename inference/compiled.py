@@ -30,7 +30,7 @@ def compile_graph(graph: Graph, *inputs: Tensor) -> Callable[..., tuple[Tensor, 
 
     tensors = list(graph.tensors)
     # What is compiled is kept on disk by torch, and found again when the graph is the same.
-    options = {"config_patches": {"fallback_random": True, "triton.cudagraphs": inputs[0].is_cuda}}
+    options = {"config_patches": {"fallback_random": True}}
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch about itself
@@ -38,6 +38,27 @@ def compile_graph(graph: Graph, *inputs: Tensor) -> Callable[..., tuple[Tensor, 
     except Exception as error:  # a missing C++ compiler, or whatever a compiler may raise
         raise UntraceableError(f"torch's compiler fails: {str(error).strip().splitlines()[0]}") from error
     return lambda *inputs: run(*inputs, *tensors)
+
+
+def as_cuda_graph(run: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+    """The same function as one launch of all its CUDA kernels, for inputs of these shapes; each call overwrites the results of the last.
+
+    Runs the function once, as kernels are built and tuned at their first call. Torch's compiler cannot do this: it refuses to put a
+    graph that writes to parameters into a CUDA graph.
+    """
+    own = [x.clone() for x in inputs]
+    run(*own)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = run(*own)
+
+    def replay(*inputs: Tensor) -> tuple[Tensor, ...]:
+        for mine, given in zip(own, inputs, strict=True):
+            mine.copy_(given)
+        graph.replay()
+        return results
+
+    return replay
 
 
 class CompiledSteps:
@@ -148,6 +169,8 @@ class CompiledStep:
         self.tensors = graph.tensors
         self.buffers = [tensor for tensor in graph.tensors if id(tensor) not in known]
         self.run = compile_graph(graph, self._numbers(), *batch)
+        if batch[0].is_cuda:
+            self.run = self._as_cuda_graph(batch)
 
     def __call__(self, batch: Batch) -> float:
         with torch.no_grad():
@@ -160,6 +183,13 @@ class CompiledStep:
         if value - value == 0:  # finite
             self.optimizer.step()
         return value
+
+    def _as_cuda_graph(self, batch: Batch) -> Callable[..., tuple[Tensor, ...]]:
+        try:
+            with values_kept(self.tensors), torch.random.fork_rng(), torch.no_grad():
+                return as_cuda_graph(self.run, self._numbers(), *batch)
+        except Exception as error:  # whatever a graph may do that cannot be captured
+            raise UntraceableError(f"no CUDA graph can be made: {str(error).strip().splitlines()[0]}") from error
 
     def dry_run(self, batch: Batch) -> list[Tensor]:
         """Loss, gradients and buffers of a step that leaves all tensors and the random state as they were.

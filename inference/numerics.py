@@ -6,6 +6,13 @@ from contextlib import contextmanager
 import torch
 
 
+def generator_of(device: torch.device) -> torch.Generator:
+    """The generator of all draws on a device that name none."""
+    if device.type != "cuda":
+        return torch.default_generator
+    return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+
+
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
     """Rounds numbers below the normal range to zero for the length of a ``with`` block.

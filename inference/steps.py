@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.batches import Batch
+from inference.numerics import generator_of
 from inference.objectives import KLWeight
 from pyro_lvm.contract import check_batch, check_support
 from pyro_lvm.pair import density_sites, is_data, programs
@@ -101,7 +102,7 @@ def find_culprit(pair: object, batch: Batch, random_state: Tensor) -> str:
     """Names the first site that is not finite, replaying a step's noise."""
     model, guide = programs(pair)
     with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
-        torch.set_rng_state(random_state)
+        generator_of(batch[0].device).set_state(random_state)
         guide_trace = poutine.trace(guide).get_trace(*batch)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
     for part, trace in (("guide", guide_trace), ("model", model_trace)):

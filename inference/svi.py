@@ -19,7 +19,7 @@ from inference.batches import Batch, IterableBatches, TensorBatches, Transform, 
 from inference.checks import check_options, check_sites
 from inference.checkpoint import restore, save_checkpoint, snapshot
 from inference.compiled import CompiledSteps
-from inference.numerics import flushed_denormals
+from inference.numerics import flushed_denormals, generator_of
 from inference.objectives import FreeBits, KLWeight, values_of
 from inference.parameters import guide_parameters, trainable_parameters
 from inference.steps import Step, check_observed, find_culprit
@@ -229,7 +229,7 @@ class _Loop:
         if epoch == 1:
             with eval_mode(self.pair):
                 check_observed(self.model, self.guide, batch)
-        random_state = torch.get_rng_state()
+        random_state = generator_of(batch[0].device).get_state()
         loss = self.step(optimizer, batch)
         if not math.isfinite(loss):
             site = find_culprit(self.pair, batch, random_state)
