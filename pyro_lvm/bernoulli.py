@@ -5,6 +5,7 @@ from functools import cache
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 _MOST_FACTORS = 120  # of numbers up to 2, whose product float32 still holds
 
@@ -14,7 +15,8 @@ class IndependentBernoulli(dist.Independent):
 
     .. math:: \log p(x) = \sum_i \big(x_i l_i - \max(l_i, 0)\big) - \log \prod_i \big(1 + e^{-|l_i|}\big)
 
-    The density takes one logarithm for many variables, since logarithms would be most of its time.
+    The density takes one logarithm for many variables, since logarithms would be most of its time; but in an eager step, where every
+    operation costs as much as the logarithms of a small batch, it is torch's own.
 
     Args:
         base_distribution: A Bernoulli distribution with batch shape ``[*lead, *X]``.
@@ -22,9 +24,11 @@ class IndependentBernoulli(dist.Independent):
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
+        logits = self.base_dist.logits
+        if torch.is_grad_enabled() and logits.requires_grad and get_proxy_mode() is None:
+            return super().log_prob(value)
         if self._validate_args:
             self._validate_sample(value)
-        logits = self.base_dist.logits
         value, logits = torch.broadcast_tensors(value.to(logits.dtype), logits)
         start = -self.reinterpreted_batch_ndims
         return _BernoulliLogProb.apply(value.flatten(start), logits.flatten(start))  # [*lead]

@@ -7,7 +7,9 @@ import torch
 from pyro import poutine
 from scipy import stats
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
+from pyro_lvm import bernoulli
 from pyro_lvm.bernoulli import IndependentBernoulli
 from pyro_lvm.discretized import DiscretizedLogisticMixture
 from pyro_lvm.likelihoods import (
@@ -278,28 +280,42 @@ def independent_bernoulli(logits, num_dims):
     return IndependentBernoulli(pyro.distributions.Bernoulli(logits=logits, validate_args=False), num_dims)
 
 
+@pytest.mark.parametrize("is_traced", [False, True])
 @pytest.mark.parametrize("shape", [(784,), (3, 28), (131,)])
-def test_bernoulli_log_prob_and_its_derivatives_are_torchs(shape):
-    """784 variables and a prime number of them, logits up to 1000, values broadcast over particles."""
+def test_bernoulli_log_prob_and_its_gradient_are_torchs(shape, is_traced):
+    """784 variables and a prime number of them, logits up to 1000, values broadcast over particles; eager, and as a step is traced."""
     scale = torch.logspace(-6, 3, 5, dtype=torch.float64).reshape(5, 1, *[1] * len(shape))
-    logits = (scale * torch.randn(5, 2, *shape, dtype=torch.float64)).requires_grad_()
-    x = torch.rand(2, *shape, dtype=torch.float64).round().requires_grad_()
-    expected = torch.distributions.Independent(torch.distributions.Bernoulli(logits=logits, validate_args=False), len(shape)).log_prob(x)
-    got = independent_bernoulli(logits, len(shape)).log_prob(x)
-    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
-    weights = torch.randn(5, 2, dtype=torch.float64)
-    gradients = [torch.autograd.grad((weights * value).sum(), (logits, x)) for value in (got, expected)]
-    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
-    in_float32 = independent_bernoulli(logits.float(), len(shape)).log_prob(x.float())
-    torch.testing.assert_close(in_float32.double(), expected, rtol=1e-5, atol=1e-4)
+    logits = scale * torch.randn(5, 2, *shape, dtype=torch.float64)
+    x, weights = torch.rand(2, *shape, dtype=torch.float64).round(), torch.randn(5, 2, dtype=torch.float64)
 
+    def with_gradient(distribution):
+        def function(logits, x):
+            logits = logits.detach().requires_grad_()
+            log_px = distribution(logits).log_prob(x)
+            return log_px.detach(), *torch.autograd.grad((weights.to(log_px) * log_px).sum(), logits)
 
-def test_second_derivatives_and_vmap_of_the_bernoulli_density():
-    logits, x = torch.randn(3, 4, 6, dtype=torch.float64, requires_grad=True), torch.rand(4, 6, dtype=torch.float64).round()
-    assert torch.autograd.gradgradcheck(lambda logits: independent_bernoulli(logits, 1).log_prob(x), logits)
+        return function
+
+    def of_torch(logits):
+        return torch.distributions.Independent(torch.distributions.Bernoulli(logits=logits, validate_args=False), len(shape))
+
+    expected = with_gradient(of_torch)(logits, x)
     with pyro.validation_enabled(False):
-        mapped = torch.func.vmap(torch.func.grad(lambda row: independent_bernoulli(row, 1).log_prob(x).sum()))(logits)
-    torch.testing.assert_close(mapped, x - logits.sigmoid())
+        own = with_gradient(lambda logits: independent_bernoulli(logits, len(shape)))
+        for dtype, rtol, atol in ((torch.float64, 1e-12, 1e-12), (torch.float32, 1e-5, 1e-4)):
+            inputs = logits.to(dtype), x.to(dtype)
+            got = (make_fx(own)(*inputs) if is_traced else own)(*inputs)
+            torch.testing.assert_close([value.double() for value in got], list(expected), rtol=rtol, atol=atol)
+        torch.testing.assert_close(independent_bernoulli(logits, len(shape)).log_prob(x), expected[0], rtol=1e-12, atol=1e-12)
+
+
+def test_derivatives_and_vmap_of_the_product_form():
+    x = torch.rand(3, 6, dtype=torch.float64, requires_grad=True)
+    logits = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
+    density = bernoulli._BernoulliLogProb.apply
+    assert torch.autograd.gradcheck(density, (x, logits)) and torch.autograd.gradgradcheck(density, (x, logits))
+    mapped = torch.func.vmap(torch.func.grad(lambda row, x: density(x, row)), in_dims=(0, None))(logits, x[0])
+    torch.testing.assert_close(mapped, x[0] - logits.sigmoid())
 
 
 @pytest.mark.parametrize(
