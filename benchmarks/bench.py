@@ -14,6 +14,8 @@ import sys
 
 import torch
 
+from inference.precision import has_bfloat16
+
 HERE = Path(__file__).parent
 BY_HAND = "by hand, torch.compile"
 FLOOR = "matrix products"
@@ -62,6 +64,7 @@ GROWTH = [
     ("vamp", {"components": 500}),
     ("vamp", {"components": 2000}),
 ]
+WHOLE = ("standard, whole", "standard, bf16, whole")
 NUM_DATA = (100, 1000, 10000)
 PEERS = ("numpyro", "pythae")
 ROUNDS = 7
@@ -112,7 +115,9 @@ def scores(who: str, threads: int, **options: int) -> Contender:
 
 
 def installed(names: Iterable[str]) -> list[str]:
-    return [name for name in names if name.split(",")[0] not in PEERS or find_spec(name.split(",")[0])]
+    """The contenders whose library is installed, and in bfloat16 only if the processor can."""
+    names = [name for name in names if name.split(",")[0] not in PEERS or find_spec(name.split(",")[0])]
+    return [name for name in names if "bf16" not in name or has_bfloat16(torch.device("cpu"))]
 
 
 def interleaved(contenders: dict[str, Contender], multiple: int, seconds: float) -> dict[str, list[float]]:
@@ -144,13 +149,14 @@ def growth(threads: int) -> None:
     contenders = {f"{who}, {value} {name}": scores(who, threads, **{name: value}) for who, options in GROWTH for name, value in options.items()}
     table(contenders, next(iter(contenders)), "an image", multiple=8, seconds=STEPS_SECONDS, with_memory=True)
     print("\nWhole data sets, standard prior, K = 5000; all of `evaluate`, its compiling included:\n")
-    print("| N | seconds | ms an image | peak MiB | seconds, bf16 |\n|---|---:|---:|---:|---:|")
-    for N in NUM_DATA:
-        full, rounded = scores("standard, whole", threads), scores("standard, bf16, whole", threads)
-        full.wait_until_ready(), rounded.wait_until_ready()
-        seconds, in_bf16 = full.seconds(N), rounded.seconds(N)
-        print(f"| {N} | {seconds:.1f} | {1e3 * seconds / N:.1f} | {full.peak_memory():.0f} | {in_bf16:.1f} |", flush=True)
-        full.close(), rounded.close()
+    print("| of | N | seconds | ms an image | peak MiB |\n|---|---:|---:|---:|---:|")
+    for name in installed(WHOLE):
+        for N in NUM_DATA:
+            whole = scores(name, threads)
+            whole.wait_until_ready()
+            seconds = whole.seconds(N)
+            print(f"| {name} | {N} | {seconds:.1f} | {1e3 * seconds / N:.1f} | {whole.peak_memory():.0f} |", flush=True)
+            whole.close()
 
 
 def machine() -> str:

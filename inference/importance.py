@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Literal
+import warnings
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from tqdm.auto import tqdm
 from inference.densities import choose_layout
 from inference.evaluation import Evaluation, Rounding, curve_particles, reduce_log_weights
 from inference.numerics import flushed_denormals
-from inference.precision import PRECISIONS, Precision
+from inference.precision import PRECISIONS, Precision, has_bfloat16
 from inference.scorer import Scorer, even_part
 from pyro_lvm.contract import Structure, check_batch, check_pair
 from pyro_lvm.pair import eval_mode, param_scope
@@ -105,6 +106,8 @@ def evaluate(
         raise ValueError(f"compile must be 'auto', True or False; got {compile!r}.")
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}; got {precision!r}.")
+    if precision == "bf16" and not has_bfloat16(batch[0].device):
+        warnings.warn("this processor has no instructions for bfloat16: precision='bf16' takes far longer than 'full'.", stacklevel=2)
     parts = []
     with scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
         structure = check_scorable(pair, batch)

@@ -40,6 +40,11 @@ def _rounded(op: Callable, factors: Sequence) -> Tensor:
     return op(*tree_map_only(Tensor, Tensor.bfloat16, tuple(factors))).float()
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; a processor without them takes fifty times as long as for float32."""
+    return device.type != "cpu" or (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def products(precision: Precision) -> AbstractContextManager:
     """A block whose float32 matrix products and convolutions are made in this precision."""
     return _BFloat16Products() if precision == "bf16" else nullcontext()

@@ -7,13 +7,16 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from inference import Evaluation, compare, evaluate
+from inference import Evaluation, compare, evaluate, importance
 from inference.densities import choose_layout
 from inference.importance import scoring
 from inference.precision import products
 from inference.scorer import Scorer
 from oracles import LinearGaussian
 import pyro_lvm as lvm
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:this processor has no instructions for bfloat16")
 
 
 def make_vae(pixels: int = 100) -> lvm.VAE:
@@ -109,3 +112,9 @@ def test_files_of_earlier_versions_are_of_full_precision(tmp_path):
 def test_bad_precision():
     with pytest.raises(ValueError, match="precision must be one of .*fp8"):
         evaluate(make_vae(), torch.rand(4, 100).round(), precision="fp8")
+
+
+def test_a_processor_without_bfloat16_is_named(monkeypatch):
+    monkeypatch.setattr(importance, "has_bfloat16", lambda device: False)
+    with pytest.warns(UserWarning, match="no instructions for bfloat16"):
+        evaluate(make_vae(), torch.ones(2, 100), num_particles=3, precision="bf16", progress=False)
