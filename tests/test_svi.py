@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import inference
 from inference import IWAE, compare, evaluate, fit
 from oracles import LinearGaussian
-from pyro_lvm import MLP, VAE, FullRankNormalEncoder, GaussianLikelihood, NormalEncoder, Pair, StandardNormal
+from pyro_lvm import MLP, VAE, FullRankNormalEncoder, GaussianLikelihood, NormalEncoder, Pair, StandardNormal, VampPrior
 
 
 def linear_vae(num_features=4, latent_dim=2, *, scale=None, encoder=FullRankNormalEncoder):
@@ -137,6 +137,20 @@ def test_our_models_train_under_plain_svi(x):
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 100
     assert evaluate(vae, x, num_particles=10).mean > before + 0.1
     assert all(torch.equal(p, untouched[name]) for name, p in other.named_parameters())
+    pyro.clear_param_store()
+
+
+def test_plain_svi_updates_an_encoder_that_the_prior_shares_once_a_step(x):
+    """Model and guide both register it, under names of their own."""
+    encoder = NormalEncoder(MLP(x.shape[1], [5], 4))
+    vae = VAE(VampPrior(encoder, x[:7]), GaussianLikelihood(MLP(2, [5], x.shape[1])), encoder).double()
+    parameters = list(vae.parameters())
+    torch.manual_seed(0)
+    loss = Trace_ELBO().differentiable_loss(vae.model, vae.guide, x)
+    expected = [p.detach() - 1e-4 * gradient for p, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True)]
+    torch.manual_seed(0)
+    SVI(vae.model, vae.guide, pyro.optim.SGD({"lr": 1e-4}), Trace_ELBO()).step(x)
+    torch.testing.assert_close([p.detach() for p in parameters], expected)
     pyro.clear_param_store()
 
 
