@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 import time
 import warnings
@@ -31,13 +32,20 @@ def compile_graph(graph: Graph, *inputs: Tensor) -> Callable[..., tuple[Tensor, 
     tensors = list(graph.tensors)
     # What is compiled is kept on disk by torch, and found again when the graph is the same.
     options = {"config_patches": {"fallback_random": True}}
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about itself
-            run = torch._inductor.standalone_compile(graph.module, [*inputs, *tensors], dynamic_shapes="from_example_inputs", options=options)
-    except Exception as error:  # a missing C++ compiler, or whatever a compiler may raise
-        raise UntraceableError(f"torch's compiler fails: {str(error).strip().splitlines()[0]}") from error
+    with _untraceable("torch's compiler fails"), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about itself
+        run = torch._inductor.standalone_compile(graph.module, [*inputs, *tensors], dynamic_shapes="from_example_inputs", options=options)
     return lambda *inputs: run(*inputs, *tensors)
+
+
+@contextmanager
+def _untraceable(what: str) -> Iterator[None]:
+    """Gives whatever a compiler, or a wrong shape in a graph, may raise as an UntraceableError."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UntraceableError(f"{what}: {reason}") from error
 
 
 def as_cuda_graph(run: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> Callable[..., tuple[Tensor, ...]]:
@@ -170,7 +178,8 @@ class CompiledStep:
         self.buffers = [tensor for tensor in graph.tensors if id(tensor) not in known]
         self.run = compile_graph(graph, self._numbers(), *batch)
         if batch[0].is_cuda:
-            self.run = self._as_cuda_graph(batch)
+            with _untraceable("no CUDA graph can be made"), self._unchanged():
+                self.run = as_cuda_graph(self.run, self._numbers(), *batch)
 
     def __call__(self, batch: Batch) -> float:
         with torch.no_grad():
@@ -184,24 +193,20 @@ class CompiledStep:
             self.optimizer.step()
         return value
 
-    def _as_cuda_graph(self, batch: Batch) -> Callable[..., tuple[Tensor, ...]]:
-        try:
-            with values_kept(self.tensors), torch.random.fork_rng(), torch.no_grad():
-                return as_cuda_graph(self.run, self._numbers(), *batch)
-        except Exception as error:  # whatever a graph may do that cannot be captured
-            raise UntraceableError(f"no CUDA graph can be made: {str(error).strip().splitlines()[0]}") from error
-
     def dry_run(self, batch: Batch) -> list[Tensor]:
         """Loss, gradients and buffers of a step that leaves all tensors and the random state as they were.
 
         Raises:
             UntraceableError: If it fails.
         """
-        try:
-            with values_kept(self.tensors), torch.random.fork_rng(), torch.no_grad():
-                return [*self.run(self._numbers(), *batch), *(buffer.clone() for buffer in self.buffers)]
-        except Exception as error:  # whatever a wrong shape in a graph may raise
-            raise UntraceableError(f"the compiled step fails: {str(error).strip().splitlines()[0]}") from error
+        with _untraceable("the compiled step fails"), self._unchanged():
+            return [*self.run(self._numbers(), *batch), *(buffer.clone() for buffer in self.buffers)]
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Leaves all tensors and the random state as they were."""
+        with values_kept(self.tensors), torch.random.fork_rng(), torch.no_grad():
+            yield
 
     def difference(self, results: list[Tensor], loss: float) -> str:
         """What a dry run gave other than the eager step that has followed; empty if nothing."""
@@ -277,8 +282,9 @@ class Adam:
     def update(self, parameters: list[Tensor], gradients: list[Tensor], rate: Tensor, is_finite: Tensor) -> None:
         """Updates counts, averages and, if the loss is finite, parameters."""
         beta1, beta2 = self.group["betas"]
-        torch._foreach_add_(self._steps(), 1)
-        number = self._steps()[0].double()
+        steps = [state["step"] for state in self.state.values()]
+        torch._foreach_add_(steps, 1)
+        number = steps[0].double()
         factors = torch.stack([rate / (1 - beta1**number), (1 - beta2**number).sqrt()]).to(rate.dtype)
         rate, root = factors.as_strided((2,), (1,)).unbind()  # computed once, not in the loop of every parameter
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -287,9 +293,6 @@ class Adam:
             square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             new = parameter - rate * mean / (square.sqrt() / root + self.group["eps"])
             parameter.copy_(torch.where(is_finite, new, parameter))
-
-    def _steps(self) -> list[Tensor]:
-        return [state["step"] for state in self.state.values()]
 
 
 def _clipped(gradients: list[Tensor], clip_norm: float | None) -> list[Tensor]:

@@ -22,8 +22,8 @@ from pyro import distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from .discretized import DiscretizedLogisticMixture
 from .bernoulli import IndependentBernoulli
+from .discretized import DiscretizedLogisticMixture
 from .univariate import LogRatePoisson, NegativeBinomial, StudentT
 
 # PixelCNN++'s floor: a bin of bytes is 8.6 such scales wide, so a sharper component gains nothing.

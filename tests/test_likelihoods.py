@@ -9,8 +9,7 @@ from scipy import stats
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_lvm import bernoulli
-from pyro_lvm.bernoulli import IndependentBernoulli
+from pyro_lvm.bernoulli import IndependentBernoulli, _BernoulliLogProb
 from pyro_lvm.discretized import DiscretizedLogisticMixture
 from pyro_lvm.likelihoods import (
     BernoulliLikelihood,
@@ -312,7 +311,7 @@ def test_bernoulli_log_prob_and_its_gradient_are_torchs(shape, is_traced):
 def test_derivatives_and_vmap_of_the_product_form():
     x = torch.rand(3, 6, dtype=torch.float64, requires_grad=True)
     logits = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
-    density = bernoulli._BernoulliLogProb.apply
+    density = _BernoulliLogProb.apply
     assert torch.autograd.gradcheck(density, (x, logits)) and torch.autograd.gradgradcheck(density, (x, logits))
     mapped = torch.func.vmap(torch.func.grad(lambda row, x: density(x, row)), in_dims=(0, None))(logits, x[0])
     torch.testing.assert_close(mapped, x[0] - logits.sigmoid())
