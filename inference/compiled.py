@@ -30,8 +30,11 @@ def compile_graph(graph: Graph, *inputs: Tensor) -> Callable[..., tuple[Tensor, 
     import torch._inductor  # seconds, which only a run that compiles must spend
 
     tensors = list(graph.tensors)
-    # What is compiled is kept on disk by torch, and found again when the graph is the same.
-    options = {"config_patches": {"fallback_random": True}}
+    for node in graph.module.graph.find_nodes(op="placeholder"):
+        node.meta.pop("val", None)  # the compiler would take all inputs from these, and only those of the function have one
+    # What is compiled is kept on disk by torch, and found again when the graph is the same. A caller in C++ costs less than one in Python,
+    # and lets other threads run meanwhile.
+    options = {"config_patches": {"fallback_random": True, "cpp_wrapper": inputs[0].device.type == "cpu"}}
     with _untraceable("torch's compiler fails"), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about itself
         run = torch._inductor.standalone_compile(graph.module, [*inputs, *tensors], dynamic_shapes="from_example_inputs", options=options)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 import math
 
-import pyro
 import torch
 from torch import Tensor
 
@@ -69,7 +68,7 @@ def diagnose(
     size = check_batch(*batch)
     check_counts(num_draws=num_draws, chunk_size=chunk_size)
     _check_quantile(quantile, size, num_draws)
-    with scoring(pair, batch[0].device), pyro.validation_enabled(False):
+    with scoring(pair, batch[0].device):
         few = tuple(x[:2] for x in batch)
         structure, layout = diagnosable(pair, few), choose_layout(pair, batch)
         num_draws = num_draws or (_NUM_DRAWS if is_matrix_form(pair, few) else _NUM_DRAWS_SLOW)

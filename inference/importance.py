@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import islice
 from typing import Literal
 import warnings
 
 import numpy as np
+import pyro
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -119,9 +121,10 @@ def evaluate(
             particles, rows = _block_shape(num_particles, batch[0].device)
             scorer.compile(tuple(x[:rows].contiguous() for x in batch), particles, is_required=compile is True)
         rounding = Rounding() if precision == "full" else _measured_rounding(scorer, pair, batch, num_particles, seed)
-        for log_w in _row_blocks(scorer, batch, num_particles, seed):
-            parts.append(reduce_log_weights(log_w, is_bound=is_bound))
-            bar.update(log_w.shape[1])
+        with scorer.workers():
+            for log_w in _row_blocks(scorer, batch, num_particles, seed):
+                parts.append(reduce_log_weights(log_w, is_bound=is_bound))
+                bar.update(log_w.shape[1])
     columns = {name: torch.cat([getattr(part, name) for part in parts], dim=-1) for name in parts[0]._fields}
     return Evaluation(
         **columns,
@@ -161,10 +164,12 @@ def data_id(*batch: Tensor) -> str:
 
 @contextmanager
 def scoring(pair: object, device: torch.device) -> Iterator[None]:
-    """No gradients, the pair's own parameters, evaluation mode, and random numbers that leave the caller's as they were."""
+    """No gradients, no validation but that of :func:`check_scorable`, the pair's own parameters, evaluation mode, and random numbers that
+    leave the caller's as they were.
+    """
     devices = [] if device.type == "cpu" else [device]
     random_state = torch.random.fork_rng(devices, device_type=_rng_type(device))
-    with torch.no_grad(), flushed_denormals(), param_scope(pair), eval_mode(pair), random_state:
+    with torch.no_grad(), pyro.validation_enabled(False), flushed_denormals(), param_scope(pair), eval_mode(pair), random_state:
         yield
 
 
@@ -188,19 +193,15 @@ def check_scorable(pair: object, batch: tuple[Tensor, ...]) -> Structure:
 def _row_blocks(scorer: Scorer, batch: tuple[Tensor, ...], num_particles: int, seed: int) -> Iterator[Tensor]:
     """Log weights ``[K, R]`` of one block of rows after the other."""
     particles, rows = _block_shape(num_particles, batch[0].device)
-    for index, start in enumerate(range(0, len(batch[0]), rows)):
-        block = tuple(x[start : start + rows].contiguous() for x in batch)
-        parts = []
-        for number, done in enumerate(range(0, num_particles, particles)):
-            _seed(batch[0].device, block_seed(seed, index, number))
-            parts.append(scorer(block, min(particles, num_particles - done)))
-        yield torch.cat(parts)  # [K, R]
-
-
-def _seed(device: torch.device, seed: int) -> None:
-    """As ``torch.manual_seed``, which, however, writes down a stack trace for CUDA at every call: a fortieth of a score's time."""
-    seed_generators = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
-    seed_generators(seed)
+    parts = range(0, num_particles, particles)
+    blocks = (
+        (tuple(x[start : start + rows].contiguous() for x in batch), min(particles, num_particles - done), block_seed(seed, index, number))
+        for index, start in enumerate(range(0, len(batch[0]), rows))
+        for number, done in enumerate(parts)
+    )
+    log_weights = scorer(blocks)
+    for _ in range(0, len(batch[0]), rows):
+        yield torch.cat(list(islice(log_weights, len(parts))))  # [K, R]
 
 
 def check_counts(**counts: int | None) -> None:

@@ -1,15 +1,19 @@
 """Log weights of blocks of draws, eager or compiled."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from threading import Lock
 import warnings
 
-import pyro
 import torch
 from torch import Tensor
 
 from inference.compiled import compile_graph
 from inference.densities import Latents, Layout, guide_draws, model_density
+from inference.numerics import one_thread, seed_generators
 from inference.precision import Precision, products
 from inference.tracing import UntraceableError, precompute, trace
 from pyro_lvm.pair import programs
@@ -20,6 +24,8 @@ _CHUNK_STATES = 32  # states of enumerated latents that multiply a chunk before 
 _RESCORED = 8  # one in so many weights of a block, the largest, is computed again in full precision
 
 Batch = tuple[Tensor, ...]
+Block = tuple[Batch, int, int]  # rows of the data, draws for each, and the seed of these
+_HANDLERS = Lock()  # Pyro's stack of handlers is one for all threads
 
 
 class Scorer:
@@ -38,18 +44,49 @@ class Scorer:
     ) -> None:
         self.model, self.guide = programs(pair)
         self.layout, self.chunk_size, self.precision, self.num_states = layout, chunk_size, precision, num_states
-        self.draws: Callable = guide_draws
+        self.draws: Callable = _draws
         self.density: Callable = partial(_density, precision)
         self.full_density: Callable = partial(_density, "full")
+        self.start, self.num_ahead = _now, 0
 
-    def __call__(self, batch: Batch, num_particles: int) -> Tensor:
-        """Log weights ``[K, B]`` in float64 of fresh draws; the model sees them in chunks."""
-        with pyro.validation_enabled(False):
-            log_q, latents = self.draws(self.guide, batch, num_particles, self.layout)
-            log_p = self._in_chunks(self.density, batch, latents, log_q.shape)
-            if self.precision != "full":
-                largest = (log_p - log_q).topk(_count_rescored(num_particles), dim=0).indices  # [R, B]
-                log_p.scatter_(0, largest, self._in_chunks(self.full_density, batch, _taken(latents, largest), largest.shape))
+    def __call__(self, blocks: Iterable[Block]) -> Iterator[Tensor]:
+        """Log weights ``[K, B]`` in float64 of fresh draws, one block after the other; the model sees them in chunks.
+
+        This thread draws, so that draws depend on their seeds alone; the workers, if there are any, do the rest.
+        """
+        started: deque[Callable[[], Tensor]] = deque()
+        for batch, num_particles, seed in blocks:
+            seed_generators(batch[0].device, seed)
+            draws = self.draws(self.guide, batch, num_particles, self.layout)
+            started.append(self.start(self._log_weights, batch, *draws))
+            if len(started) > self.num_ahead:
+                yield started.popleft()()
+        for result in started:
+            yield result()
+
+    @contextmanager
+    def workers(self) -> Iterator[None]:
+        """Scores as many blocks at a time as torch has threads, each on one of them, which costs less than all threads on one block.
+
+        A pair that is not compiled is scored one block at a time all the same, for Pyro's handlers are not made for threads.
+        """
+        count = torch.get_num_threads()
+        if not isinstance(self.density, CompiledDensity) or self.density.device.type != "cpu" or count == 1:
+            yield
+            return
+        with one_thread(), ThreadPoolExecutor(count, initializer=_prepare_worker) as pool:
+            self.start, self.num_ahead = lambda *job: pool.submit(*job).result, count + 1
+            try:
+                yield
+            finally:
+                self.start, self.num_ahead = _now, 0
+
+    def _log_weights(self, batch: Batch, log_q: Tensor, latents: Latents) -> Tensor:
+        """Log weights ``[K, B]`` of draws."""
+        log_p = self._in_chunks(self.density, batch, latents, log_q.shape)
+        if self.precision != "full":
+            largest = (log_p - log_q).topk(_count_rescored(len(log_q)), dim=0).indices  # [R, B]
+            log_p.scatter_(0, largest, self._in_chunks(self.full_density, batch, _taken(latents, largest), largest.shape))
         return log_p - log_q
 
     def _in_chunks(self, density: Callable, batch: Batch, latents: Latents, shape: torch.Size) -> Tensor:
@@ -65,17 +102,17 @@ class Scorer:
         return log_p
 
     def chunk(self, batch: Batch, num_particles: int) -> tuple[int, int]:
-        """Rows and particles of one call of the model."""
+        """Rows and particles of one call of the model: all particles of few rows, as what is one datum's then stays in the cache."""
         most = self.chunk_size or self._default_chunk(batch[0].device)
-        rows = min(len(batch[0]), most)
-        return rows, even_part(num_particles, max(1, most // rows))
+        particles = even_part(num_particles, most)
+        return min(len(batch[0]), most // particles), particles
 
     def _default_chunk(self, device: torch.device) -> int:
         most = _CHUNK_ROWS if device.type == "cpu" else _CHUNK_ROWS_ACCELERATOR
         return max(1, min(most, most * _CHUNK_STATES // self.num_states))
 
     def compile(self, batch: Batch, num_particles: int, *, is_required: bool) -> None:
-        """Compiles the pair for blocks of this shape and for whole chunks of them; others stay eager.
+        """Compiles the pair, for one thread, for blocks of this shape and for whole chunks of them; others stay eager.
 
         Right for as long as the pair's parameters do not change.
 
@@ -83,7 +120,7 @@ class Scorer:
             ValueError: If compiling is required and impossible.
         """
         try:
-            with torch.random.fork_rng(), pyro.validation_enabled(False):
+            with torch.random.fork_rng(), one_thread():
                 draws = CompiledDraws(self.guide, batch, num_particles, self.layout)
                 density = self._compiled_density(batch, draws.latents, num_particles, self.precision)
                 full_density = density
@@ -111,10 +148,10 @@ class CompiledDraws:
 
     def __init__(self, guide: Callable[..., object], batch: Batch, num_particles: int, layout: Layout) -> None:
         torch.manual_seed(0)
-        log_q, self.latents = guide_draws(guide, batch, num_particles, layout)
+        log_q, self.latents = _draws(guide, batch, num_particles, layout)
 
         def draw(*batch: Tensor) -> Batch:
-            log_q, latents = guide_draws(guide, batch, num_particles, layout)
+            log_q, latents = _draws(guide, batch, num_particles, layout)
             return log_q, *latents.values()
 
         self.key = _key(batch, num_particles)
@@ -125,7 +162,7 @@ class CompiledDraws:
 
     def __call__(self, guide: Callable[..., object], batch: Batch, num_particles: int, layout: Layout) -> tuple[Tensor, Latents]:
         if _key(batch, num_particles) != self.key:
-            return guide_draws(guide, batch, num_particles, layout)
+            return _draws(guide, batch, num_particles, layout)
         log_q, *values = self.run(*batch)
         return log_q, dict(zip(self.latents, values, strict=True))
 
@@ -140,7 +177,7 @@ class CompiledDensity:
     def __init__(
         self, model: Callable[..., object], batch: Batch, latents: Latents, num_particles: int, layout: Layout, precision: Precision
     ) -> None:
-        self.names, self.eager = tuple(latents), partial(_density, precision)
+        self.names, self.eager, self.device = tuple(latents), partial(_density, precision), batch[0].device
 
         def density(*inputs: Tensor) -> Batch:
             return (self.eager(model, inputs[: len(batch)], dict(zip(self.names, inputs[len(batch) :])), num_particles, layout),)
@@ -161,8 +198,25 @@ class CompiledDensity:
         return *(x.contiguous() for x in batch), *(latents[name].contiguous() for name in self.names)
 
 
+def _now(function: Callable[..., Tensor], *arguments: object) -> Callable[[], Tensor]:
+    result = function(*arguments)
+    return lambda: result
+
+
+def _prepare_worker() -> None:
+    """What torch keeps for each thread."""
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    torch.set_flush_denormal(True)
+
+
+def _draws(*arguments: object) -> tuple[Tensor, Latents]:
+    with _HANDLERS:
+        return guide_draws(*arguments)
+
+
 def _density(precision: Precision, *arguments: object) -> Tensor:
-    with products(precision):
+    with _HANDLERS, products(precision):
         return model_density(*arguments)
 
 

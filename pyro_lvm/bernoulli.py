@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+_LANES = 16  # float32 numbers of the widest vectors
 _MOST_FACTORS = 120  # of numbers up to 2, whose product float32 still holds
 
 
@@ -41,9 +42,10 @@ class _BernoulliLogProb(torch.autograd.Function):
 
     @staticmethod
     def forward(value: Tensor, logits: Tensor) -> Tensor:
-        factors = logits.abs().neg_().exp_().add_(1.0)
-        products = factors.unflatten(-1, (-1, _num_factors(factors.shape[-1]))).prod(-1)  # [*lead, G]
-        return (value * logits).sub_(logits.relu()).sum(-1) - products.log().sum(-1)
+        lanes = _num_products(logits.shape[-1])
+        products = logits.abs().neg_().exp_().add_(1.0).unflatten(-1, (-1, lanes)).prod(-2)  # [*lead, G]
+        sums = (value * logits).sub_(logits.relu()).unflatten(-1, (-1, lanes)).sum(-2)  # [*lead, G]
+        return (sums - products.log()).sum(-1)
 
     @staticmethod
     def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -57,6 +59,7 @@ class _BernoulliLogProb(torch.autograd.Function):
 
 
 @cache
-def _num_factors(total: int) -> int:
-    """The most factors of one product into which so many can be parted evenly."""
-    return max(n for n in range(1, _MOST_FACTORS + 1) if total % n == 0)
+def _num_products(total: int) -> int:
+    """The fewest products of equally many factors, whole vectors of the processor if they can be."""
+    parts = [n for n in range(1, total + 1) if total % n == 0 and total // n <= _MOST_FACTORS]
+    return min(parts, key=lambda n: (n % _LANES > 0, n))

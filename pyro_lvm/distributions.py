@@ -56,7 +56,7 @@ class NormalMixture(TorchDistribution):
         peak = log_joint.detach().amax(-1).clamp_min(torch.finfo(log_joint.dtype).min)  # [*lead]
         # Differences to the largest term bear float32, and its exponentials take half the time.
         terms = (log_joint - peak[..., None]).to(torch.result_type(value, self.loc))
-        log_prob = (terms.logsumexp(-1) + peak).to(terms.dtype)
+        log_prob = (terms.exp().sum(-1).log() + peak).to(terms.dtype)
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
     def _log_joint(self, z: Tensor) -> Tensor:

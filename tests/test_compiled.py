@@ -1,5 +1,6 @@
 """Traced and compiled steps and scores against the eager ones, on the same noise."""
 
+import threading
 import warnings
 
 import pyro
@@ -465,6 +466,47 @@ def test_scores_of_what_cannot_be_compiled(interpreted, monkeypatch):
     with pytest.warns(UserWarning, match="evaluate runs without compiled programs.*value is read"):
         got = evaluate(vae, binary(), num_particles=5, progress=False)
     assert got.log_px.tolist() == evaluate(vae, binary(), num_particles=5, compile=False, progress=False).log_px.tolist()
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", ["full", "bf16"])
+@pytest.mark.parametrize("chunk_size", [None, 101])
+def test_workers_score_as_one_thread_does(precision, chunk_size, interpreted, two_threads):
+    """Five whole blocks of rows and a smaller one, two blocks of draws each; with chunks of 101 some chunks are smaller too, hence eager."""
+    vae, x = make_vae("mixture"), binary()[:23]
+    options = {"num_particles": 2000, "chunk_size": chunk_size, "precision": precision, "progress": False}
+    torch.manual_seed(1)
+    got = evaluate(vae, x, compile=True, **options)
+    assert torch.get_num_threads() == 2 and torch.initial_seed() == 1
+    expected = evaluate(vae, x, compile=False, **options)
+    torch.testing.assert_close(got.log_px, expected.log_px, rtol=0, atol=1e-10)
+    torch.testing.assert_close(got.pareto_k, expected.pareto_k, rtol=1e-6, atol=1e-9)
+
+
+def test_an_error_of_a_worker_is_raised_and_leaves_no_trace(interpreted, two_threads, monkeypatch):
+    vae = make_vae()
+    original = scorer.Scorer._log_weights
+    started = []
+
+    def fail_late(self, *args):
+        started.append(threading.current_thread())
+        if len(started) == 5:
+            raise RuntimeError("a worker fails")
+        return original(self, *args)
+
+    monkeypatch.setattr(scorer.Scorer, "_log_weights", fail_late)
+    is_validated = pyro.settings.get("validate_distributions_pyro")
+    with pytest.raises(RuntimeError, match="a worker fails"):
+        evaluate(vae, binary(), num_particles=2000, compile=True, progress=False)
+    assert threading.main_thread() not in started and not any(thread.is_alive() for thread in started)
+    assert torch.get_num_threads() == 2 and pyro.settings.get("validate_distributions_pyro") == is_validated
 
 
 @pytest.mark.parametrize("function", [fit, evaluate])

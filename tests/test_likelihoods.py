@@ -280,9 +280,9 @@ def independent_bernoulli(logits, num_dims):
 
 
 @pytest.mark.parametrize("is_traced", [False, True])
-@pytest.mark.parametrize("shape", [(784,), (3, 28), (131,)])
+@pytest.mark.parametrize("shape", [(784,), (3, 28), (131,), (2000,), (7,)])
 def test_bernoulli_log_prob_and_its_gradient_are_torchs(shape, is_traced):
-    """784 variables and a prime number of them, logits up to 1000, values broadcast over particles; eager, and as a step is traced."""
+    """Numbers of variables that vectors hold, others and primes, logits up to 1000, values broadcast over particles; eager, and as a step is traced."""
     scale = torch.logspace(-6, 3, 5, dtype=torch.float64).reshape(5, 1, *[1] * len(shape))
     logits = scale * torch.randn(5, 2, *shape, dtype=torch.float64)
     x, weights = torch.rand(2, *shape, dtype=torch.float64).round(), torch.randn(5, 2, dtype=torch.float64)
