@@ -15,7 +15,7 @@ from inference.batches import Batch
 from inference.numerics import generator_of
 from inference.objectives import KLWeight
 from pyro_lvm.contract import check_batch, check_support
-from pyro_lvm.pair import density_sites, is_data, programs
+from pyro_lvm.pair import density_sites, is_data, parameters_known, programs
 
 
 class NoteObserved(Messenger):
@@ -68,7 +68,8 @@ class Step:
 
     def loss(self, batch: Batch) -> Tensor:
         """The differentiable loss in nats a datum."""
-        return self.elbo.differentiable_loss(self.model, self.guide, *batch) / self._size(batch)
+        with parameters_known():  # by the optimizer
+            return self.elbo.differentiable_loss(self.model, self.guide, *batch) / self._size(batch)
 
     def _loss_and_gradients(self, batch: Batch, parameters: list[Tensor]) -> float:
         if not hasattr(self.elbo, "differentiable_loss"):

@@ -5,7 +5,7 @@ from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from pyro_lvm.levels import Levels
-from pyro_lvm.models import register
+from pyro_lvm.pair import register
 
 
 class HierarchicalVAE(nn.Module):

@@ -50,11 +50,15 @@ class Likelihood(nn.Module, ABC):
     def forward(self, z: Tensor) -> TorchDistribution:
         elements = self.elements(self.network(z))
         num_lead = z.dim() - len(getattr(self.network, "in_shape", (1,)))
-        return elements.to_event(len(elements.batch_shape) - num_lead)
+        return self.joined(elements, len(elements.batch_shape) - num_lead)
 
     @abstractmethod
     def elements(self, params: Tensor) -> TorchDistribution:
         r"""Independent univariate distributions, batch shape ``[*lead, *X]``, of the network's output."""
+
+    def joined(self, elements: TorchDistribution, num_dims: int) -> TorchDistribution:
+        """One distribution of what the last dimensions of the elements hold."""
+        return elements.to_event(num_dims)
 
 
 class BernoulliLikelihood(Likelihood):
@@ -69,12 +73,11 @@ class BernoulliLikelihood(Likelihood):
         On call with latents: a Pyro distribution with batch shape ``[*lead]`` and event shape ``[*X]``.
     """
 
-    def forward(self, z: Tensor) -> TorchDistribution:
-        pixels = super().forward(z)
-        return IndependentBernoulli(pixels.base_dist, pixels.reinterpreted_batch_ndims) if pixels.event_shape else pixels
-
     def elements(self, params: Tensor) -> TorchDistribution:
         return dist.Bernoulli(logits=params)
+
+    def joined(self, elements: TorchDistribution, num_dims: int) -> TorchDistribution:
+        return IndependentBernoulli(elements, num_dims) if num_dims else elements
 
 
 class CategoricalLikelihood(Likelihood):

@@ -1,13 +1,9 @@
 """Models: modules that turn a prior, a likelihood and an encoder into Pyro's model and guide."""
 
-from itertools import count
-from weakref import WeakKeyDictionary
-
 import pyro
 from torch import Tensor, nn
 
-_NUMBERS = count()
-_NAMES: WeakKeyDictionary = WeakKeyDictionary()
+from pyro_lvm.pair import register
 
 
 class VAE(nn.Module):
@@ -93,11 +89,3 @@ class TwoStageVAE(nn.Module):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.encoder(x))
             pyro.sample("u", self.code_encoder(z))
-
-
-def register(pair: nn.Module, *parts: str) -> None:
-    """Registers parts of a pair with Pyro, under names of their own; a program registers what it uses, as each parameter takes Pyro time."""
-    # Not an attribute: a deep copy is another pair and needs another name.
-    name = _NAMES.get(pair) or _NAMES.setdefault(pair, f"vae{next(_NUMBERS)}")
-    for part in parts:
-        pyro.module(f"{name}.{part}", getattr(pair, part))

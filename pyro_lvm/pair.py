@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 import inspect
+from itertools import count
 from weakref import WeakKeyDictionary
 
 import pyro
@@ -23,6 +24,9 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 _STORES: WeakKeyDictionary = WeakKeyDictionary()
+_NAMES: WeakKeyDictionary = WeakKeyDictionary()
+_NUMBERS = count()
+_is_known = False  # whether parameters are, so that none need be registered
 _MAX_DEPTH = 6  # of functions that call functions, in the search for modules
 
 
@@ -139,6 +143,27 @@ def _store_of(pair: object) -> ParamStoreDict:
         return _STORES.setdefault(pair, ParamStoreDict())
     except TypeError as error:
         raise TypeError(f"a {type(pair).__name__} cannot own parameters ({error}). Use Pair(model, guide).") from error
+
+
+def register(pair: nn.Module, *parts: str) -> None:
+    """Registers parts of a pair with Pyro, under names of their own; a program registers what it uses, as each parameter takes Pyro time."""
+    if _is_known:
+        return
+    # Not an attribute: a deep copy is another pair and needs another name.
+    name = _NAMES.get(pair) or _NAMES.setdefault(pair, f"vae{next(_NUMBERS)}")
+    for part in parts:
+        pyro.module(f"{name}.{part}", getattr(pair, part))
+
+
+@contextmanager
+def parameters_known() -> Iterator[None]:
+    """Pairs do not register their parts for the length of a ``with`` block: in a loop that has found their parameters before."""
+    global _is_known
+    before, _is_known = _is_known, True
+    try:
+        yield
+    finally:
+        _is_known = before
 
 
 def programs(pair: object) -> tuple[Callable[..., object], Callable[..., object]]:

@@ -5,8 +5,7 @@ import torch
 from pyro.infer import config_enumerate
 from torch import Tensor, nn
 
-from pyro_lvm.models import register
-from pyro_lvm.pair import Pair
+from pyro_lvm.pair import Pair, register
 from pyro_lvm.quantization import Quantizer
 from pyro_lvm.soft_codes import SoftQuantizer
 

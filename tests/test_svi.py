@@ -4,6 +4,7 @@ import copy as copy_module
 
 import numpy as np
 import pyro
+from pyro import poutine
 import pyro.distributions as dist
 from pyro.distributions import constraints
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
@@ -138,6 +139,22 @@ def test_our_models_train_under_plain_svi(x):
     assert evaluate(vae, x, num_particles=10).mean > before + 0.1
     assert all(torch.equal(p, untouched[name]) for name, p in other.named_parameters())
     pyro.clear_param_store()
+
+
+def test_parts_are_registered_before_the_first_epoch_and_again_under_plain_svi(x, monkeypatch):
+    counts, original = [0], pyro.module
+
+    def module(*args, **options):
+        counts[-1] += 1
+        return original(*args, **options)
+
+    monkeypatch.setattr(pyro, "module", module)
+    vae = linear_vae()
+    fit(vae, x, epochs=3, progress=False, compile=False, on_epoch=lambda history: counts.append(0))
+    first, *rest = counts
+    assert first > 0 and rest == [0, 0, 0]
+    names = {name for name, value in poutine.trace(vae.guide).get_trace(x).nodes.items() if value["type"] == "param"}
+    assert len(names) == len(list(vae.encoder.parameters()))
 
 
 def test_plain_svi_updates_an_encoder_that_the_prior_shares_once_a_step(x):
@@ -421,8 +438,7 @@ def test_a_frozen_network_stays_in_its_mode(x):
     vae.encoder.network = nn.Sequential(frozen, vae.encoder.network)
     frozen.eval()
     before = frozen[1].running_mean.clone()
-    with pytest.warns(UserWarning, match="requires_grad=False"):  # Pyro's own
-        quick(vae, x)
+    quick(vae, x)
     assert torch.equal(frozen[1].running_mean, before) and not frozen[1].training
 
 
