@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from threading import Lock
+from threading import RLock
 import warnings
 
 import torch
@@ -15,7 +15,7 @@ from inference.compiled import compile_graph
 from inference.densities import Latents, Layout, guide_draws, model_density
 from inference.numerics import one_thread, seed_generators
 from inference.precision import Precision, products
-from inference.tracing import UntraceableError, precompute, trace
+from inference.tracing import Graph, UntraceableError, precompute, trace, without_unused_draws
 from pyro_lvm.pair import programs
 
 _CHUNK_ROWS = 1024  # particles times data of one call of the model: what fits a core's cache
@@ -25,7 +25,7 @@ _RESCORED = 8  # one in so many weights of a block, the largest, is computed aga
 
 Batch = tuple[Tensor, ...]
 Block = tuple[Batch, int, int]  # rows of the data, draws for each, and the seed of these
-_HANDLERS = Lock()  # Pyro's stack of handlers is one for all threads
+_HANDLERS = RLock()  # Pyro's stack of handlers is one for all threads
 
 
 class Scorer:
@@ -68,10 +68,11 @@ class Scorer:
     def workers(self) -> Iterator[None]:
         """Scores as many blocks at a time as torch has threads, each on one of them, which costs less than all threads on one block.
 
-        A pair that is not compiled is scored one block at a time all the same, for Pyro's handlers are not made for threads.
+        A pair that is not compiled is scored one block at a time all the same, for Pyro's handlers are not made for threads; so is a
+        model that draws, as all threads draw from one generator.
         """
         count = torch.get_num_threads()
-        if not isinstance(self.density, CompiledDensity) or self.density.device.type != "cpu" or count == 1:
+        if not isinstance(self.density, CompiledDensity) or not self.density.suits_workers or count == 1:
             yield
             return
         with one_thread(), ThreadPoolExecutor(count, initializer=_prepare_worker) as pool:
@@ -155,7 +156,7 @@ class CompiledDraws:
             return log_q, *latents.values()
 
         self.key = _key(batch, num_particles)
-        self.run = _compiled(draw, batch)
+        self.run = compile_graph(_graph(draw, batch), *batch)
         torch.manual_seed(0)
         got = self.run(*batch)
         _check("the guide", got, (log_q, *self.latents.values()))
@@ -177,14 +178,16 @@ class CompiledDensity:
     def __init__(
         self, model: Callable[..., object], batch: Batch, latents: Latents, num_particles: int, layout: Layout, precision: Precision
     ) -> None:
-        self.names, self.eager, self.device = tuple(latents), partial(_density, precision), batch[0].device
+        self.names, self.eager = tuple(latents), partial(_density, precision)
 
         def density(*inputs: Tensor) -> Batch:
             return (self.eager(model, inputs[: len(batch)], dict(zip(self.names, inputs[len(batch) :])), num_particles, layout),)
 
         self.key = _key(batch, num_particles)
         inputs = self._inputs(batch, latents)
-        self.run = _compiled(density, inputs)
+        graph = without_unused_draws(_graph(density, inputs))
+        self.suits_workers = batch[0].device.type == "cpu" and not graph.is_random
+        self.run = compile_graph(graph, *inputs)
         _check("the model", self.run(*inputs), (self.eager(model, batch, latents, num_particles, layout),), precision)
 
     def __call__(
@@ -231,9 +234,9 @@ def _taken(latents: Latents, indices: Tensor) -> Latents:
     }
 
 
-def _compiled(function: Callable[..., Batch], inputs: Batch) -> Callable[..., Batch]:
+def _graph(function: Callable[..., Batch], inputs: Batch) -> Graph:
     other = tuple(x.flip(0) for x in inputs)  # so that no value of these becomes a constant unnoticed
-    return compile_graph(precompute(trace(function, *other), len(inputs)), *inputs)
+    return precompute(trace(function, *other), len(inputs))
 
 
 def _key(batch: Batch, num_particles: int) -> tuple:

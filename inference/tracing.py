@@ -33,6 +33,11 @@ class Graph:
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return self.module(*inputs, *self.tensors)
 
+    @property
+    def is_random(self) -> bool:
+        """Whether it draws."""
+        return any(map(_is_random, self.module.graph.nodes))
+
 
 def trace(function: Function, *inputs: Tensor, modules: list[nn.Module] = ()) -> Graph:
     """Runs a function once, with its random draws, and records the operations on tensors.
@@ -153,6 +158,16 @@ def precompute(graph: Graph, num_inputs: int) -> Graph:
             module.graph.erase_node(node)
     lifted = lift(module)  # new inputs come last
     return Graph(lifted.module, used + lifted.tensors)
+
+
+def without_unused_draws(graph: Graph) -> Graph:
+    """A graph without the draws that nothing depends on, such as those of a plate that declares more data than a batch has.
+
+    Not for a graph whose later draws must be those of eager torch.
+    """
+    graph.module.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or _writes(node))
+    graph.module.recompile()
+    return graph
 
 
 def _known_values(graph: fx.Graph, known: dict[fx.Node, object]) -> dict[fx.Node, object]:

@@ -490,6 +490,36 @@ def test_workers_score_as_one_thread_does(precision, chunk_size, interpreted, tw
     torch.testing.assert_close(got.pareto_k, expected.pareto_k, rtol=1e-6, atol=1e-9)
 
 
+class DeclaresMoreData(nn.Module):
+    """A plate of more data than a batch has makes Pyro draw which; and a model may draw for itself."""
+
+    def __init__(self, draws):
+        super().__init__()
+        self.vae, self.draws = make_vae(), draws
+
+    def model(self, x):
+        with pyro.plate("data", 1000, subsample_size=len(x)):
+            z = pyro.sample("z", self.vae.prior())
+            noise = torch.rand_like(z) if self.draws else 0.0
+            pyro.sample("x", self.vae.likelihood(z + 1e-12 * noise), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", 1000, subsample_size=len(x)):
+            pyro.sample("z", self.vae.encoder(x))
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_workers_draw_nothing(draws, interpreted, two_threads, monkeypatch):
+    threads = set()
+    original = scorer.Scorer._log_weights
+    monkeypatch.setattr(scorer.Scorer, "_log_weights", lambda *args: threads.add(threading.current_thread()) or original(*args))
+    pair, x = DeclaresMoreData(draws), binary()[:24]
+    first, second, eager = (evaluate(pair, x, num_particles=2000, compile=c, progress=False) for c in (True, True, False))
+    assert torch.equal(first.log_px, second.log_px)
+    torch.testing.assert_close(first.log_px, eager.log_px, rtol=0, atol=1e-9)
+    assert (threads == {threading.main_thread()}) == draws
+
+
 def test_an_error_of_a_worker_is_raised_and_leaves_no_trace(interpreted, two_threads, monkeypatch):
     vae = make_vae()
     original = scorer.Scorer._log_weights
