@@ -25,7 +25,7 @@ _RESCORED = 8  # one in so many weights of a block, the largest, is computed aga
 
 Batch = tuple[Tensor, ...]
 Block = tuple[Batch, int, int]  # rows of the data, draws for each, and the seed of these
-_HANDLERS = RLock()  # Pyro's stack of handlers is one for all threads
+_PYRO = RLock()  # all threads share Pyro's handlers and torch's generator
 
 
 class Scorer:
@@ -44,7 +44,7 @@ class Scorer:
     ) -> None:
         self.model, self.guide = programs(pair)
         self.layout, self.chunk_size, self.precision, self.num_states = layout, chunk_size, precision, num_states
-        self.draws: Callable = _draws
+        self.draws: Callable = guide_draws
         self.density: Callable = partial(_density, precision)
         self.full_density: Callable = partial(_density, "full")
         self.start, self.num_ahead = _now, 0
@@ -56,8 +56,9 @@ class Scorer:
         """
         started: deque[Callable[[], Tensor]] = deque()
         for batch, num_particles, seed in blocks:
-            seed_generators(batch[0].device, seed)
-            draws = self.draws(self.guide, batch, num_particles, self.layout)
+            with _PYRO:
+                seed_generators(batch[0].device, seed)
+                draws = self.draws(self.guide, batch, num_particles, self.layout)
             started.append(self.start(self._log_weights, batch, *draws))
             if len(started) > self.num_ahead:
                 yield started.popleft()()
@@ -149,10 +150,10 @@ class CompiledDraws:
 
     def __init__(self, guide: Callable[..., object], batch: Batch, num_particles: int, layout: Layout) -> None:
         torch.manual_seed(0)
-        log_q, self.latents = _draws(guide, batch, num_particles, layout)
+        log_q, self.latents = guide_draws(guide, batch, num_particles, layout)
 
         def draw(*batch: Tensor) -> Batch:
-            log_q, latents = _draws(guide, batch, num_particles, layout)
+            log_q, latents = guide_draws(guide, batch, num_particles, layout)
             return log_q, *latents.values()
 
         self.key = _key(batch, num_particles)
@@ -163,7 +164,7 @@ class CompiledDraws:
 
     def __call__(self, guide: Callable[..., object], batch: Batch, num_particles: int, layout: Layout) -> tuple[Tensor, Latents]:
         if _key(batch, num_particles) != self.key:
-            return _draws(guide, batch, num_particles, layout)
+            return guide_draws(guide, batch, num_particles, layout)
         log_q, *values = self.run(*batch)
         return log_q, dict(zip(self.latents, values, strict=True))
 
@@ -213,13 +214,8 @@ def _prepare_worker() -> None:
     torch.set_flush_denormal(True)
 
 
-def _draws(*arguments: object) -> tuple[Tensor, Latents]:
-    with _HANDLERS:
-        return guide_draws(*arguments)
-
-
 def _density(precision: Precision, *arguments: object) -> Tensor:
-    with _HANDLERS, products(precision):
+    with _PYRO, products(precision):
         return model_density(*arguments)
 
 
