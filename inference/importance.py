@@ -17,7 +17,7 @@ from inference.densities import choose_layout
 from inference.evaluation import Evaluation, Rounding, curve_particles, reduce_log_weights
 from inference.numerics import flushed_denormals
 from inference.precision import PRECISIONS, Precision, has_bfloat16
-from inference.scorer import Scorer, even_part
+from inference.scorer import Block, Scorer, even_part
 from pyro_lvm.contract import Structure, check_batch, check_pair
 from pyro_lvm.pair import eval_mode, param_scope
 
@@ -193,15 +193,19 @@ def check_scorable(pair: object, batch: tuple[Tensor, ...]) -> Structure:
 def _row_blocks(scorer: Scorer, batch: tuple[Tensor, ...], num_particles: int, seed: int) -> Iterator[Tensor]:
     """Log weights ``[K, R]`` of one block of rows after the other."""
     particles, rows = _block_shape(num_particles, batch[0].device)
-    parts = range(0, num_particles, particles)
-    blocks = (
-        (tuple(x[start : start + rows].contiguous() for x in batch), min(particles, num_particles - done), block_seed(seed, index, number))
-        for index, start in enumerate(range(0, len(batch[0]), rows))
-        for number, done in enumerate(parts)
-    )
-    log_weights = scorer(blocks)
+    num_parts = len(range(0, num_particles, particles))
+    log_weights = scorer(_blocks(batch, num_particles, seed))
     for _ in range(0, len(batch[0]), rows):
-        yield torch.cat(list(islice(log_weights, len(parts))))  # [K, R]
+        yield torch.cat(list(islice(log_weights, num_parts)))  # [K, R]
+
+
+def _blocks(batch: tuple[Tensor, ...], num_particles: int, seed: int) -> Iterator[Block]:
+    """For one block of rows after the other, its blocks of draws."""
+    particles, rows = _block_shape(num_particles, batch[0].device)
+    for index, start in enumerate(range(0, len(batch[0]), rows)):
+        block = tuple(x[start : start + rows].contiguous() for x in batch)
+        for number, done in enumerate(range(0, num_particles, particles)):
+            yield block, min(particles, num_particles - done), block_seed(seed, index, number)
 
 
 def check_counts(**counts: int | None) -> None:

@@ -157,7 +157,7 @@ def register(pair: nn.Module, *parts: str) -> None:
 
 @contextmanager
 def parameters_known() -> Iterator[None]:
-    """Pairs do not register their parts for the length of a ``with`` block: in a loop that has found their parameters before."""
+    """Pairs do not register their parts for the length of a ``with`` block, as what runs there knows their parameters."""
     global _is_known
     before, _is_known = _is_known, True
     try:

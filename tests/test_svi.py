@@ -4,8 +4,8 @@ import copy as copy_module
 
 import numpy as np
 import pyro
-from pyro import poutine
 import pyro.distributions as dist
+from pyro import poutine
 from pyro.distributions import constraints
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.infer.autoguide import AutoNormal
