@@ -24,6 +24,7 @@ from pyro_lvm.pair import eval_mode, param_scope
 _BLOCK_PARTICLES = 1024
 _BLOCK_ROWS = 4096  # particles times data of one block of noise
 _BLOCK_ROWS_ACCELERATOR = 65536
+_REDUCED_WEIGHTS = 32768  # reduced at once, at least: the calls for fewer take longer than their arithmetic
 _CHECKED_ROWS = 1024
 _ROUNDED_ROWS = (8, 32)  # at least and at most so many data show the error of a lower precision; between, one in 50
 EARNS_BACK = 5_000_000  # particles times data: compiling takes some 20 s, and saves about 15 ms for every 1024
@@ -122,7 +123,7 @@ def evaluate(
             scorer.compile(tuple(x[:rows].contiguous() for x in batch), particles, is_required=compile is True)
         rounding = Rounding() if precision == "full" else _measured_rounding(scorer, pair, batch, num_particles, seed)
         with scorer.workers():
-            for log_w in _row_blocks(scorer, batch, num_particles, seed):
+            for log_w in _gathered(_row_blocks(scorer, batch, num_particles, seed)):
                 parts.append(reduce_log_weights(log_w, is_bound=is_bound))
                 bar.update(log_w.shape[1])
     columns = {name: torch.cat([getattr(part, name) for part in parts], dim=-1) for name in parts[0]._fields}
@@ -199,13 +200,26 @@ def _row_blocks(scorer: Scorer, batch: tuple[Tensor, ...], num_particles: int, s
         yield torch.cat(list(islice(log_weights, num_parts)))  # [K, R]
 
 
+def _gathered(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same log weights ``[K, R]``, those of several blocks at a time."""
+    parts: list[Tensor] = []
+    for block in blocks:
+        parts.append(block)
+        if sum(part.numel() for part in parts) >= _REDUCED_WEIGHTS:
+            yield torch.cat(parts, dim=1)
+            parts = []
+    if parts:
+        yield torch.cat(parts, dim=1)
+
+
 def _blocks(batch: tuple[Tensor, ...], num_particles: int, seed: int) -> Iterator[Block]:
     """For one block of rows after the other, its blocks of draws."""
     particles, rows = _block_shape(num_particles, batch[0].device)
     for index, start in enumerate(range(0, len(batch[0]), rows)):
-        block = tuple(x[start : start + rows].contiguous() for x in batch)
-        for number, done in enumerate(range(0, num_particles, particles)):
-            yield block, min(particles, num_particles - done), block_seed(seed, index, number)
+        block, parts = tuple(x[start : start + rows].contiguous() for x in batch), range(0, num_particles, particles)
+        seeds = [block_seed(seed, index, number) for number in range(len(parts))]
+        for done, own_seed in zip(parts, seeds):
+            yield block, min(particles, num_particles - done), own_seed
 
 
 def check_counts(**counts: int | None) -> None:

@@ -94,8 +94,7 @@ def lift(module: fx.GraphModule) -> Graph:
             tensors.append(tensor)
         node.replace_all_uses_with(inputs[id(tensor)])
         graph.erase_node(node)
-    module.recompile()
-    return Graph(module, tensors)
+    return Graph(fx.GraphModule({}, graph), tensors)  # whatever else the old module held would be an input of its machine code
 
 
 def merge_repeated(module: fx.GraphModule) -> None:

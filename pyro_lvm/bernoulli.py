@@ -1,12 +1,14 @@
 """Independent Bernoulli variables, as binary images are."""
 
 from functools import cache
+import math
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+_LOG2_E = 1 / math.log(2)  # compiled, a power of two takes less time than one of e
 _LANES = 16  # float32 numbers of the widest vectors
 _MOST_FACTORS = 120  # of numbers up to 2, whose product float32 still holds
 
@@ -43,7 +45,7 @@ class _BernoulliLogProb(torch.autograd.Function):
     @staticmethod
     def forward(value: Tensor, logits: Tensor) -> Tensor:
         lanes = _num_products(logits.shape[-1])
-        products = logits.abs().neg_().exp_().add_(1.0).unflatten(-1, (-1, lanes)).prod(-2)  # [*lead, G]
+        products = logits.abs().mul_(-_LOG2_E).exp2_().add_(1.0).unflatten(-1, (-1, lanes)).prod(-2)  # [*lead, G]
         sums = (value * logits).sub_(logits.relu()).unflatten(-1, (-1, lanes)).sum(-2)  # [*lead, G]
         return (sums - products.log()).sum(-1)
 

@@ -24,6 +24,7 @@ __all__ = [
     "zuko",
 ]
 
+_LOG2_E = 1 / math.log(2)
 _CHUNK_NUMEL = 2**22  # whitened numbers at a time, 32 MB
 
 
@@ -54,9 +55,9 @@ class NormalMixture(TorchDistribution):
             self._validate_sample(value)
         log_joint = self._log_joint(value)  # [*lead, C]
         peak = log_joint.detach().amax(-1).clamp_min(torch.finfo(log_joint.dtype).min)  # [*lead]
-        # Differences to the largest term bear float32, and its exponentials take half the time.
-        terms = (log_joint - peak[..., None]).to(torch.result_type(value, self.loc))
-        log_prob = (terms.exp().sum(-1).log() + peak).to(terms.dtype)
+        # Compiled, powers of two take half as long as those of e, and less than turning float64 into float32.
+        terms = (log_joint - peak[..., None]).mul_(_LOG2_E).exp2_()
+        log_prob = (terms.sum(-1).log() + peak).to(torch.result_type(value, self.loc))
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
     def _log_joint(self, z: Tensor) -> Tensor:
