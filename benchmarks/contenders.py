@@ -49,19 +49,25 @@ def make_pair(what: str, pixels: int, hidden: list[int], latents: int) -> torch.
 
 def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
     from inference.compiled import CompiledSteps
+    from inference.numerics import no_nan_warnings
     from inference.objectives import IWAE, KLWeight
     from inference.steps import Step
 
     pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
     vae = make_pair(what, pixels, hidden, latents)
-    kl = KLWeight()
     elbo = IWAE(NUM_PARTICLES) if what == "iwae" else pyro.infer.Trace_ELBO()
-    step = Step(elbo, kl(vae.model), kl(vae.guide), kl, None, None)
+    step = Step(elbo, vae.model, vae.guide, KLWeight(), None, None)
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-4, fused=True)
     pyro.enable_validation(False)  # as fit does after its first step
     if compiled:
         step = CompiledSteps(step, list(vae.modules()), is_required=True, has_warmup=False, announce=lambda _: None)
-    return lambda n: [step(optimizer, (data[i % NUM_BATCHES],)) for i in range(n)]
+
+    def run(n: int) -> None:
+        with no_nan_warnings():
+            for i in range(n):
+                step(optimizer, (data[i % NUM_BATCHES],))
+
+    return run
 
 
 def by_hand(what: str, data: list[Tensor], *, compiled: bool) -> Run:

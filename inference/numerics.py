@@ -1,7 +1,9 @@
 """How numbers are handled while a pair runs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+import sys
+from unittest import mock
 
 import torch
 
@@ -43,3 +45,25 @@ def flushed_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(before)
+
+
+@contextmanager
+def no_nan_warnings() -> Iterator[None]:
+    """Pyro's objectives do not look for NaN in losses and their gradients for the length of a ``with`` block, as the caller looks at the loss."""
+    with replaced_in_pyro(warn_if_nan=_unchanged, warn_if_inf=_unchanged):
+        yield
+
+
+@contextmanager
+def replaced_in_pyro(**functions: Callable) -> Iterator[None]:
+    """Other functions, by name, in all modules of ``pyro.infer`` for the length of a ``with`` block."""
+    with ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("pyro.infer"):
+                for function in functions.keys() & vars(module).keys():
+                    stack.enter_context(mock.patch.object(module, function, functions[function]))
+        yield
+
+
+def _unchanged(value: object, *_: object, **__: object) -> object:
+    return value

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 import time
 from typing import Literal
-import warnings
 
 import pandas as pd
 import pyro
@@ -19,7 +18,7 @@ from inference.batches import Batch, IterableBatches, TensorBatches, Transform, 
 from inference.checks import check_options, check_sites
 from inference.checkpoint import restore, save_checkpoint, snapshot
 from inference.compiled import CompiledSteps
-from inference.numerics import flushed_denormals, generator_of
+from inference.numerics import flushed_denormals, generator_of, no_nan_warnings
 from inference.objectives import FreeBits, KLWeight, values_of
 from inference.parameters import guide_parameters, trainable_parameters
 from inference.steps import Step, check_observed, find_culprit
@@ -122,11 +121,11 @@ def fit(
         torch.manual_seed(seed)
         train = as_batches(data, batch_size=batch_size, device=device, transform=transform)
         held_out = None if valid is None else as_batches(valid, batch_size=None, device=device, shuffle=False)
-        loop = _Loop(pair, elbo or Trace_ELBO(), train, held_out, free_bits, clip_norm, seed)
+        loop = _Loop(pair, elbo or Trace_ELBO(), train, held_out, warmup_epochs, free_bits, clip_norm, seed)
         with eval_mode(pair):
             loop.prepare(optimizer or _adam(learning_rate), scheduler, alternating)
         check_sites(loop.latents, warmup_epochs=warmup_epochs, free_bits=free_bits)
-        return loop.run(epochs, warmup_epochs, patience, checkpoint, on_epoch, compile, progress)
+        return loop.run(epochs, patience, checkpoint, on_epoch, compile, progress)
 
 
 @dataclass
@@ -137,6 +136,7 @@ class _Loop:
     elbo: ELBO
     train: TensorBatches | IterableBatches
     valid: TensorBatches | IterableBatches | None
+    warmup_epochs: int | Mapping[str, int]
     free_bits: float | Mapping[str, float]
     clip_norm: float | None
     seed: int
@@ -170,14 +170,13 @@ class _Loop:
     def run(
         self,
         epochs: int,
-        warmup_epochs: int | Mapping[str, int],
         patience: int | None,
         checkpoint: str | Path | None,
         on_epoch: Callable[[pd.DataFrame], None] | None,
         compile: Literal["auto"] | bool,
         progress: bool,
     ) -> FitResult:
-        stopped, longest_warmup = False, max(values_of(warmup_epochs), default=0)
+        stopped, longest_warmup = False, max(values_of(self.warmup_epochs), default=0)
         with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
             compiled = CompiledSteps(
                 self.step, self.modules, is_required=compile is True, has_warmup=longest_warmup > 0, announce=bar.set_description
@@ -185,7 +184,7 @@ class _Loop:
             self.step = self.step if compile is False else compiled
             try:
                 for epoch in bar:
-                    self.kl.weight = _kl_weight(epoch, warmup_epochs)
+                    self.kl.weight = _kl_weight(epoch, self.warmup_epochs)
                     self._epoch(epoch)
                     if epoch == 1:
                         compiled.plan(epochs - 1)
@@ -207,9 +206,7 @@ class _Loop:
     def _epoch(self, epoch: int) -> None:
         start, total, count = time.perf_counter(), 0.0, 0
         row = {"epoch": epoch} | _named("kl_weight", self.kl.weight)
-        with pyro.validation_enabled(False), train_mode(self.pair), warnings.catch_warnings():
-            # Pyro warns of what becomes an error here.
-            warnings.filterwarnings("ignore", "Encountered (NaN|\\+?inf)", UserWarning)
+        with pyro.validation_enabled(False), train_mode(self.pair), no_nan_warnings():  # a NaN becomes an error here
             for number, batch in enumerate(self.train, start=1):
                 for optimizer in self.optimizers:
                     loss = self._step(optimizer, batch, epoch, number)
@@ -239,12 +236,14 @@ class _Loop:
         return loss
 
     def _steered(self) -> tuple[Callable, Callable]:
-        """The pair's programs under the messengers of training."""
-        model, guide = self.kl(self.model), self.kl(self.guide)
-        if not any(values_of(self.free_bits)):
-            return model, guide
-        free = FreeBits(self.free_bits, self.kl)
-        return free.model(model), free.guide(guide)
+        """The pair's programs under those messengers of training that do anything, as each takes time at every site."""
+        model, guide = self.model, self.guide
+        if any(values_of(self.warmup_epochs)):
+            model, guide = self.kl(model), self.kl(guide)
+        if any(values_of(self.free_bits)):
+            free = FreeBits(self.free_bits, self.kl)
+            model, guide = free.model(model), free.guide(guide)
+        return model, guide
 
     def _valid_loss(self, epoch: int) -> float:
         total, count = 0.0, 0

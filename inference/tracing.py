@@ -1,14 +1,15 @@
 """A function of tensors as one graph of tensor operations: Pyro's handlers and distributions run once, when it is made."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-import sys
+from contextlib import contextmanager
 from unittest import mock
 
 import pyro
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
+
+from inference.numerics import no_nan_warnings, replaced_in_pyro
 
 Function = Callable[..., tuple[Tensor, ...]]
 aten = torch.ops.aten
@@ -237,13 +238,8 @@ def _no_host_reads() -> Iterator[None]:
     """Pyro's objectives read losses as Python numbers, to report them and to warn of NaN, and torch's one_hot reads the range of its
     input; here they stay tensors.
     """
-    stand_ins = {"torch_item": _detached, "warn_if_nan": _nothing, "warn_if_inf": _nothing}
-    with ExitStack() as stack:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("pyro.infer"):
-                for function in stand_ins.keys() & vars(module).keys():
-                    stack.enter_context(mock.patch.object(module, function, stand_ins[function]))
-        stack.enter_context(mock.patch.object(nn.functional, "one_hot", _one_hot))
+    one_hot = mock.patch.object(nn.functional, "one_hot", _one_hot)
+    with no_nan_warnings(), replaced_in_pyro(torch_item=_detached), one_hot:
         yield
 
 
@@ -253,10 +249,6 @@ def _detached(value: object) -> object:
 
 def _one_hot(tensor: Tensor, num_classes: int) -> Tensor:
     return (tensor[..., None] == torch.arange(num_classes, device=tensor.device)).long()
-
-
-def _nothing(value: object, *_: object, **__: object) -> object:
-    return value
 
 
 def _first_sentence(error: Exception) -> str:

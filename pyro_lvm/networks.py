@@ -36,8 +36,8 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         lead = self._lead_shape(x)
-        y = self.layers(x.reshape(lead.numel(), *self.layer_shape))  # [N, ...]
-        return y.reshape(lead + self.out_shape)  # [*lead, *out_shape]
+        y = self.layers(_reshaped(x, (lead.numel(), *self.layer_shape)))  # [N, ...]
+        return _reshaped(y, lead + self.out_shape)  # [*lead, *out_shape]
 
     def _lead_shape(self, x: Tensor) -> Size:
         num_lead = x.dim() - len(self.in_shape)
@@ -314,3 +314,8 @@ def _shape(shape: Shape, name: str) -> Size:
     if any(size < 1 for size in sizes):
         raise ValueError(f"{name} must hold positive sizes; got {shape}.")
     return sizes
+
+
+def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Of this shape; without a view, which costs an eager step two operations, of what has it."""
+    return x if x.shape == shape else x.reshape(shape)
