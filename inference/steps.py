@@ -44,7 +44,7 @@ class Step:
         elbo: The objective.
         model: The model under the messengers of training.
         guide: The guide under the messengers of training.
-        kl: The messenger among them that weights the KL.
+        kl: The messenger that weights the KL, one of theirs where it changes.
         declared_size: The size of the data that the plate declares, if it is more than a batch.
         clip_norm: Largest norm of the gradient.
     """
