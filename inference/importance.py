@@ -117,13 +117,15 @@ def evaluate(
         num_particles = 1 if structure.is_deterministic or structure.is_exact else num_particles
         is_bound = num_particles == 1 and not structure.is_exact
         scorer = Scorer(pair, choose_layout(pair, batch), chunk_size, precision, structure.num_states)
+        particles, rows = _block_shape(num_particles, batch[0].device)
         is_compiled = size * num_particles >= EARNS_BACK if compile == "auto" else compile
         if is_compiled:
-            particles, rows = _block_shape(num_particles, batch[0].device)
             scorer.compile(tuple(x[:rows].contiguous() for x in batch), particles, is_required=compile is True)
         rounding = Rounding() if precision == "full" else _measured_rounding(scorer, pair, batch, num_particles, seed)
+        num_blocks = -(-_REDUCED_WEIGHTS // (num_particles * rows))
         with scorer.workers():
-            for log_w in _gathered(_row_blocks(scorer, batch, num_particles, seed)):
+            for blocks in _batched(_row_blocks(scorer, batch, num_particles, seed), num_blocks):
+                log_w = torch.cat(blocks, dim=1)
                 parts.append(reduce_log_weights(log_w, is_bound=is_bound))
                 bar.update(log_w.shape[1])
     columns = {name: torch.cat([getattr(part, name) for part in parts], dim=-1) for name in parts[0]._fields}
@@ -193,23 +195,16 @@ def check_scorable(pair: object, batch: tuple[Tensor, ...]) -> Structure:
 
 def _row_blocks(scorer: Scorer, batch: tuple[Tensor, ...], num_particles: int, seed: int) -> Iterator[Tensor]:
     """Log weights ``[K, R]`` of one block of rows after the other."""
-    particles, rows = _block_shape(num_particles, batch[0].device)
+    particles, _ = _block_shape(num_particles, batch[0].device)
     num_parts = len(range(0, num_particles, particles))
-    log_weights = scorer(_blocks(batch, num_particles, seed))
-    for _ in range(0, len(batch[0]), rows):
-        yield torch.cat(list(islice(log_weights, num_parts)))  # [K, R]
+    for parts in _batched(scorer(_blocks(batch, num_particles, seed)), num_parts):
+        yield torch.cat(parts)  # [K, R]
 
 
-def _gathered(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The same log weights ``[K, R]``, those of several blocks at a time."""
-    parts: list[Tensor] = []
-    for block in blocks:
-        parts.append(block)
-        if sum(part.numel() for part in parts) >= _REDUCED_WEIGHTS:
-            yield torch.cat(parts, dim=1)
-            parts = []
-    if parts:
-        yield torch.cat(parts, dim=1)
+def _batched(values: Iterator[Tensor], count: int) -> Iterator[list[Tensor]]:
+    """So many values at a time, fewer at the end."""
+    while batch := list(islice(values, count)):
+        yield batch
 
 
 def _blocks(batch: tuple[Tensor, ...], num_particles: int, seed: int) -> Iterator[Block]:
@@ -217,7 +212,7 @@ def _blocks(batch: tuple[Tensor, ...], num_particles: int, seed: int) -> Iterato
     particles, rows = _block_shape(num_particles, batch[0].device)
     for index, start in enumerate(range(0, len(batch[0]), rows)):
         block, parts = tuple(x[start : start + rows].contiguous() for x in batch), range(0, num_particles, particles)
-        seeds = [block_seed(seed, index, number) for number in range(len(parts))]
+        seeds = [block_seed(seed, index, number) for number in range(len(parts))]  # at once: each between long operations takes far longer
         for done, own_seed in zip(parts, seeds):
             yield block, min(particles, num_particles - done), own_seed
 

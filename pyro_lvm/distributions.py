@@ -24,7 +24,6 @@ __all__ = [
     "zuko",
 ]
 
-_LOG2_E = 1 / math.log(2)
 _CHUNK_NUMEL = 2**22  # whitened numbers at a time, 32 MB
 
 
@@ -56,7 +55,7 @@ class NormalMixture(TorchDistribution):
         log_joint = self._log_joint(value)  # [*lead, C]
         peak = log_joint.detach().amax(-1).clamp_min(torch.finfo(log_joint.dtype).min)  # [*lead]
         # Compiled, powers of two take half as long as those of e, and less than turning float64 into float32.
-        terms = (log_joint - peak[..., None]).mul_(_LOG2_E).exp2_()
+        terms = (log_joint - peak[..., None]).mul_(math.log2(math.e)).exp2_()
         log_prob = (terms.sum(-1).log() + peak).to(torch.result_type(value, self.loc))
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
