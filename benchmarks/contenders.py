@@ -49,7 +49,7 @@ def make_pair(what: str, pixels: int, hidden: list[int], latents: int) -> torch.
 
 def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
     from inference.compiled import CompiledSteps
-    from inference.numerics import no_nan_warnings
+    from inference.numerics import keep_freed_memory, no_nan_warnings
     from inference.objectives import IWAE, KLWeight
     from inference.steps import Step
 
@@ -59,6 +59,7 @@ def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
     step = Step(elbo, vae.model, vae.guide, KLWeight(), None, None)
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-4, fused=True)
     pyro.enable_validation(False)  # as fit does after its first step
+    keep_freed_memory()
     if compiled:
         step = CompiledSteps(step, list(vae.modules()), is_required=True, has_warmup=False, announce=lambda _: None)
 

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from inference.densities import choose_layout
 from inference.evaluation import Evaluation, Rounding, curve_particles, reduce_log_weights
-from inference.numerics import flushed_denormals
+from inference.numerics import flushed_denormals, keep_freed_memory
 from inference.precision import PRECISIONS, Precision, has_bfloat16
 from inference.scorer import Block, Scorer, even_part
 from pyro_lvm.contract import Structure, check_batch, check_pair
@@ -170,6 +170,7 @@ def scoring(pair: object, device: torch.device) -> Iterator[None]:
     """No gradients, no validation but that of :func:`check_scorable`, the pair's own parameters, evaluation mode, and random numbers that
     leave the caller's as they were.
     """
+    keep_freed_memory()
     devices = [] if device.type == "cpu" else [device]
     random_state = torch.random.fork_rng(devices, device_type=_rng_type(device))
     with torch.no_grad(), pyro.validation_enabled(False), flushed_denormals(), param_scope(pair), eval_mode(pair), random_state:

@@ -5,7 +5,10 @@ from contextlib import ExitStack, contextmanager
 import sys
 from unittest import mock
 
+import numpy as np
 import torch
+
+_LARGEST_BLOCK = 32 * 2**20 - 8192  # bytes; with its header, just below 32 MiB
 
 
 def generator_of(device: torch.device) -> torch.Generator:
@@ -30,6 +33,15 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def keep_freed_memory() -> None:
+    """Lets the C library keep up to 64 MiB of freed memory, whose pages would otherwise be fetched from the system again at every step.
+
+    By itself glibc gives back what is free beyond twice the largest block that was ever freed, if it had a mapping of its own; blocks
+    of up to 32 MiB count. See M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in mallopt(3).
+    """
+    np.empty(_LARGEST_BLOCK, np.uint8)
 
 
 @contextmanager

@@ -72,9 +72,9 @@ class Step:
             return self.elbo.differentiable_loss(self.model, self.guide, *batch) / self._size(batch)
 
     def _loss_and_gradients(self, batch: Batch, parameters: list[Tensor]) -> float:
+        for parameter in parameters:
+            parameter.grad = None  # so that its memory is used again
         if not hasattr(self.elbo, "differentiable_loss"):
-            for parameter in parameters:
-                parameter.grad = None
             loss = self.elbo.loss_and_grads(self.model, self.guide, *batch) / self._size(batch)
             torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self._size(batch))
             return loss

@@ -18,7 +18,7 @@ from inference.batches import Batch, IterableBatches, TensorBatches, Transform, 
 from inference.checks import check_options, check_sites
 from inference.checkpoint import restore, save_checkpoint, snapshot
 from inference.compiled import CompiledSteps
-from inference.numerics import flushed_denormals, generator_of, no_nan_warnings
+from inference.numerics import flushed_denormals, generator_of, keep_freed_memory, no_nan_warnings
 from inference.objectives import FreeBits, KLWeight, values_of
 from inference.parameters import guide_parameters, trainable_parameters
 from inference.steps import Step, check_observed, find_culprit
@@ -117,6 +117,7 @@ def fit(
     """
     check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     device = _place(pair, device)
+    keep_freed_memory()
     with torch.random.fork_rng(), torch.enable_grad(), param_scope(pair), flushed_denormals():
         torch.manual_seed(seed)
         train = as_batches(data, batch_size=batch_size, device=device, transform=transform)
