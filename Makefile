@@ -1,6 +1,8 @@
-# make compare: the main job, from nothing to a table of priors.   make test: the whole test suite.   make bench: docs/benchmarks.md.
+# make compare: the main job, from nothing to a table of priors.   make test: the whole test suite.   make bench: docs/benchmarks.md
+# (make bench DEVICE=cuda: the same on a CUDA device).
 PYTHON ?= python3
 VENV ?= .venv
+DEVICE ?= cpu
 INSTALLED := $(VENV)/.installed
 
 .PHONY: bench compare test
@@ -9,7 +11,7 @@ compare: $(INSTALLED)
 	$(VENV)/bin/pyro-lvm compare
 
 bench: $(INSTALLED)
-	$(VENV)/bin/python benchmarks/bench.py
+	$(VENV)/bin/python benchmarks/bench.py --device $(DEVICE)
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest

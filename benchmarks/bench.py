@@ -1,9 +1,12 @@
 """``make bench``: what a step and a score cost, in ratios of one interleaved run; every contender is a process of its own.
 
-Prints Markdown: ``python benchmarks/bench.py > docs/benchmarks.md``. Contenders whose library is not installed (numpyro, pythae: the extra ``bench``) are left out.
+Prints Markdown: ``python benchmarks/bench.py > docs/benchmarks.md``, or, with ``--device cuda``, what a CUDA device does. Contenders whose library is not installed
+(numpyro, pythae: the extra ``bench``) are left out, and on CUDA both.
 """
 
-from collections.abc import Iterable, Sequence
+from argparse import ArgumentParser
+from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.util import find_spec
 import os
 from pathlib import Path
@@ -18,11 +21,13 @@ from inference.precision import has_bfloat16
 
 HERE = Path(__file__).parent
 BY_HAND = "by hand, torch.compile"
+CUDA_GRAPHS = "by hand, torch.compile, CUDA graphs"
 FLOOR = "matrix products"
 EVERYONE = (
     FLOOR,
     "by hand, eager",
     BY_HAND,
+    CUDA_GRAPHS,
     "Pyro's tutorial",
     "Pyro's tutorial, validation off",
     "ours, eager",
@@ -31,7 +36,7 @@ EVERYONE = (
     "numpyro, scan of 8 steps",
     "pythae",
 )
-WITHOUT_PEERS = ("by hand, eager", BY_HAND, "ours, eager", "ours, compiled")
+WITHOUT_PEERS = ("by hand, eager", BY_HAND, CUDA_GRAPHS, "ours, eager", "ours, compiled")
 STEPS = [
     ("VAE 784-300-300-40", "vae", 100, EVERYONE),
     ("VAE 784-300-300-40", "vae", 512, EVERYONE),
@@ -71,6 +76,33 @@ ROUNDS = 7
 STEPS_SECONDS, SCORES_SECONDS = 0.4, 4.0  # of a contender's round
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where contenders run: on a device, fed by so many threads of the processor."""
+
+    device: str
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.threads} thread{'s' * (self.threads > 1)}" if self.device == "cpu" else self.device
+
+    def has(self, name: str) -> bool:
+        """Whether a contender can run: its library is installed, or the device has what it needs."""
+        library = name.split(",")[0]
+        if library in PEERS:
+            return self.device == "cpu" and find_spec(library) is not None
+        if name == CUDA_GRAPHS:
+            return self.device != "cpu"
+        return "bf16" not in name or has_bfloat16(torch.device(self.device))
+
+    def description(self) -> str:
+        """The machine and the versions, in a line."""
+        model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), platform.processor())
+        processor = f"{model}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"
+        device = "" if self.device == "cpu" else f"{torch.cuda.get_device_name(self.device)}, fed by one thread of "
+        return f"{device}{processor}; Python {platform.python_version()}, torch {torch.__version__}"
+
+
 class Contender:
     """A process that does something as many times as it is told and says how long that took."""
 
@@ -103,21 +135,16 @@ class Contender:
         self.process.wait()
 
 
-def steps(what: str, size: int, names: Iterable[str], threads: int) -> dict[str, Contender]:
+def steps(what: str, size: int, names: Iterable[str], place: Place) -> dict[str, Contender]:
     """A process for every name."""
-    return {name: Contender("contenders.py", name, what, size, threads, threads=threads) for name in installed(names)}
+    names = filter(place.has, names)
+    return {name: Contender("contenders.py", name, what, size, place.threads, place.device, threads=place.threads) for name in names}
 
 
-def scores(who: str, threads: int, **options: int) -> Contender:
+def scores(who: str, place: Place, **options: int) -> Contender:
     """A process that scores images."""
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return Contender("scores.py", who, *flags, "--threads", threads, threads=threads)
-
-
-def installed(names: Iterable[str]) -> list[str]:
-    """The contenders whose library is installed, and in bfloat16 only if the processor can."""
-    names = [name for name in names if name.split(",")[0] not in PEERS or find_spec(name.split(",")[0])]
-    return [name for name in names if "bf16" not in name or has_bfloat16(torch.device("cpu"))]
+    return Contender("scores.py", who, *flags, "--threads", place.threads, "--device", place.device, threads=place.threads)
 
 
 def interleaved(contenders: dict[str, Contender], multiple: int, seconds: float) -> dict[str, list[float]]:
@@ -148,41 +175,38 @@ def table(contenders: dict[str, Contender], reference: str, what: str, *, multip
         contender.close()
 
 
-def growth(threads: int) -> None:
+def growth(place: Place) -> None:
     """Prints how the cost of a score grows with K, the number of latents and that of a VampPrior's components, and then with N."""
-    contenders = {f"{who}, {value} {name}": scores(who, threads, **{name: value}) for who, options in GROWTH for name, value in options.items()}
+    contenders = {f"{who}, {value} {name}": scores(who, place, **{name: value}) for who, options in GROWTH for name, value in options.items()}
     table(contenders, next(iter(contenders)), "an image", multiple=8, seconds=STEPS_SECONDS, with_memory=True)
     print("\nWhole data sets, standard prior, K = 5000; all of `evaluate`, its compiling included:\n")
     print("| of | N | seconds | ms an image | peak MiB |\n|---|---:|---:|---:|---:|")
-    for name in installed(WHOLE):
+    for name in filter(place.has, WHOLE):
         for N in NUM_DATA:
-            whole = scores(name, threads)
+            whole = scores(name, place)
             whole.wait_until_ready()
             seconds = whole.seconds(N)
             print(f"| {name} | {N} | {seconds:.1f} | {1e3 * seconds / N:.1f} | {whole.peak_memory():.0f} |", flush=True)
             whole.close()
 
 
-def machine() -> str:
-    """The machine and the versions, in a line."""
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), platform.processor())
-    return f"{model}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores; Python {platform.python_version()}, torch {torch.__version__}"
-
-
 def main() -> None:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    device = parser.parse_args().device
+    places = [Place("cpu", 1), Place("cpu", 2)] if device == "cpu" else [Place(device, 1)]
     print("# Benchmarks\n")
-    print(f"What `make bench` printed. {machine()}. Every contender is a process of its own; {ROUNDS} rounds, interleaved, each after an untimed start; ratios are")
+    print(f"What `make bench` printed. {places[0].description()}. Every contender is a process of its own; {ROUNDS} rounds, interleaved, each after an untimed start; ratios are")
     print("medians over the rounds, to hand-written `torch.compile` with fused Adam (steps) or to the matrix products alone (scores). The matrix products of a step")
     print("are those of its networks, forward and backward, and nothing else.")
-    for threads in (1, 2):
-        on = f"{threads} thread{'s' * (threads > 1)}"
+    for place in places:
         for title, what, size, names in STEPS:
-            print(f"\n## {title}, batch {size}, {on}\n")
-            table(steps(what, size, names, threads), BY_HAND, "a step", multiple=8, seconds=STEPS_SECONDS)
-        print(f"\n## Importance sampling, K = 5000, decoder 40-300-300-784, {on}\n")
-        table({name: scores(name, threads) for name in installed(SCORES)}, FLOOR, "an image", multiple=4, seconds=SCORES_SECONDS)
-    print(f"\n## How the cost of a score grows, {on}\n")
-    growth(threads)
+            print(f"\n## {title}, batch {size}, {place}\n")
+            table(steps(what, size, names, place), BY_HAND, "a step", multiple=8, seconds=STEPS_SECONDS)
+        print(f"\n## Importance sampling, K = 5000, decoder 40-300-300-784, {place}\n")
+        table({name: scores(name, place) for name in filter(place.has, SCORES)}, FLOOR, "an image", multiple=4, seconds=SCORES_SECONDS)
+    print(f"\n## How the cost of a score grows, {place}\n")
+    growth(place)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class OneLevel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         loc, log_scale, context = self.encoder(x).split([self.latents, self.latents, self.context], -1)
         shape = (NUM_PARTICLES, *loc.shape) if self.what == "iwae" else loc.shape
-        noise = torch.randn(shape)
+        noise = torch.randn(shape, device=loc.device)
         log_q = (-0.5 * noise**2 - log_scale - 0.9189385).sum(-1)
         z = noise
         if self.what == "iaf":

@@ -1,4 +1,4 @@
-"""One process of a benchmark: ``python benchmarks/contenders.py WHO WHAT BATCH THREADS`` makes steps, as many as a line on stdin says."""
+"""One process of a benchmark: ``python benchmarks/contenders.py WHO WHAT BATCH THREADS DEVICE`` makes steps, as many as a line on stdin says."""
 
 from collections.abc import Callable
 import contextlib
@@ -24,7 +24,13 @@ Run = Callable[[int], None]
 def batches(what: str, size: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     pixels = SIZES.get(what, (PIXELS,))[0]
-    return [torch.rand(size, pixels, generator=generator).round() for _ in range(NUM_BATCHES)]
+    return [torch.rand(size, pixels, generator=generator, device="cpu").round().to(torch.get_default_device()) for _ in range(NUM_BATCHES)]
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for what a CUDA device has been given to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def make_pair(what: str, pixels: int, hidden: list[int], latents: int) -> torch.nn.Module:
@@ -71,10 +77,10 @@ def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
     return run
 
 
-def by_hand(what: str, data: list[Tensor], *, compiled: bool) -> Run:
+def by_hand(what: str, data: list[Tensor], *, compiled: bool, mode: str | None = None) -> Run:
     model = make(what, *SIZES.get(what, (PIXELS, HIDDEN, LATENTS)))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
-    loss_of = torch.compile(model, dynamic=False) if compiled else model
+    loss_of = torch.compile(model, dynamic=False, mode=mode) if compiled else model
 
     def run(n: int) -> None:
         for i in range(n):
@@ -223,6 +229,7 @@ CONTENDERS = {
     "matrix products": matrix_products,
     "by hand, eager": lambda *a: by_hand(*a, compiled=False),
     "by hand, torch.compile": lambda *a: by_hand(*a, compiled=True),
+    "by hand, torch.compile, CUDA graphs": lambda *a: by_hand(*a, compiled=True, mode="reduce-overhead"),
     "Pyro's tutorial": lambda *a: tutorial(*a, is_validated=True),
     "Pyro's tutorial, validation off": lambda *a: tutorial(*a, is_validated=False),
     "ours, eager": lambda *a: ours(*a, compiled=False),
@@ -234,18 +241,20 @@ CONTENDERS = {
 
 
 def main() -> None:
-    who, what, size, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    who, what, size, threads, device = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), torch.device(sys.argv[5])
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        run = CONTENDERS[who](what, batches(what, size))
+        with device:
+            run = CONTENDERS[who](what, batches(what, size))
         run(2 * NUM_BATCHES)
     print("ready", flush=True)
     for line in sys.stdin:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             start = time.perf_counter()
             run(int(line))
+            synchronize(device)
             seconds = time.perf_counter() - start
         print(seconds, flush=True)
 

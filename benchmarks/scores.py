@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from by_hand import Perceptron
+from contenders import synchronize
 import pyro_lvm as lvm
 from inference import importance
 from inference.scorer import Scorer
 
 PIXELS, HIDDEN = 784, [300, 300]
-CHUNK = 1000
+CHUNK, CHUNK_CUDA = 1000, 20000  # rows of the products alone
 NUM_KNOWN = 512  # different images
 
 Seconds = Callable[[int], float]
@@ -35,13 +36,15 @@ def make_vae(prior: str, latents: int, components: int) -> lvm.VAE:
 def matrix_products(options: Namespace, dtype: torch.dtype) -> Seconds:
     """The decoder's products of all particles, a chunk of rows at a time."""
     widths = [options.latents, *HIDDEN[::-1], PIXELS]
-    pairs = [(torch.randn(CHUNK, n).to(dtype), torch.randn(n, m).to(dtype)) for n, m in zip(widths, widths[1:])]
+    chunk = CHUNK if options.device.type == "cpu" else CHUNK_CUDA
+    pairs = [(torch.randn(chunk, n).to(dtype), torch.randn(n, m).to(dtype)) for n, m in zip(widths, widths[1:])]
 
     def seconds(count: int) -> float:
         start = time.perf_counter()
-        for _ in range(count * options.particles // CHUNK):
+        for _ in range(count * options.particles // chunk):
             for left, right in pairs:
                 left @ right
+        synchronize(options.device)
         return time.perf_counter() - start
 
     return seconds
@@ -87,6 +90,7 @@ def by_importance(options: Namespace) -> Seconds:
     def seconds(count: int) -> float:
         start = time.perf_counter()
         pyro.infer.Importance(vae.model, vae.guide, num_samples=few).run(x)
+        synchronize(options.device)
         return 100 * count * (time.perf_counter() - start)
 
     return seconds
@@ -141,11 +145,13 @@ def main() -> None:
     parser.add_argument("who")
     for name, default in (("particles", 5000), ("components", 500), ("latents", 40), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--device", type=torch.device, default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     with torch.no_grad():
-        seconds = CONTENDERS.get(options.who, ours)(options)
+        with options.device:
+            seconds = CONTENDERS.get(options.who, ours)(options)
         seconds(1)
         print("ready", flush=True)
         for line in sys.stdin:
