@@ -14,6 +14,7 @@ import platform
 from statistics import median
 import subprocess
 import sys
+from typing import NamedTuple
 
 import torch
 
@@ -72,8 +73,16 @@ GROWTH = [
 WHOLE = ("standard, whole", "standard, bf16, whole")
 NUM_DATA = (100, 1000, 10000)
 PEERS = ("numpyro", "pythae")
-ROUNDS = 7
-STEPS_SECONDS, SCORES_SECONDS = 0.4, 4.0  # of a contender's round
+
+
+class Rounds(NamedTuple):
+    """How often everyone has a turn, and how long one lasts."""
+
+    count: int
+    seconds: float
+
+
+OF_STEPS, OF_SCORES, OF_GROWTH = Rounds(21, 0.2), Rounds(7, 4.0), Rounds(7, 0.4)
 
 
 @dataclass(frozen=True)
@@ -147,15 +156,15 @@ def scores(who: str, place: Place, **options: int) -> Contender:
     return Contender("scores.py", who, *flags, "--threads", place.threads, "--device", place.device, threads=place.threads)
 
 
-def interleaved(contenders: dict[str, Contender], multiple: int, seconds: float) -> dict[str, list[float]]:
+def interleaved(contenders: dict[str, Contender], multiple: int, rounds: Rounds) -> dict[str, list[float]]:
     """Milliseconds of every contender in every round; each does a multiple of so many at a time, and some untimed before: after a while of
     idleness, memory is slow at first.
     """
     for contender in contenders.values():
         contender.wait_until_ready()
-    counts = {name: multiple * max(1, round(seconds / contender.seconds(multiple))) for name, contender in contenders.items()}
+    counts = {name: multiple * max(1, round(rounds.seconds / contender.seconds(multiple))) for name, contender in contenders.items()}
     times = {name: [] for name in contenders}
-    for _ in range(ROUNDS):
+    for _ in range(rounds.count):
         for name, contender in contenders.items():
             if counts[name] > multiple:
                 contender.seconds(multiple)
@@ -163,9 +172,9 @@ def interleaved(contenders: dict[str, Contender], multiple: int, seconds: float)
     return times
 
 
-def table(contenders: dict[str, Contender], reference: str, what: str, *, multiple: int, seconds: float, with_memory: bool = False) -> None:
+def table(contenders: dict[str, Contender], reference: str, what: str, *, multiple: int, rounds: Rounds, with_memory: bool = False) -> None:
     """Prints median, fastest round, and the median ratio to the reference in the same round."""
-    times = interleaved(contenders, multiple, seconds)
+    times = interleaved(contenders, multiple, rounds)
     columns = ["median ms", "fastest ms", "ratio", *["peak MiB"] * with_memory]
     print(f"| {what} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
     for name, contender in contenders.items():
@@ -178,7 +187,7 @@ def table(contenders: dict[str, Contender], reference: str, what: str, *, multip
 def growth(place: Place) -> None:
     """Prints how the cost of a score grows with K, the number of latents and that of a VampPrior's components, and then with N."""
     contenders = {f"{who}, {value} {name}": scores(who, place, **{name: value}) for who, options in GROWTH for name, value in options.items()}
-    table(contenders, next(iter(contenders)), "an image", multiple=8, seconds=STEPS_SECONDS, with_memory=True)
+    table(contenders, next(iter(contenders)), "an image", multiple=8, rounds=OF_GROWTH, with_memory=True)
     print("\nWhole data sets, standard prior, K = 5000; all of `evaluate`, its compiling included:\n")
     print("| of | N | seconds | ms an image | peak MiB |\n|---|---:|---:|---:|---:|")
     for name in filter(place.has, WHOLE):
@@ -196,15 +205,15 @@ def main() -> None:
     device = parser.parse_args().device
     places = [Place("cpu", 1), Place("cpu", 2)] if device == "cpu" else [Place(device, 1)]
     print("# Benchmarks\n")
-    print(f"What `make bench` printed. {places[0].description()}. Every contender is a process of its own; {ROUNDS} rounds, interleaved, each after an untimed start; ratios are")
+    print(f"What `make bench` printed. {places[0].description()}. Every contender is a process of its own; {OF_STEPS.count} rounds of steps, {OF_SCORES.count} of scores, interleaved, each after an untimed start; ratios are")
     print("medians over the rounds, to hand-written `torch.compile` with fused Adam (steps) or to the matrix products alone (scores). The matrix products of a step")
     print("are those of its networks, forward and backward, and nothing else.")
     for place in places:
         for title, what, size, names in STEPS:
             print(f"\n## {title}, batch {size}, {place}\n")
-            table(steps(what, size, names, place), BY_HAND, "a step", multiple=8, seconds=STEPS_SECONDS)
+            table(steps(what, size, names, place), BY_HAND, "a step", multiple=8, rounds=OF_STEPS)
         print(f"\n## Importance sampling, K = 5000, decoder 40-300-300-784, {place}\n")
-        table({name: scores(name, place) for name in filter(place.has, SCORES)}, FLOOR, "an image", multiple=4, seconds=SCORES_SECONDS)
+        table({name: scores(name, place) for name in filter(place.has, SCORES)}, FLOOR, "an image", multiple=4, rounds=OF_SCORES)
     print(f"\n## How the cost of a score grows, {place}\n")
     growth(place)
 
