@@ -197,8 +197,9 @@ def total_units(units: dict[str, Units]) -> Figure:
     """Active units of several continuous latents."""
     total = sum(len(unit.variance) for unit in units.values())
     error = sum(unit.active_error**2 for unit in units.values()) ** 0.5
-    least = " or ".join(dict.fromkeys(f"{unit.threshold:.2g}" for unit in units.values())) or f"{THRESHOLD:g}"
-    return Figure(sum(unit.active for unit in units.values()), error, f"of {total} continuous units: Var_x(E_q[z_d|x]) > {least}")
+    least = " or ".join(dict.fromkeys(f"{unit.threshold:.2g}" for unit in units.values()))
+    note = f"of {total} continuous units: Var_x(E_q[z_d|x]) > {least}" if units else "no latent is continuous"
+    return Figure(sum(unit.active for unit in units.values()), error, note)
 
 
 def _codebook_figures(name: str, fn: Distribution, codes: Tensor) -> dict[str, Figure]:

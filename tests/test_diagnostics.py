@@ -408,6 +408,7 @@ def test_a_discrete_code_has_masses_for_densities(kind):
     perplexity = float(torch.distributions.Categorical(q).entropy().exp())
     assert abs(diagnosis.levels["perplexity[z]"] - perplexity) < 4 * diagnosis.standard_errors["perplexity[z]"] < 0.5
     assert diagnosis.levels["codes_used[z]"] == 1 and diagnosis.active_units == 0
+    assert diagnosis.notes["active_units"] == "no latent is continuous"
     assert math.isnan(diagnosis.dimension_kl) == (kind == "one-hot")
 
 
