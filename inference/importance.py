@@ -92,8 +92,8 @@ def evaluate(
         chunk_size: At most so many particles times data in one call of the model.
         compile: Whether the pair is compiled: where that earns its time back, always (and a pair that cannot be is refused), or never.
         precision: Of the model's float32 matrix products and convolutions: ``"full"``, or ``"bf16"`` for bfloat16, which takes two thirds of the time
-            on processors with instructions for it. The eighth of the weights that are largest are then computed again in full, and
-            the error that remains is measured on some of the data.
+            on processors with instructions for it. The eighth of the weights that are largest are then computed again in full,
+            their mean error is taken from the others, and what error remains is measured on some of the data.
         progress: Whether to show a progress bar.
 
     Returns:

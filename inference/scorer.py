@@ -35,7 +35,8 @@ class Scorer:
         pair: Any pair.
         layout: How particles are laid out.
         chunk_size: At most so many particles times data in one call of the model; by default what fits the cache.
-        precision: Of the model's products; with ``"bf16"``, the largest weights are computed again in full.
+        precision: Of the model's products; with ``"bf16"``, the largest weights are computed again in full, and their mean
+            error is taken from the others.
         num_states: States of enumerated latents, each of which the model sees for every particle and datum.
     """
 
@@ -88,7 +89,11 @@ class Scorer:
         log_p = self._in_chunks(self.density, batch, latents, log_q.shape)
         if self.precision != "full":
             largest = (log_p - log_q).topk(_count_rescored(len(log_q)), dim=0).indices  # [R, B]
-            log_p.scatter_(0, largest, self._in_chunks(self.full_density, batch, _taken(latents, largest), largest.shape))
+            exact = self._in_chunks(self.full_density, batch, _taken(latents, largest), largest.shape)
+            error = log_p.gather(0, largest) - exact
+            # Weights of one datum are rounded much alike.
+            log_p -= error.where(error.isfinite(), 0.0).mean(0)
+            log_p.scatter_(0, largest, exact)
         return log_p - log_q
 
     def _in_chunks(self, density: Callable, batch: Batch, latents: Latents, shape: torch.Size) -> Tensor:
