@@ -115,8 +115,10 @@ class Place:
 class Contender:
     """A process that does something as many times as it is told and says how long that took."""
 
-    def __init__(self, script: str, *arguments: object, threads: int) -> None:
+    def __init__(self, place: Place, script: str, *arguments: object) -> None:
+        threads = place.threads
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}"}
+        arguments += "--threads", threads, "--device", place.device
         self.command = [sys.executable, "-W", "ignore", str(HERE / script), *map(str, arguments)]
         self.threads = threads
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
@@ -146,14 +148,13 @@ class Contender:
 
 def steps(what: str, size: int, names: Iterable[str], place: Place) -> dict[str, Contender]:
     """A process for every name."""
-    names = filter(place.has, names)
-    return {name: Contender("contenders.py", name, what, size, place.threads, place.device, threads=place.threads) for name in names}
+    return {name: Contender(place, "contenders.py", name, what, size) for name in filter(place.has, names)}
 
 
 def scores(who: str, place: Place, **options: int) -> Contender:
     """A process that scores images."""
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return Contender("scores.py", who, *flags, "--threads", place.threads, "--device", place.device, threads=place.threads)
+    return Contender(place, "scores.py", who, *flags)
 
 
 def interleaved(contenders: dict[str, Contender], multiple: int, rounds: Rounds) -> dict[str, list[float]]:

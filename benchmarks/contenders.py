@@ -1,5 +1,6 @@
-"""One process of a benchmark: ``python benchmarks/contenders.py WHO WHAT BATCH THREADS DEVICE`` makes steps, as many as a line on stdin says."""
+"""One process of a benchmark: ``python benchmarks/contenders.py WHO WHAT BATCH`` makes steps, as many as a line on stdin says."""
 
+from argparse import ArgumentParser
 from collections.abc import Callable
 import contextlib
 import io
@@ -241,20 +242,25 @@ CONTENDERS = {
 
 
 def main() -> None:
-    who, what, size, threads, device = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), torch.device(sys.argv[5])
-    torch.set_num_threads(threads)
+    parser = ArgumentParser()
+    for name, kind in (("who", str), ("what", str), ("batch", int)):
+        parser.add_argument(name, type=kind)
+    for name, kind, default in (("threads", int, 1), ("device", torch.device, "cpu")):
+        parser.add_argument(f"--{name}", type=kind, default=default)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        with device:
-            run = CONTENDERS[who](what, batches(what, size))
+        with options.device:
+            run = CONTENDERS[options.who](options.what, batches(options.what, options.batch))
         run(2 * NUM_BATCHES)
     print("ready", flush=True)
     for line in sys.stdin:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             start = time.perf_counter()
             run(int(line))
-            synchronize(device)
+            synchronize(options.device)
             seconds = time.perf_counter() - start
         print(seconds, flush=True)
 

@@ -1,4 +1,4 @@
-"""How numbers are handled while a pair runs."""
+"""How numbers and their memory are handled while a pair runs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
