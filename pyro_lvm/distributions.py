@@ -54,9 +54,9 @@ class NormalMixture(TorchDistribution):
             self._validate_sample(value)
         log_joint = self._log_joint(value)  # [*lead, C]
         peak = log_joint.detach().amax(-1).clamp_min(torch.finfo(log_joint.dtype).min)  # [*lead]
-        # Compiled, powers of two take half as long as those of e, and less than turning float64 into float32.
-        terms = (log_joint - peak[..., None]).mul_(math.log2(math.e)).exp2_()
-        log_prob = (terms.sum(-1).log() + peak).to(torch.result_type(value, self.loc))
+        # Differences to the largest term bear float32, whose powers take half as long; compiled, those of two less than those of e.
+        terms = (log_joint - peak[..., None]).to(torch.result_type(value, self.loc)).mul_(math.log2(math.e)).exp2_()
+        log_prob = (terms.sum(-1).log() + peak).to(terms.dtype)
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
     def _log_joint(self, z: Tensor) -> Tensor:
