@@ -1,0 +1,47 @@
+"""How far bf16 scores are from full ones on the same draws: trains VAEs 784-300-300-40 on MNIST and scores its test images both ways.
+
+Prints Markdown: ``python benchmarks/rounding.py > docs/rounding.md``. Needs PYRO_LVM_DATA or a network for the data.
+"""
+
+import torch
+
+from inference import evaluate, fit, load_data
+from inference.evaluation import standard_error_of_mean
+from inference.tables import format_with_error
+from scores import make_vae
+
+SOURCE = "mnist-static"
+PRIORS = ("standard", "mixture", "vamp")
+LATENTS, COMPONENTS = 40, 500
+EPOCHS, BATCH_SIZE, SEED = 40, 250, 0
+NUM_PARTICLES = 5000
+NEAR = 0.01  # nats
+
+
+def main() -> None:
+    data = load_data(SOURCE)
+    print("# What bfloat16 does to an estimate\n")
+    print("What `python benchmarks/rounding.py` printed. Differences, in nats an image, are of `evaluate(..., precision=\"bf16\")` from `evaluate(...)` with the")
+    print(f"same draws. VAEs 784-300-300-40 on {SOURCE}, {EPOCHS} epochs in batches of {BATCH_SIZE}, Adam at 1e-3, best validation epoch; {COMPONENTS} components; seed {SEED};")
+    print(f"{len(data.test)} test images, K = {NUM_PARTICLES}. The last column is what `evaluate` itself says, from some of the images.\n")
+    print(f"| prior | log p(x) | mean difference | root mean square | largest | beyond {NEAR} | largest, as said |\n|---|{'---:|' * 6}")
+    for prior in PRIORS:
+        torch.manual_seed(SEED)
+        vae = make_vae(prior, LATENTS, COMPONENTS)
+        fit(vae, data.train, valid=data.valid, epochs=EPOCHS, batch_size=BATCH_SIZE, seed=SEED)
+        full, rounded = (evaluate(vae, data.test, num_particles=NUM_PARTICLES, seed=SEED, precision=precision) for precision in ("full", "bf16"))
+        difference = rounded.log_px - full.log_px
+        row = (
+            prior,
+            format_with_error(full.mean, full.standard_error),
+            f"{float(difference.mean()):+.6f} ± {standard_error_of_mean(difference):.6f}",
+            f"{float(difference.square().mean().sqrt()):.4f}",
+            f"{float(difference.abs().max()):.4f}",
+            int((difference.abs() > NEAR).sum()),
+            f"{rounded.rounding_error:.4f}",
+        )
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
