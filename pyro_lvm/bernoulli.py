@@ -9,9 +9,6 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 _LANES = 16  # float32 numbers of the widest vectors
-_ROUNDING = 1.5 * 2**23  # added to a small float32 number, leaves its nearest integer in the last bits
-# Of highest degree first; on [-1/2, 1/2] one part in 10^7 from a power of two, as near as float32 itself.
-_EXP2 = (0.001340043216540429, 0.009676037097864609, 0.05550327214209104, 0.24022107355830596, 0.6931472067106204, 1.0000000754953489)
 _MOST_FACTORS = 120  # of numbers up to 2, whose product float32 still holds
 
 
@@ -48,8 +45,7 @@ class _BernoulliLogProb(torch.autograd.Function):
     def forward(value: Tensor, logits: Tensor) -> Tensor:
         lanes = _num_products(logits.shape[-1])
         # Compiled, a power of two takes less time than one of e.
-        odds = _exp2(logits.abs().mul_(-math.log2(math.e)))
-        products = odds.add_(1.0).unflatten(-1, (-1, lanes)).prod(-2)  # [*lead, G]
+        products = logits.abs().mul_(-math.log2(math.e)).exp2_().add_(1.0).unflatten(-1, (-1, lanes)).prod(-2)  # [*lead, G]
         sums = (value * logits).sub_(logits.relu()).unflatten(-1, (-1, lanes)).sum(-2)  # [*lead, G]
         return (sums - products.log()).sum(-1)
 
@@ -62,19 +58,6 @@ class _BernoulliLogProb(torch.autograd.Function):
         value, logits = ctx.saved_tensors
         of_value = gradient[..., None] * logits if ctx.needs_input_grad[0] else None
         return of_value, gradient[..., None] * (value - logits.sigmoid())
-
-
-def _exp2(exponents: Tensor) -> Tensor:
-    """Powers of two of numbers up to 0, which may be overwritten: torch's, or, compiled for a processor, a polynomial that takes less time."""
-    if get_proxy_mode() is None or exponents.dtype != torch.float32 or exponents.device.type != "cpu":
-        return exponents.exp2_()
-    exponents = exponents.clamp_min(-126.0)  # below are no normal numbers
-    shifted = exponents + _ROUNDING
-    rest = exponents - (shifted - _ROUNDING)  # in [-1/2, 1/2]
-    power = torch.full_like(rest, _EXP2[0])
-    for coefficient in _EXP2[1:]:
-        power = power * rest + coefficient
-    return (power.view(torch.int32) + (shifted.view(torch.int32) << 23)).view(torch.float32)  # the integer is added to the exponent's bits
 
 
 @cache
