@@ -51,16 +51,10 @@ class Scorer:
         self.start, self.num_ahead = _now, 0
 
     def __call__(self, blocks: Iterable[Block]) -> Iterator[Tensor]:
-        """Log weights ``[K, B]`` in float64 of fresh draws, one block after the other; the model sees them in chunks.
-
-        This thread draws, so that draws depend on their seeds alone; the workers, if there are any, do the rest.
-        """
+        """Log weights ``[K, B]`` in float64 of fresh draws, one block after the other; the model sees them in chunks."""
         started: deque[Callable[[], Tensor]] = deque()
-        for batch, num_particles, seed in blocks:
-            with _PYRO:
-                seed_generators(batch[0].device, seed)
-                draws = self.draws(self.guide, batch, num_particles, self.layout)
-            started.append(self.start(self._log_weights, batch, *draws))
+        for block in blocks:
+            started.append(self.start(self._log_weights, *block))
             if len(started) > self.num_ahead:
                 yield started.popleft()()
         for result in started:
@@ -84,29 +78,33 @@ class Scorer:
             finally:
                 self.start, self.num_ahead = _now, 0
 
-    def _log_weights(self, batch: Batch, log_q: Tensor, latents: Latents) -> Tensor:
-        """Log weights ``[K, B]`` of draws."""
-        log_p = self._in_chunks(self.density, batch, latents, log_q.shape)
+    def _log_weights(self, batch: Batch, num_particles: int, seed: int) -> Tensor:
+        """Log weights ``[K, B]`` of fresh draws, which depend on their seed alone."""
+        with _PYRO:
+            seed_generators(batch[0].device, seed)
+            log_q, latents = self.draws(self.guide, batch, num_particles, self.layout)
+        log_p = self._in_chunks(self.density, batch, latents, len(log_q))
         if self.precision != "full":
             largest = (log_p - log_q).topk(_count_rescored(len(log_q)), dim=0).indices  # [R, B]
-            exact = self._in_chunks(self.full_density, batch, _taken(latents, largest), largest.shape)
+            exact = self._in_chunks(self.full_density, batch, _taken(latents, largest), len(largest))
             error = log_p.gather(0, largest) - exact
             # Weights of one datum are rounded much alike.
             log_p -= error.where(error.isfinite(), 0.0).mean(0)
             log_p.scatter_(0, largest, exact)
         return log_p - log_q
 
-    def _in_chunks(self, density: Callable, batch: Batch, latents: Latents, shape: torch.Size) -> Tensor:
+    def _in_chunks(self, density: Callable, batch: Batch, latents: Latents, num_particles: int) -> Tensor:
         """Log density ``[K, B]`` of the model in float64."""
-        log_p = torch.empty(shape, dtype=torch.float64, device=batch[0].device)
-        rows, particles = self.chunk(batch, shape[0])
+        rows, particles = self.chunk(batch, num_particles)
+        columns = []
         for i in range(0, len(batch[0]), rows):
             part = tuple(x[i : i + rows] for x in batch)
-            for k in range(0, shape[0], particles):
+            column = []
+            for k in range(0, num_particles, particles):
                 z = {name: value[k : k + particles, i : i + rows] for name, value in latents.items()}
-                count = min(particles, shape[0] - k)
-                log_p[k : k + count, i : i + rows] = density(self.model, part, z, count, self.layout)
-        return log_p
+                column.append(density(self.model, part, z, min(particles, num_particles - k), self.layout))
+            columns.append(torch.cat(column))
+        return torch.cat(columns, dim=1).double()
 
     def chunk(self, batch: Batch, num_particles: int) -> tuple[int, int]:
         """Rows and particles of one call of the model: all particles of few rows, as what is one datum's then stays in the cache."""
