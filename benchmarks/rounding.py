@@ -21,7 +21,7 @@ NEAR = 0.01  # nats
 def main() -> None:
     data = load_data(SOURCE)
     print("# What bfloat16 does to an estimate\n")
-    print("What `python benchmarks/rounding.py` printed. Differences, in nats an image, are of `evaluate(..., precision=\"bf16\")` from `evaluate(...)` with the")
+    print('What `python benchmarks/rounding.py` printed. Differences, in nats an image, are of `evaluate(..., precision="bf16")` from `evaluate(...)` with the')
     print(f"same draws. VAEs 784-300-300-40 on {SOURCE}, {EPOCHS} epochs in batches of {BATCH_SIZE}, Adam at 1e-3, best validation epoch; {COMPONENTS} components; seed {SEED};")
     print(f"{len(data.test)} test images, K = {NUM_PARTICLES}. The last column is what `evaluate` itself says, from some of the images.\n")
     print(f"| prior | log p(x) | mean difference | root mean square | largest | beyond {NEAR} | largest, as said |\n|---|{'---:|' * 6}")
@@ -34,7 +34,7 @@ def main() -> None:
         row = (
             prior,
             format_with_error(full.mean, full.standard_error),
-            f"{float(difference.mean()):+.6f} ± {standard_error_of_mean(difference):.6f}",
+            format_with_error(float(difference.mean()), standard_error_of_mean(difference)),
             f"{float(difference.square().mean().sqrt()):.4f}",
             f"{float(difference.abs().max()):.4f}",
             int((difference.abs() > NEAR).sum()),

@@ -509,7 +509,7 @@ class DeclaresMoreData(nn.Module):
 
 
 @pytest.mark.parametrize("draws", [False, True])
-def test_workers_draw_nothing(draws, interpreted, two_threads, monkeypatch):
+def test_a_model_that_draws_has_no_workers(draws, interpreted, two_threads, monkeypatch):
     threads = set()
     original = scorer.Scorer._log_weights
     monkeypatch.setattr(scorer.Scorer, "_log_weights", lambda *args: threads.add(threading.current_thread()) or original(*args))
