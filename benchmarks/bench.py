@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import torch
 
-from inference.precision import has_bfloat16
+from inference.tracing.precision import has_bfloat16
 
 HERE = Path(__file__).parent
 BY_HAND = "by hand, torch.compile"
@@ -106,7 +106,10 @@ class Place:
 
     def description(self) -> str:
         """The machine and the versions, in a line."""
-        model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), platform.processor())
+        model = next(
+            (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+            platform.processor(),
+        )
         processor = f"{model}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"
         device = "" if self.device == "cpu" else f"{torch.cuda.get_device_name(self.device)}, fed by one thread of "
         return f"{device}{processor}; Python {platform.python_version()}, torch {torch.__version__}"
@@ -117,7 +120,10 @@ class Contender:
 
     def __init__(self, place: Place, script: str, *arguments: object) -> None:
         threads = place.threads
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}"}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads),
+            "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}",
+        }
         arguments += "--threads", threads, "--device", place.device
         self.command = [sys.executable, "-W", "ignore", str(HERE / script), *map(str, arguments)]
         self.threads = threads
@@ -179,7 +185,7 @@ def table(contenders: dict[str, Contender], reference: str, what: str, *, multip
     columns = ["median ms", "fastest ms", "ratio", *["peak MiB"] * with_memory]
     print(f"| {what} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
     for name, contender in contenders.items():
-        ratio = median(own / first for own, first in zip(times[name], times[reference]))
+        ratio = median(own / first for own, first in zip(times[name], times[reference], strict=True))
         memory = f" {contender.peak_memory():.0f} |" if with_memory else ""
         print(f"| {name} | {median(times[name]):.2f} | {min(times[name]):.2f} | {ratio:.2f} |{memory}", flush=True)
         contender.close()
@@ -187,7 +193,9 @@ def table(contenders: dict[str, Contender], reference: str, what: str, *, multip
 
 def growth(place: Place) -> None:
     """Prints how the cost of a score grows with K, the number of latents and that of a VampPrior's components, and then with N."""
-    contenders = {f"{who}, {value} {name}": scores(who, place, **{name: value}) for who, options in GROWTH for name, value in options.items()}
+    contenders = {
+        f"{who}, {value} {name}": scores(who, place, **{name: value}) for who, options in GROWTH for name, value in options.items()
+    }
     table(contenders, next(iter(contenders)), "an image", multiple=8, rounds=OF_GROWTH, with_memory=True)
     print("\nWhole data sets, standard prior, K = 5000; all of `evaluate`, its compiling included:\n")
     print("| of | N | seconds | ms an image | peak MiB |\n|---|---:|---:|---:|---:|")
@@ -206,8 +214,12 @@ def main() -> None:
     device = parser.parse_args().device
     places = [Place("cpu", 1), Place("cpu", 2)] if device == "cpu" else [Place(device, 1)]
     print("# Benchmarks\n")
-    print(f"What `make bench` printed. {places[0].description()}. Every contender is a process of its own; {OF_STEPS.count} rounds of steps, {OF_SCORES.count} of scores, interleaved, each after an untimed start; ratios are")
-    print("medians over the rounds, to hand-written `torch.compile` with fused Adam (steps) or to the matrix products alone (scores). The matrix products of a step")
+    print(
+        f"What `make bench` printed. {places[0].description()}. Every contender is a process of its own; {OF_STEPS.count} rounds of steps, {OF_SCORES.count} of scores, interleaved, each after an untimed start; ratios are"
+    )
+    print(
+        "medians over the rounds, to hand-written `torch.compile` with fused Adam (steps) or to the matrix products alone (scores). The matrix products of a step"
+    )
     print("are those of its networks, forward and backward, and nothing else.")
     for place in places:
         for title, what, size, names in STEPS:

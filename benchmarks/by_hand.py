@@ -1,5 +1,7 @@
 """The benchmarks' models as a PyTorch user writes them: the loss of a batch in one function."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ NUM_SLOTS, CODE_DIM, NUM_CODES = 8, 16, 512
 
 class Perceptron(nn.Sequential):
     def __init__(self, widths: list[int]) -> None:
-        layers = [part for n, m in zip(widths, widths[1:]) for part in (nn.Linear(n, m), nn.ReLU())]
+        layers = [part for n, m in pairwise(widths) for part in (nn.Linear(n, m), nn.ReLU())]
         super().__init__(*layers[:-1])
 
 
@@ -24,7 +26,10 @@ class OneLevel(nn.Module):
         self.decoder = Perceptron([latents, *hidden[::-1], pixels])
         self.latents = latents
         if what == "vamp":
-            self.pseudo_inputs, self.weights = nn.Parameter(torch.rand(NUM_PSEUDO_INPUTS, pixels)), nn.Parameter(torch.zeros(NUM_PSEUDO_INPUTS))
+            self.pseudo_inputs, self.weights = (
+                nn.Parameter(torch.rand(NUM_PSEUDO_INPUTS, pixels)),
+                nn.Parameter(torch.zeros(NUM_PSEUDO_INPUTS)),
+            )
         if what == "iaf":
             self.steps = nn.ModuleList(Masked(latents, 32, [64, 64], is_reversed=bool(i % 2)) for i in range(2))
 
@@ -60,8 +65,8 @@ class Masked(nn.Module):
         order = torch.arange(features).flip(0) if is_reversed else torch.arange(features)
         degrees = [torch.cat([order, torch.full((context,), -1)]), *(torch.arange(h) % (features - 1) for h in hidden), order.repeat(2)]
         widths = [len(d) for d in degrees]
-        self.linears = nn.ModuleList(nn.Linear(n, m) for n, m in zip(widths, widths[1:]))
-        for i, (a, b) in enumerate(zip(degrees, degrees[1:])):
+        self.linears = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(widths))
+        for i, (a, b) in enumerate(pairwise(degrees)):
             self.register_buffer(f"mask{i}", ((b[:, None] > a) if i == len(hidden) else (b[:, None] >= a)).float())
 
     def forward(self, h: Tensor) -> Tensor:

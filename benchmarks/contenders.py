@@ -4,16 +4,16 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 import contextlib
 import io
+from itertools import pairwise
 import sys
 import tempfile
 import time
 
+from by_hand import CODE_DIM, NUM_CODES, NUM_PARTICLES, NUM_PSEUDO_INPUTS, NUM_SLOTS, Perceptron, make
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-
-from by_hand import CODE_DIM, NUM_CODES, NUM_PARTICLES, NUM_PSEUDO_INPUTS, NUM_SLOTS, Perceptron, make
 
 SIZES = {"tiny": (64, [32], 8)}
 PIXELS, HIDDEN, LATENTS = 784, [300, 300], 40
@@ -55,10 +55,12 @@ def make_pair(what: str, pixels: int, hidden: list[int], latents: int) -> torch.
 
 
 def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
-    from inference.compiled import CompiledSteps
-    from inference.numerics import keep_freed_memory, no_nan_warnings
-    from inference.objectives import IWAE, KLWeight
-    from inference.steps import Step
+    from inference.numerics import keep_freed_memory
+    from inference.svi.compiled import CompiledSteps
+    from inference.svi.messengers import KLWeight
+    from inference.svi.objectives import IWAE
+    from inference.svi.step import Step
+    from inference.tracing.patches import no_nan_warnings
 
     pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
     vae = make_pair(what, pixels, hidden, latents)
@@ -126,7 +128,7 @@ def matrix_products(what: str, data: list[Tensor]) -> Run:
     size = len(data[0])
     rows = {"encoder": size, "decoder": size * (NUM_PARTICLES if what == "iwae" else 1)}
     widths = {"encoder": [pixels, *hidden, 2 * latents], "decoder": [latents, *hidden[::-1], pixels]}
-    layers = [(rows[name], n, m, (name, i) != ("encoder", 0)) for name in rows for i, (n, m) in enumerate(zip(widths[name], widths[name][1:]))]
+    layers = [(rows[name], n, m, (name, i) != ("encoder", 0)) for name in rows for i, (n, m) in enumerate(pairwise(widths[name]))]
     tensors = [(torch.randn(r, n), torch.randn(n, m), torch.randn(r, m), passes_on) for r, n, m, passes_on in layers]
 
     def run(n: int) -> None:
@@ -151,7 +153,7 @@ def in_numpyro(what: str, data: list[Tensor], *, scan: bool) -> Run:
 
     def initial(widths: list[int], key: Tensor) -> list:
         keys = jax.random.split(key, len(widths))
-        return [(jax.random.normal(k, (n, m)) * n**-0.5, jnp.zeros(m)) for k, n, m in zip(keys, widths, widths[1:])]
+        return [(jax.random.normal(k, (n, m)) * n**-0.5, jnp.zeros(m)) for k, n, m in zip(keys, widths, widths[1:], strict=False)]
 
     def apply(parameters: list, h: Tensor) -> Tensor:
         for number, (w, b) in enumerate(parameters):

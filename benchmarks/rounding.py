@@ -3,12 +3,12 @@
 Prints Markdown: ``python benchmarks/rounding.py > docs/rounding.md``. Needs PYRO_LVM_DATA or a network for the data.
 """
 
+from scores import make_vae
 import torch
 
 from inference import evaluate, fit, load_data
-from inference.evaluation import standard_error_of_mean
-from inference.tables import format_with_error
-from scores import make_vae
+from inference.formatting import format_with_error
+from inference.scoring.reduction import standard_error_of_mean
 
 SOURCE = "mnist-static"
 PRIORS = ("standard", "mixture", "vamp")
@@ -21,15 +21,21 @@ NEAR = 0.01  # nats
 def main() -> None:
     data = load_data(SOURCE)
     print("# What bfloat16 does to an estimate\n")
-    print('What `python benchmarks/rounding.py` printed. Differences, in nats an image, are of `evaluate(..., precision="bf16")` from `evaluate(...)` with the')
-    print(f"same draws. VAEs 784-300-300-40 on {SOURCE}, {EPOCHS} epochs in batches of {BATCH_SIZE}, Adam at 1e-3, best validation epoch; {COMPONENTS} components; seed {SEED};")
+    print(
+        'What `python benchmarks/rounding.py` printed. Differences, in nats an image, are of `evaluate(..., precision="bf16")` from `evaluate(...)` with the'
+    )
+    print(
+        f"same draws. VAEs 784-300-300-40 on {SOURCE}, {EPOCHS} epochs in batches of {BATCH_SIZE}, Adam at 1e-3, best validation epoch; {COMPONENTS} components; seed {SEED};"
+    )
     print(f"{len(data.test)} test images, K = {NUM_PARTICLES}. The last column is what `evaluate` itself says, from some of the images.\n")
     print(f"| prior | log p(x) | mean difference | root mean square | largest | beyond {NEAR} | largest, as said |\n|---|{'---:|' * 6}")
     for prior in PRIORS:
         torch.manual_seed(SEED)
         vae = make_vae(prior, LATENTS, COMPONENTS)
         fit(vae, data.train, valid=data.valid, epochs=EPOCHS, batch_size=BATCH_SIZE, seed=SEED)
-        full, rounded = (evaluate(vae, data.test, num_particles=NUM_PARTICLES, seed=SEED, precision=precision) for precision in ("full", "bf16"))
+        full, rounded = (
+            evaluate(vae, data.test, num_particles=NUM_PARTICLES, seed=SEED, precision=precision) for precision in ("full", "bf16")
+        )
         difference = rounded.log_px - full.log_px
         row = (
             prior,

@@ -3,18 +3,18 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 import functools
+from itertools import pairwise
 import sys
 import time
 
+from by_hand import Perceptron
+from contenders import synchronize
 import pyro
 import torch
 from torch import Tensor, nn
 
-from by_hand import Perceptron
-from contenders import synchronize
+from inference.scoring import importance
 import pyro_lvm as lvm
-from inference import importance
-from inference.scorer import Scorer
 
 PIXELS, HIDDEN = 784, [300, 300]
 CHUNK, CHUNK_CUDA = 1000, 20000  # rows of the products alone
@@ -37,7 +37,7 @@ def matrix_products(options: Namespace, dtype: torch.dtype) -> Seconds:
     """The decoder's products of all particles, a chunk of rows at a time."""
     widths = [options.latents, *HIDDEN[::-1], PIXELS]
     chunk = CHUNK if options.device.type == "cpu" else CHUNK_CUDA
-    pairs = [(torch.randn(chunk, n).to(dtype), torch.randn(n, m).to(dtype)) for n, m in zip(widths, widths[1:])]
+    pairs = [(torch.randn(chunk, n).to(dtype), torch.randn(n, m).to(dtype)) for n, m in pairwise(widths)]
 
     def seconds(count: int) -> float:
         start = time.perf_counter()
@@ -55,7 +55,7 @@ def ours(options: Namespace) -> Seconds:
     prior, *how = options.who.split(", ")
     vae, x = make_vae(prior, options.latents, options.components), torch.rand(NUM_KNOWN, PIXELS).round()
     settings = {"compile": "eager" not in how, "precision": "bf16" if "bf16" in how else "full", "progress": False}
-    once = [] if "whole" in how else [timed(Scorer, "compile"), timed(importance, "_measured_rounding")]
+    once = [] if "whole" in how else [timed(importance, "make_scorer"), timed(importance, "_rounding")]
 
     def seconds(count: int) -> float:
         images = x.repeat(-(-count // NUM_KNOWN), 1)[:count]

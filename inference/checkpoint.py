@@ -1,15 +1,16 @@
 """The state of a pair: its parameters and buffers by name, in memory and in a safetensors file."""
 
-import os
 from pathlib import Path
 
+import pyro
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import torch
 from torch import Tensor
 
-import pyro
-from pyro_lvm.pair import modules_of, param_scope
+from inference.files import replacing_file
+from pyro_lvm.modules import modules_of
+from pyro_lvm.pair import param_scope
 
 
 def pair_tensors(pair: object) -> dict[str, Tensor]:
@@ -63,9 +64,8 @@ def save_checkpoint(pair: object, path: str | Path) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    save_file({name: tensor.contiguous() for name, tensor in snapshot(pair).items()}, temporary)
-    os.replace(temporary, path)
+    with replacing_file(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in snapshot(pair).items()}, temporary)
 
 
 def load_checkpoint(pair: object, path: str | Path) -> None:
@@ -92,4 +92,4 @@ def load_checkpoint(pair: object, path: str | Path) -> None:
 def saved_shapes(path: str | Path) -> dict[str, torch.Size]:
     """The shapes of the tensors in a file that :func:`save_checkpoint` wrote, by name."""
     with safe_open(path, "pt") as file:
-        return {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}
+        return {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, as it is no dict

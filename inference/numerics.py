@@ -1,12 +1,11 @@
-"""How numbers and their memory are handled while a pair runs."""
+"""How numbers, seeds and memory are handled while a pair runs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-import sys
-from unittest import mock
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
 
 _LARGEST_BLOCK = 32 * 2**20 - 8192  # bytes; with its header, just below 32 MiB
 
@@ -59,23 +58,24 @@ def flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(before)
 
 
-@contextmanager
-def no_nan_warnings() -> Iterator[None]:
-    """Pyro's objectives do not look for NaN in losses and their gradients for the length of a ``with`` block, as the caller looks at the loss."""
-    with replaced_in_pyro(warn_if_nan=_unchanged, warn_if_inf=_unchanged):
-        yield
+def block_seed(*path: int) -> int:
+    """A seed for the noise of one block, from the seed of the whole and the block's place."""
+    return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @contextmanager
-def replaced_in_pyro(**functions: Callable) -> Iterator[None]:
-    """Other functions, by name, in all modules of ``pyro.infer`` for the length of a ``with`` block."""
-    with ExitStack() as stack:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("pyro.infer"):
-                for function in functions.keys() & vars(module).keys():
-                    stack.enter_context(mock.patch.object(module, function, functions[function]))
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draws from a seed for the length of a ``with`` block, and then goes on as before; without one, nothing changes."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
         yield
 
 
-def _unchanged(value: object, *_: object, **__: object) -> object:
-    return value
+def seeded_blocks(rows: Tensor, size: int, *path: int) -> Iterator[Tensor]:
+    """At most ``size`` rows at a time, with torch's generator seeded by :func:`block_seed` of the path and the block's number."""
+    for number, block in enumerate(rows.split(size)):
+        torch.manual_seed(block_seed(*path, number))
+        yield block

@@ -4,13 +4,25 @@ from dataclasses import dataclass
 from math import prod
 
 import pyro
-import pyro.distributions as dist
 from pyro import poutine
-from pyro.distributions import constraints
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyro_lvm.pair import density_sites, is_data, is_penalty, param_scope, programs, sample_sites
+from pyro_lvm.pair import param_scope, programs
+from pyro_lvm.sites import (
+    density_sites,
+    in_data_plate,
+    innermost,
+    is_data,
+    is_deterministic,
+    is_discrete,
+    is_penalty,
+    is_point_mass,
+    sample_sites,
+    space,
+    support_of,
+)
 
 
 @dataclass(frozen=True)
@@ -78,12 +90,12 @@ def check_support(site: dict) -> None:
     Raises:
         ValueError: If they do not; names the site, the support and the range of the data.
     """
-    value, support = site["value"], _support(site["fn"])
+    value, support = site["value"], support_of(site["fn"])
     if support is None or not isinstance(value, Tensor) or value.numel() == 0:
         return
     if not bool(support.check(value).all()):
         raise ValueError(
-            f"site '{site['name']}': data must lie in the support {support} of {_innermost(site['fn'])}; got values from "
+            f"site '{site['name']}': data must lie in the support {support} of {innermost(site['fn'])}; got values from "
             f"{value.min().item():g} to {value.max().item():g}. Transform the data (for instance binarize it) or use another likelihood."
         )
 
@@ -126,14 +138,14 @@ def _read(pair: object, batch: tuple[Tensor, ...]) -> tuple[Structure, list[dict
     _check_penalties(guide_trace)
     for name in sampled:
         _check_event_dims(name, latents[name]["fn"], guide_sites[name]["fn"])
-    sites = [site for site in (*model_sites.values(), *guide_sites.values()) if not _is_deterministic(site)]
-    random = [site for site in guide_sites.values() if not site["is_observed"] and not _is_point_mass(site)]
+    sites = [site for site in (*model_sites.values(), *guide_sites.values()) if not is_deterministic(site)]
+    random = [site for site in guide_sites.values() if not site["is_observed"] and not is_point_mass(site)]
     structure = Structure(
         latents=tuple(sampled),
         enumerated=tuple(sorted(enumerated)),
         num_states=prod(len(latents[name]["fn"].enumerate_support(expand=False)) for name in enumerated),
         observed=tuple(site["name"] for site in observed),
-        global_sites=tuple(dict.fromkeys(site["name"] for site in sites if not _in_data_plate(site, size))),
+        global_sites=tuple(dict.fromkeys(site["name"] for site in sites if not in_data_plate(site, size))),
         full_size=max((f.full_size or f.size for s in observed for f in s["cond_indep_stack"] if f.dim == -1), default=size),
         measure=_measure(observed),
         is_deterministic=bool(sampled) and not random,
@@ -203,7 +215,7 @@ def _check_penalties(guide_trace: poutine.Trace) -> None:
 
 def _plate_refusal(size: int, sites: list[dict]) -> str | None:
     for site in sites:
-        if not _in_data_plate(site, size):
+        if not in_data_plate(site, size):
             return (
                 f"site '{site['name']}' lies outside the data plate: a likelihood per datum needs every site inside one plate of "
                 f"size {size} at dim -1. Move it into `with pyro.plate('data', len(x))`, or make it a parameter."
@@ -230,7 +242,7 @@ def _enumeration_refusal(enumerated: list[dict]) -> str | None:
 def _guide_refusal(continuous: list[str], guide_sites: dict[str, dict]) -> str | None:
     """A point mass has a density only as the image of an auxiliary draw of as many dimensions."""
     auxiliary = [s for s in guide_sites.values() if s["infer"].get("is_auxiliary") and not s["is_observed"]]
-    point_masses = [guide_sites[name] for name in continuous if _is_point_mass(guide_sites[name])]
+    point_masses = [guide_sites[name] for name in continuous if is_point_mass(guide_sites[name])]
     if _num_elements(auxiliary) == _num_elements(point_masses):
         return None
     if not auxiliary:
@@ -247,7 +259,7 @@ def _guide_refusal(continuous: list[str], guide_sites: dict[str, dict]) -> str |
 def _space_refusal(latents: dict[str, dict], guide_sites: dict[str, dict]) -> str | None:
     """Densities on the simplex or the sphere have one dimension less than others: a ratio of the two means nothing."""
     for name, site in latents.items():
-        if _is_point_mass(guide_sites[name]):
+        if is_point_mass(guide_sites[name]):
             continue
         prior, posterior = (space(fn) for fn in (site["fn"], guide_sites[name]["fn"]))
         if prior != posterior:
@@ -258,47 +270,8 @@ def _space_refusal(latents: dict[str, dict], guide_sites: dict[str, dict]) -> st
     return None
 
 
-def space(fn: dist.Distribution) -> str:
-    """Where a distribution has its density: on the ``"simplex"``, the ``"sphere"`` or the ``"whole space"``."""
-    support = _support(fn)
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return {id(constraints.simplex): "simplex", id(constraints.sphere): "sphere"}.get(id(support), "whole space")
-
-
 def _num_elements(sites: list[dict]) -> int:
     return sum(site["fn"].event_shape.numel() for site in sites)
-
-
-def _is_point_mass(site: dict) -> bool:
-    return isinstance(_innermost(site["fn"]), dist.Delta)
-
-
-def _in_data_plate(site: dict, size: int) -> bool:
-    return any(frame.vectorized and frame.dim == -1 and frame.size == size for frame in site["cond_indep_stack"])
-
-
-def _is_deterministic(site: dict) -> bool:
-    return bool(site["infer"].get("_deterministic"))
-
-
-def _innermost(fn: dist.Distribution) -> dist.Distribution:
-    while isinstance(getattr(fn, "base_dist", None), torch.distributions.Distribution):
-        fn = fn.base_dist
-    return fn
-
-
-def _support(fn: dist.Distribution) -> torch.distributions.constraints.Constraint | None:
-    try:
-        return fn.support
-    except NotImplementedError:
-        return None
-
-
-def is_discrete(fn: dist.Distribution) -> bool:
-    """Whether a distribution gives masses, not densities."""
-    support = _support(fn)
-    return support is not None and bool(support.is_discrete)
 
 
 def _measure(observed: list[dict]) -> str:

@@ -8,26 +8,25 @@ A pair is any object with a ``model`` that declares p(x, z) and a ``guide`` that
 4. terms that only steer training are declared with :func:`penalty`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-import inspect
 from itertools import count
 from weakref import WeakKeyDictionary
 
 import pyro
-import pyro.distributions as dist
-from pyro import poutine
 from pyro.params.param_store import ParamStoreDict
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
+from pyro_lvm.checks import check_types
+
+Batch = tuple[Tensor, ...]
+
 _STORES: WeakKeyDictionary = WeakKeyDictionary()
 _NAMES: WeakKeyDictionary = WeakKeyDictionary()
 _NUMBERS = count()
 _is_known = False  # whether parameters are, so that none need be registered
-_MAX_DEPTH = 6  # of functions that call functions, in the search for modules
 
 
 class Pair:
@@ -55,9 +54,7 @@ class Pair:
         ('z',)
     """
 
-    def __init__(
-        self, model: Callable[..., object], guide: Callable[..., object], *, param_store: ParamStoreDict | None = None
-    ) -> None:
+    def __init__(self, model: Callable[..., object], guide: Callable[..., object], *, param_store: ParamStoreDict | None = None) -> None:
         for name, program in (("model", model), ("guide", guide)):
             if not callable(program):
                 raise TypeError(f"{name} must be a callable Pyro program; got {type(program).__name__}.")
@@ -87,8 +84,7 @@ class Pair:
             TypeError: If the prior is no module.
             ValueError: If (on a run of the model) there is no such latent.
         """
-        if not isinstance(prior, nn.Module):
-            raise TypeError(f"prior must be a torch.nn.Module that returns a distribution; got {type(prior).__name__}.")
+        check_types(nn.Module, "Its call returns a distribution.", prior=prior)
         model, guide = self._programs
 
         def mended(*batch: Tensor) -> object:
@@ -178,105 +174,3 @@ def programs(pair: object) -> tuple[Callable[..., object], Callable[..., object]
     if not (callable(model) and callable(guide)):
         raise TypeError(f"a pair has callable .model and .guide; got {type(pair).__name__}. Use Pair(model, guide).")
     return model, guide
-
-
-def modules_of(pair: object) -> list[nn.Module]:
-    """The torch modules that the pair's programs are, are methods of, or refer to by name, directly or through functions."""
-    found: dict[int, object] = {}
-    _collect(pair, found, _MAX_DEPTH)
-    for program in programs(pair):
-        _collect(program, found, _MAX_DEPTH)
-    return [thing for thing in found.values() if isinstance(thing, nn.Module)]
-
-
-def _collect(thing: object, found: dict[int, object], depth: int) -> None:
-    if id(thing) in found or depth == 0:
-        return
-    found[id(thing)] = thing
-    for part in _parts(thing):
-        _collect(part, found, depth - 1)
-
-
-def _parts(thing: object) -> Iterable[object]:
-    if inspect.ismethod(thing):
-        owner = thing.__self__
-        return [owner] if isinstance(owner, nn.Module) else [thing.__func__, *getattr(owner, "__dict__", {}).values()]
-    if inspect.isfunction(thing):
-        closure = inspect.getclosurevars(inspect.unwrap(thing))
-        defaults = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
-        return [*closure.nonlocals.values(), *closure.globals.values(), *defaults]
-    if isinstance(thing, partial):
-        return [thing.func, *thing.args, *thing.keywords.values()]
-    if isinstance(thing, dict):
-        return thing.values()
-    return thing if isinstance(thing, list | tuple) else ()
-
-
-@contextmanager
-def modes_kept(pair: object) -> Iterator[list[nn.Module]]:
-    """Yields the pair's modules and all their submodules; puts each back in its training or evaluation mode afterwards."""
-    modules = [module for root in modules_of(pair) for module in root.modules()]
-    before = [module.training for module in modules]
-    try:
-        yield modules
-    finally:
-        for module, training in zip(modules, before, strict=True):
-            module.training = training
-
-
-@contextmanager
-def eval_mode(pair: object) -> Iterator[None]:
-    """Puts the pair's modules in evaluation mode for the length of a ``with`` block."""
-    with modes_kept(pair) as modules:
-        for module in modules:
-            module.training = False
-        yield
-
-
-@contextmanager
-def train_mode(pair: object) -> Iterator[None]:
-    """Puts the pair's modules, except frozen ones, in training mode for the length of a ``with`` block."""
-    with modes_kept(pair):
-        for root in modules_of(pair):
-            _start_training(root)
-        yield
-
-
-def _start_training(module: nn.Module) -> None:
-    parameters = list(module.parameters())
-    if parameters and not any(p.requires_grad for p in parameters):
-        return
-    module.training = True
-    for child in module.children():
-        _start_training(child)
-
-
-def penalty(name: str, value: Tensor) -> None:
-    r"""Declares, in a model, a term that steers training only: the objective gains ``-value``, no likelihood ever sees it.
-
-    Args:
-        name: Name of the site.
-        value: Cost in nats for each datum, shape ``[B]``, inside the data plate.
-    """
-    unit = dist.Unit(-value, has_rsample=True)
-    pyro.sample(name, unit, obs=value.new_empty(value.shape + (0,)), infer={"is_penalty": True})
-
-
-def is_penalty(site: dict) -> bool:
-    """Whether a trace's site was declared by :func:`penalty`."""
-    return bool(site["infer"].get("is_penalty"))
-
-
-def is_data(site: dict) -> bool:
-    """Whether a trace's site observes data: not a penalty, a factor or a deterministic value."""
-    return site["is_observed"] and not site["infer"].get("_deterministic") and not isinstance(site["fn"], dist.Unit)
-
-
-def sample_sites(trace: poutine.Trace) -> list[dict]:
-    """The sample sites of a trace, latent, observed and penalties, without the bookkeeping sites of plates."""
-    return [site for site in trace.nodes.values() if site["type"] == "sample" and not site_is_subsample(site)]
-
-
-def density_sites(trace: poutine.Trace) -> list[dict]:
-    """The sample sites whose log densities make up a likelihood."""
-    return [site for site in sample_sites(trace) if not is_penalty(site)]

@@ -1,15 +1,15 @@
 """The aggregate posterior against brute force: every path, every block size, leave-one-fold-out, marginals."""
 
+from oracles import LinearGaussian
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
-from inference.aggregate import is_matrix_form, leave_out, log_fold_sums, log_marginals
-from inference.densities import Layout
-from oracles import LinearGaussian
+from inference.densities.layout import Layout
+from inference.diagnostics.aggregate import is_matrix_form, leave_out, log_fold_sums, log_marginals
 from pyro_lvm import MLP, VAE, BernoulliLikelihood, DiagNormalMixture, FlowEncoder, Pair, StandardNormal, iaf
-from pyro_lvm.distributions import marginals
+from pyro_lvm.distributions.marginals import marginals
 from pyro_lvm.pair import param_scope
 
 D = 3
@@ -106,7 +106,7 @@ def test_marginals_of_distributions():
         expected = DiagNormalMixture(logits, loc[:, d : d + 1], scale[:, d : d + 1]).log_prob(Z[:, d : d + 1])
         torch.testing.assert_close(got[:, d], expected, rtol=1e-10, atol=1e-12)
     full = LinearGaussian(latent_dim=D).posterior(torch.zeros(2, 5).double())
-    torch.testing.assert_close(marginals(full).scale**2, full.covariance_matrix.diagonal(dim1=-2, dim2=-1))
+    torch.testing.assert_close(marginals(full).scale ** 2, full.covariance_matrix.diagonal(dim1=-2, dim2=-1))
     assert marginals(dist.Normal(Z, 1.0).to_event(1)).batch_shape == Z.shape
     assert marginals(dist.Gamma(1.0, 1.0)).event_shape == ()
     assert marginals(dist.OneHotCategorical(logits=torch.zeros(2, 3))) is None

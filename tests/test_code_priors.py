@@ -3,18 +3,20 @@
 import math
 
 import pyro
-import pyro.distributions as dist
 from pyro import poutine
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
 
 from inference import evaluate, fit, log_weights
-from inference.tracing import trace
+from inference.tracing.trace import trace
 from pyro_lvm import Pair
-from pyro_lvm.code_distributions import AutoregressiveCodes, CategoricalCodes, UniformCodes
-from pyro_lvm.code_priors import CategoricalCodePrior, PixelCNNPrior, TransformerPrior, UniformCodePrior
-from pyro_lvm.contract import check_pair, is_discrete
+from pyro_lvm.contract import check_pair
+from pyro_lvm.distributions.codes import AutoregressiveCodes, CategoricalCodes, UniformCodes
+from pyro_lvm.priors.autoregressive import PixelCNNPrior, TransformerPrior
+from pyro_lvm.priors.codes import CategoricalCodePrior, UniformCodePrior
+from pyro_lvm.sites import is_discrete
 
 V = 3
 PRIORS = {
@@ -223,16 +225,6 @@ def test_a_code_of_little_mass_is_drawn_where_its_turn_comes(monkeypatch):
     for number, code in ((1 - 0.9e-9, 1), (1 - 1.1e-9, 0)):
         monkeypatch.setattr(torch, "rand", lambda *shape, number=number, **kw: torch.full(shape, number, **kw))
         assert p.sample() == code
-
-
-def test_draws_carry_a_gradient_only_where_the_caller_says_so():
-    logits = random_logits(2, V).requires_grad_()
-    plain, other = CategoricalCodes(logits, 1), CategoricalCodes(logits, 1, reparameterized=True).expand((4,))
-    with pytest.raises(NotImplementedError, match="reparameterized=True"):
-        plain.rsample()
-    assert other.has_rsample and other.rsample().shape == (4, 2)
-    z = plain.sample()
-    assert plain.score_parts(z).score_function == plain.log_prob(z) and other.score_parts(z).score_function == 0
 
 
 def test_a_density_scored_without_gradients_still_has_one():
@@ -458,11 +450,11 @@ def test_values_outside_the_support_are_refused(p, value):
         (lambda: CategoricalCodes(torch.zeros(5, 2, V), 1).expand(()), "cannot be expanded"),
         (lambda: UniformCodes((21,), 2).enumerate_support(), r"at most 1048576 .* got 2\*\*21.*fewer slots"),
         (lambda: AutoregressiveCodes(lambda z: torch.zeros(2, V), (2,), V).sample((4,)), r"must return logits of shape \(4, 2, 3\)"),
-        (lambda: UniformCodePrior((2,), 1), "num_codes must be at least 2; got 1"),
+        (lambda: UniformCodePrior((2,), 1), "num_codes must be an integer of at least 2; got 1"),
         (lambda: CategoricalCodePrior((2, 0), V), r"positive size.*got \(2, 0\)"),
         (lambda: CategoricalCodePrior((), V), "positive size"),
         (lambda: PixelCNNPrior((2,), V), r"\(height, width\); got \(2,\).*TransformerPrior"),
-        (lambda: PixelCNNPrior((2, 2), V, layers=0), "layers must be at least 1"),
+        (lambda: PixelCNNPrior((2, 2), V, layers=0), "layers must be an integer of at least 1"),
         (lambda: TransformerPrior((2,), V, width=10, heads=4), "multiple of heads"),
         (lambda: TransformerPrior((2, 3), V).logits(torch.zeros(3, 2).long()), r"\[\*lead, 2, 3\]; got \(3, 2\).*Reshape"),
         (lambda: PixelCNNPrior((2, 3), V).logits(torch.zeros(3).long()), r"\[\*lead, 2, 3\]; got \(3,\)"),

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from xarray import DataTree
 
-from inference.compare import Comparison, compare
-from inference.evaluation import Evaluation, curve_particles, reduce_log_weights
+from inference.comparison.table import Comparison, compare
+from inference.scoring.evaluation import Evaluation
+from inference.scoring.reduction import curve_particles, reduce_log_weights
 
 NUM_DATA = 50
 
@@ -161,7 +162,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*paths: Path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("inference.evaluation.os.replace", fail)
+    monkeypatch.setattr("inference.files.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         evaluation_of(lognormal(1)).to_netcdf(path)
     assert [file.name for file in tmp_path.iterdir()] == ["score.nc"]

@@ -11,9 +11,14 @@ import pytest
 import torch
 from torch import nn
 
+from inference import IWAE, evaluate, fit
+from inference.scoring import compiled as compiled_scores
+from inference.scoring import scorer
+from inference.svi import compiled
+from inference.tracing.graph import UntraceableError
+from inference.tracing.passes import precompute
+from inference.tracing.trace import trace
 import pyro_lvm as lvm
-from inference import IWAE, compiled, evaluate, fit, scorer
-from inference.tracing import UntraceableError, precompute, trace
 
 NUM_DATA, NUM_PIXELS, NUM_LATENTS = 70, 12, 3
 
@@ -22,7 +27,7 @@ NUM_DATA, NUM_PIXELS, NUM_LATENTS = 70, 12, 3
 def interpreted(monkeypatch):
     """Graphs run operation by operation: all of tracing, none of inductor's seconds."""
     monkeypatch.setattr(compiled, "compile_graph", lambda graph, *inputs: graph)
-    monkeypatch.setattr(scorer, "compile_graph", lambda graph, *inputs: graph)
+    monkeypatch.setattr(compiled_scores, "compile_graph", lambda graph, *inputs: graph)
 
 
 @pytest.fixture(autouse=True)
@@ -462,7 +467,7 @@ def test_scores_of_what_cannot_be_compiled(interpreted, monkeypatch):
     vae = make_vae(layers=Reads())
     with pytest.raises(ValueError, match="compile=True.*value is read"):
         evaluate(vae, binary(), num_particles=5, compile=True, progress=False)
-    monkeypatch.setattr("inference.importance.EARNS_BACK", 1)
+    monkeypatch.setattr("inference.scoring.importance.EARNS_BACK", 1)
     with pytest.warns(UserWarning, match="evaluate runs without compiled programs.*value is read"):
         got = evaluate(vae, binary(), num_particles=5, progress=False)
     assert got.log_px.tolist() == evaluate(vae, binary(), num_particles=5, compile=False, progress=False).log_px.tolist()
@@ -511,8 +516,8 @@ class DeclaresMoreData(nn.Module):
 @pytest.mark.parametrize("draws", [False, True])
 def test_a_model_that_draws_has_no_workers(draws, interpreted, two_threads, monkeypatch):
     threads = set()
-    original = scorer.Scorer._log_weights
-    monkeypatch.setattr(scorer.Scorer, "_log_weights", lambda *args: threads.add(threading.current_thread()) or original(*args))
+    original = scorer.Scorer.log_weights
+    monkeypatch.setattr(scorer.Scorer, "log_weights", lambda *args: threads.add(threading.current_thread()) or original(*args))
     pair, x = DeclaresMoreData(draws), binary()[:23]  # the last rows, and the last draws of each, are scored eagerly
     options = {"num_particles": 2000, "chunk_size": 101, "progress": False}
     first, second, eager = (evaluate(pair, x, compile=c, **options) for c in (True, True, False))
@@ -523,7 +528,7 @@ def test_a_model_that_draws_has_no_workers(draws, interpreted, two_threads, monk
 
 def test_an_error_of_a_worker_is_raised_and_leaves_no_trace(interpreted, two_threads, monkeypatch):
     vae = make_vae()
-    original = scorer.Scorer._log_weights
+    original = scorer.Scorer.log_weights
     started = []
 
     def fail_late(self, *args):
@@ -532,7 +537,7 @@ def test_an_error_of_a_worker_is_raised_and_leaves_no_trace(interpreted, two_thr
             raise RuntimeError("a worker fails")
         return original(self, *args)
 
-    monkeypatch.setattr(scorer.Scorer, "_log_weights", fail_late)
+    monkeypatch.setattr(scorer.Scorer, "log_weights", fail_late)
     is_validated = pyro.settings.get("validate_distributions_pyro")
     with pytest.raises(RuntimeError, match="a worker fails"):
         evaluate(vae, binary(), num_particles=2000, compile=True, progress=False)
@@ -628,14 +633,19 @@ def test_machine_code_does_what_the_eager_step_does():
     expected, got = (fitted(make, c, epochs=150, learning_rate=3e-3, warmup_epochs=3) for c in (False, True))
     assert len(got.history) * 2 == 300  # steps
     assert abs(got.history.train_loss - expected.history.train_loss).max() < 1e-3
-    scores = [evaluate(result.pair, binary(), num_particles=20, compile=c, progress=False) for result, c in ((expected, False), (got, True))]
+    scores = [
+        evaluate(result.pair, binary(), num_particles=20, compile=c, progress=False) for result, c in ((expected, False), (got, True))
+    ]
     torch.testing.assert_close(scores[0].log_px, scores[1].log_px, rtol=0, atol=0.1)
 
 
 def test_machine_code_of_batch_norm_and_dropout_is_right_or_not_used(monkeypatch):
     monkeypatch.setattr(compiled, "EARNS_BACK", 1)
     torch.set_default_dtype(torch.float32)
-    layers = lambda: nn.Sequential(nn.Linear(NUM_PIXELS, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2 * NUM_LATENTS))
+
+    def layers():
+        return nn.Sequential(nn.Linear(NUM_PIXELS, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2 * NUM_LATENTS))
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected, got = (fitted(lambda: make_vae(layers=layers()), c, epochs=10) for c in (False, "auto"))

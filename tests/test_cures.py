@@ -36,9 +36,7 @@ def broken() -> VAE:
 CURES = {
     "mixture": lambda codes, valid: fit_gaussian_mixture(codes, valid, num_components=(20, 50)),
     "vamp": lambda codes, valid: VampPrior(OwnPosterior(), ring(2000, seed=0)[:200]),
-    "flow": lambda codes, valid: fit_flow(
-        codes, valid, flow=spline(2, transforms=2, hidden=(32, 32)), epochs=15, learning_rate=0.01
-    ),
+    "flow": lambda codes, valid: fit_flow(codes, valid, flow=spline(2, transforms=2, hidden=(32, 32)), epochs=15, learning_rate=0.01),
 }
 
 

@@ -12,9 +12,9 @@ from sklearn.datasets import load_digits
 import torch
 from torch import Tensor
 
-from inference.data import Data, load_data
-from inference.gray import Dequantize
-from inference.sources import checksum
+from inference.data.download import checksum
+from inference.data.load import Data, load_data
+from inference.data.treatments import Dequantize
 
 SPLITS = ("train", "valid", "test")
 ROWS = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)

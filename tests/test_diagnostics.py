@@ -3,17 +3,17 @@
 import math
 
 import numpy as np
+from oracles import LinearMixture
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
 from inference import diagnose, evaluate
-from inference.aggregate import leave_out
-from inference.figures import Sample, _mean_over_data, _reverse_kl
-from inference.holes import _auc_error, share_below, two_sample_auc
-from inference.units import codebook_use
-from oracles import LinearMixture
+from inference.diagnostics.aggregate import leave_out
+from inference.diagnostics.codebook_use import codebook_use
+from inference.diagnostics.estimates import Sample, _mean_over_data, _reverse_kl
+from inference.diagnostics.holes import _auc_error, share_below, two_sample_auc
 from pyro_lvm import (
     MLP,
     VAE,
@@ -26,7 +26,7 @@ from pyro_lvm import (
     StandardNormal,
     iaf,
 )
-from pyro_lvm.univariate import StudentT
+from pyro_lvm.distributions.student_t import StudentT
 
 QUIET = {"progress": False}
 
@@ -220,9 +220,7 @@ def test_errors_of_both_divergences_are_those_of_new_data():
 
 def test_blocks_of_any_size_give_equal_figures():
     x = matched(200, 2, 0.5)
-    whole, parts = (
-        diagnose(normal_pair(standard(2)), x, num_draws=500, chunk_size=size, **QUIET).to_frame() for size in (None, 5000)
-    )
+    whole, parts = (diagnose(normal_pair(standard(2)), x, num_draws=500, chunk_size=size, **QUIET).to_frame() for size in (None, 5000))
     np.testing.assert_allclose(whole["value"], parts["value"], rtol=1e-10)
     other = diagnose(normal_pair(standard(2)), x, num_draws=500, seed=1, **QUIET)
     assert other.rate != whole.loc["rate", "value"]
@@ -533,7 +531,9 @@ BAD_PAIRS = {
         "prior changes with its arguments",
     ),
     "codes outside the prior": (
-        pair_with(lambda: dist.Uniform(torch.zeros(2).double(), 1.0).to_event(1), diagonal), (GOOD,), r"log p\(z\) must be finite"
+        pair_with(lambda: dist.Uniform(torch.zeros(2).double(), 1.0).to_event(1), diagonal),
+        (GOOD,),
+        r"log p\(z\) must be finite",
     ),
 }
 

@@ -3,16 +3,17 @@
 from math import exp
 
 import pyro
-import pyro.distributions as dist
-import pytest
-import torch
 from pyro import poutine
+import pyro.distributions as dist
 from pyro.infer import Trace_ELBO
+import pytest
 from scipy.stats import multivariate_normal
+import torch
 from torch import nn
 
-from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
-from pyro_lvm.flows import InverseFlow, iaf, inverse_spline, maf
+from pyro_lvm.encoders.flow import FlowEncoder
+from pyro_lvm.encoders.normal import FullRankNormalEncoder, NormalEncoder
+from pyro_lvm.networks.flows import InverseFlow, iaf, inverse_spline, maf
 
 D, H, X = 2, 3, 6
 
@@ -247,9 +248,9 @@ def test_a_flow_has_no_closed_form_mean(flow):
         (lambda: FullRankNormalEncoder(nn.Linear(X, 4), 0), ValueError, "at least 1; got 0"),
         (lambda: FlowEncoder(nn.Linear(X, 4), iaf(2, 3))(torch.ones(X)), ValueError, r"7 features .* got 4"),
         (lambda: FlowEncoder(nn.Linear(X, 4), maf(2)), TypeError, "InverseFlow; got MAF. Pass iaf"),
-        (lambda: iaf(2, 0), ValueError, "context must be at least 1; got 0"),
-        (lambda: maf(2, context=-1), ValueError, "context must be at least 0; got -1"),
-        (lambda: InverseFlow(maf(2), 0, 1), ValueError, "latent_dim must be at least 1; got 0"),
+        (lambda: iaf(2, 0), ValueError, "context must be an integer of at least 1; got 0"),
+        (lambda: maf(2, context=-1), ValueError, "context must be an integer of at least 0; got -1"),
+        (lambda: InverseFlow(maf(2), 0, 1), ValueError, "latent_dim must be an integer of at least 1; got 0"),
     ],
 )
 def test_errors_name_the_remedy(build, error, message):

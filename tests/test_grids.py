@@ -20,8 +20,8 @@ from torch.nn.functional import (
     one_hot,
 )
 
-from pyro_lvm.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
-from pyro_lvm.networks import set_output_bias_
+from pyro_lvm.networks.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
+from pyro_lvm.networks.initialize import set_output_bias_
 
 V = 5
 NETWORKS = {

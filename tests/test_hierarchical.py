@@ -10,7 +10,7 @@ from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from inference import FreeBits, KLWeight, encode, evaluate, fit, log_weights, reconstruct, sample_prior
-from inference.densities import choose_layout
+from inference.densities.broadcasting import choose_layout
 from pyro_lvm import (
     MLP,
     BernoulliLikelihood,
@@ -356,10 +356,10 @@ def test_nan_in_an_encoder_is_refused(level):
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: stacked(6, [2], [8]), ValueError, "at least 2 levels; got 1. Use VAE"),
-        (lambda: ladder(6, [], [8]), ValueError, "at least 2 levels; got 0"),
-        (lambda: conv_ladder((1, 8, 8), 2, [4]), ValueError, "at least 2 levels; got 1"),
-        (lambda: Levels([nn.Identity()], []), ValueError, "at least 2 levels; got 1"),
+        (lambda: stacked(6, [2], [8]), ValueError, "levels must be an integer of at least 2; got 1"),
+        (lambda: ladder(6, [], [8]), ValueError, "levels must be an integer of at least 2; got 0"),
+        (lambda: conv_ladder((1, 8, 8), 2, [4]), ValueError, "levels must be an integer of at least 2; got 1"),
+        (lambda: Levels([nn.Identity()], []), ValueError, "levels must be an integer of at least 2; got 1"),
         (lambda: Levels([nn.Identity()] * 3, [nn.Identity()]), ValueError, "conditionals must have 2 modules for 3 encoders; got 1"),
         (lambda: Levels([nn.Identity()] * 2, [nn.Identity()], path=[]), ValueError, "path must have 2 modules for 2 encoders; got 0"),
         (lambda: stacked(6, [2, 2], []), ValueError, "hidden must hold at least one width"),

@@ -2,6 +2,7 @@
 
 import math
 
+from oracles import LinearGaussian, LinearMixture
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -9,8 +10,7 @@ import torch
 from torch import nn
 
 from inference import evaluate, log_weights
-from inference.densities import choose_layout
-from oracles import LinearGaussian, LinearMixture
+from inference.densities.broadcasting import choose_layout
 from pyro_lvm import Pair, penalty
 
 

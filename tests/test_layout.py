@@ -13,16 +13,12 @@ import inference
 import pyro_lvm
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYERS = [
-    {"networks", "inputs", "distributions", "bernoulli", "discretized", "univariate", "manifolds", "code_distributions", "pair"},
-    {"contract", "flows", "grids", "priors", "code_priors", "nongaussian", "likelihoods", "encoders", "quantization", "relaxed", "fsq", "soft_codes"},
-    {"levels"},
-    {"models"},
-    {"hierarchical", "vqvae"},
-]
-APPLICATION = {"mending", "recipes", "recipe_parts", "code_recipes", "runs", "run_scores", "pictures"}
-# A prior fitted to codes is a part of a model, still no model.
-PARTS = {"expost": {"pyro_lvm.distributions", "pyro_lvm.flows", "pyro_lvm.priors"}}
+FLOORS = """
+pyro_lvm: checks sites pair modules contract distributions networks priors likelihoods encoders models
+inference: numerics formatting files data densities tracing checkpoint svi scoring predictive diagnostics expost comparison recipes runs report scripts
+"""  # a file or folder imports only from those before it; pyro_lvm imports nothing from inference
+ORDER = [f"{line.split(':')[0]}.{name}" for line in FLOORS.strip().splitlines() for name in line.split(":")[1].split()]
+SOURCES = sorted([*(ROOT / "pyro_lvm").rglob("*.py"), *(ROOT / "inference").rglob("*.py")])
 PUBLIC = [(package, name) for package in (pyro_lvm, inference) for name in package.__all__]
 
 
@@ -35,21 +31,47 @@ def imported(path):
             yield node.module
 
 
-def test_pyro_lvm_imports_nothing_from_inference_and_layers_point_down():
-    rank = {name: i for i, layer in enumerate(LAYERS) for name in layer}
-    for path in (ROOT / "pyro_lvm").glob("*.py"):
-        if path.stem == "__init__":
-            continue
-        own = [module.split(".")[1] for module in imported(path) if module and module.startswith("pyro_lvm.")]
-        assert not [module for module in imported(path) if module and module.startswith("inference")], path
-        assert all(rank[name] <= rank[path.stem] for name in own), path
+def floor(module):
+    """The place in the order of the file or folder that a module is or lies in, or None."""
+    name = ".".join(module.split(".")[:2])
+    return ORDER.index(name) if name in ORDER else None
 
 
-def test_inference_knows_no_concrete_model():
-    """Only what serves the scripts builds and names models; the engine sees pairs."""
-    for path in (ROOT / "inference").glob("*.py"):
-        used = {module for module in imported(path) if module and module.startswith("pyro_lvm")}
-        assert path.stem in APPLICATION or used <= {"pyro_lvm.pair", "pyro_lvm.contract", "pyro_lvm.distributions"} | PARTS.get(path.stem, set()), path
+def module_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_imports_run_downwards(path):
+    own = floor(module_of(path))
+    for other in imported(path):
+        if own is not None and other and other.startswith(("pyro_lvm", "inference")):
+            assert other.startswith("pyro_lvm.") or floor(other) is not None, f"{other}: import from the module itself"
+            assert floor(other) <= own, other
+
+
+def test_every_file_and_folder_has_its_place_in_the_order():
+    assert set(ORDER) == {".".join(module_of(path).split(".")[:2]) for path in SOURCES} - {"pyro_lvm", "inference"}
+
+
+def test_files_and_folders_are_small_and_told_apart():
+    folders = {}
+    for path in SOURCES:
+        assert len(path.read_text().splitlines()) <= 320, path
+        folders.setdefault(path.parent, []).append(path.stem)
+    for folder, stems in folders.items():
+        assert len(stems) <= 14, folder
+        for stem in stems:
+            assert not [other for other in stems if other != stem and other.startswith(stem)], (folder, stem)
+
+
+def test_no_function_hides_a_module():
+    names = {name for package in (pyro_lvm, inference) for name in package.__all__}
+    for path in SOURCES:
+        module = importlib.import_module(module_of(path))
+        assert path.parent.name == "scripts" or module.__name__.rpartition(".")[2] not in names, path  # a script is named as its command
+        parent, _, name = module.__name__.rpartition(".")
+        assert not parent or getattr(importlib.import_module(parent), name) is module
 
 
 def test_scripts_are_short():
@@ -66,9 +88,9 @@ def test_everything_public_says_what_it_is(package, name):
             assert re.search(rf"^\s*\*?{parameter}:", inspect.getdoc(thing), re.M), parameter
 
 
-@pytest.mark.parametrize("path", sorted([*(ROOT / "pyro_lvm").glob("*.py"), *(ROOT / "inference").glob("*.py")]), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_docstring_examples_run(path):
-    module = importlib.import_module(f"{path.parent.name}.{path.stem}".removesuffix(".__init__"))
+    module = importlib.import_module(module_of(path))
     assert doctest.testmod(module).failed == 0
 
 

@@ -2,26 +2,23 @@
 
 import numpy as np
 import pyro
-import pytest
-import torch
 from pyro import poutine
+import pytest
 from scipy import stats
+import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_lvm.bernoulli import IndependentBernoulli, _BernoulliLogProb
-from pyro_lvm.discretized import DiscretizedLogisticMixture
-from pyro_lvm.likelihoods import (
-    BernoulliLikelihood,
-    CategoricalLikelihood,
-    DiscretizedLogisticLikelihood,
-    GaussianLikelihood,
-    NegativeBinomialLikelihood,
-    PoissonLikelihood,
-    StudentTLikelihood,
-)
-from pyro_lvm.networks import MLP, ConvDecoder
-from pyro_lvm.univariate import softplus
+from pyro_lvm.distributions.bernoulli import IndependentBernoulli, _BernoulliLogProb
+from pyro_lvm.distributions.discretized_logistic import DiscretizedLogisticMixture
+from pyro_lvm.distributions.special import softplus
+from pyro_lvm.likelihoods.binary import BernoulliLikelihood
+from pyro_lvm.likelihoods.categorical import CategoricalLikelihood
+from pyro_lvm.likelihoods.counts import NegativeBinomialLikelihood, PoissonLikelihood
+from pyro_lvm.likelihoods.discretized_logistic import DiscretizedLogisticLikelihood
+from pyro_lvm.likelihoods.real import GaussianLikelihood, StudentTLikelihood
+from pyro_lvm.networks.conv import ConvDecoder
+from pyro_lvm.networks.mlp import MLP
 
 X = (3, 4)
 PER_ELEMENT = torch.linspace(0.5, 3.0, 12, dtype=torch.float64).reshape(X)
@@ -131,7 +128,7 @@ def test_leading_dimensions_are_the_batch(name, lead):
     assert (p.batch_shape, p.event_shape, p.mean.shape) == (lead, X, lead + X)
     assert p.support.is_discrete is (name in DISCRETE)
     assert p.support.check(x).all()
-    one_by_one = [likelihood(row).log_prob(v) for row, v in zip(z.reshape(-1, 2), x.reshape(-1, *X))]
+    one_by_one = [likelihood(row).log_prob(v) for row, v in zip(z.reshape(-1, 2), x.reshape(-1, *X), strict=True)]
     torch.testing.assert_close(p.log_prob(x), torch.stack(one_by_one).reshape(lead), rtol=1e-12, atol=1e-10)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from inference import fit, log_weights
-from inference.evaluation import reduce_log_weights
-from inference.psis import pareto_k_threshold
+from inference.scoring.pareto import pareto_k_threshold
+from inference.scoring.reduction import reduce_log_weights
 from pyro_lvm import (
     MLP,
     VAE,

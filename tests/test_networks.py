@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_lvm.levels import conv_ladder, ladder
-from pyro_lvm.networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, Join, he_normal_, set_output_bias_
+from pyro_lvm.models.levels import conv_ladder, ladder
+from pyro_lvm.networks.conv import ConvDecoder, ConvEncoder
+from pyro_lvm.networks.initialize import he_normal_, set_output_bias_
+from pyro_lvm.networks.mlp import MLP, GatedMLP
+from pyro_lvm.networks.network import Join
 
 NETWORKS = {
     "mlp": lambda: MLP((2, 3), [5, 4], (3, 2)),

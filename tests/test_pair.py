@@ -10,7 +10,8 @@ from torch import nn
 
 from inference import log_weights, sample_prior
 from pyro_lvm import Pair, check_pair, penalty
-from pyro_lvm.pair import modules_of, param_scope
+from pyro_lvm.modules import modules_of
+from pyro_lvm.pair import param_scope
 
 
 def normal_model(x, scale=1.0):
@@ -227,7 +228,7 @@ def test_modules_behind_helpers_partials_and_plain_objects_are_found():
     def helper(x):
         return inner(x)
 
-    def model(x, networks={"kept": kept}):
+    def model(x, networks={"kept": kept}):  # noqa: B006, as the search looks into defaults
         return helper(networks["kept"](x))
 
     class Plain:
@@ -271,7 +272,7 @@ def test_another_prior_needs_a_latent_and_a_module():
     pair, x = Pair(normal_model, normal_guide), torch.ones(3)
     with pytest.raises(ValueError, match=r"site must be a latent of the model, one of \['z'\]; got 'w'. Give its name"):
         check_pair(pair.with_prior(LaplacePrior(), site="w"), x)
-    with pytest.raises(TypeError, match="prior must be a torch.nn.Module that returns a distribution; got Independent"):
+    with pytest.raises(TypeError, match="prior must be a torch.nn.Module; got Independent. Its call returns a distribution"):
         pair.with_prior(LaplacePrior()(), site="z")
     with pytest.raises(ValueError, match="site 'z': model and guide must have one event shape"):
         check_pair(pair.with_prior(LaplacePrior(1), site="z"), x)

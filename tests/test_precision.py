@@ -1,8 +1,8 @@
 """Scores with products in bfloat16 against full precision, on the same draws."""
 
 from dataclasses import replace
-from functools import partial
 
+from oracles import LinearGaussian
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -10,15 +10,16 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from inference import Evaluation, compare, evaluate, importance
-from inference.densities import choose_layout
-from inference.importance import scoring
-from inference.precision import products
-from inference.scorer import Scorer, _density
-from oracles import LinearGaussian
+from inference import Evaluation, compare, evaluate
+from inference.densities.broadcasting import choose_layout
+from inference.densities.scope import scoring
+from inference.scoring import importance
+from inference.scoring.chunks import ChunkedDensity, Chunks
+from inference.scoring.eager import Eager
+from inference.scoring.scorer import Scorer
+from inference.tracing.precision import products
 import pyro_lvm as lvm
 from pyro_lvm import Pair
-
 
 pytestmark = pytest.mark.filterwarnings("ignore:this processor has no instructions for bfloat16")
 
@@ -72,9 +73,8 @@ def test_bf16_stays_near_full_precision_and_says_how_near(compile):
 def test_the_largest_weights_are_exact():
     vae, x = make_vae(), torch.rand(5, 100).round()
     with scoring(vae, x.device):
-        scorer = Scorer(vae, choose_layout(vae, (x,)), None, "bf16")
-        (got,) = scorer([((x,), 160, 1)])
-        (wanted,) = Scorer(vae, scorer.layout, None)([((x,), 160, 1)])
+        eager = Eager(vae, choose_layout(vae, (x,)))
+        got, wanted = (Scorer.eager(eager, Chunks(), precision).log_weights((x,), 160, 1) for precision in ("bf16", "full"))
     error = (got - wanted).abs()
     is_exact = error < 1e-4
     assert (is_exact.sum(0) >= 10).all() and not is_exact.all()
@@ -88,11 +88,9 @@ def test_the_other_weights_lose_the_mean_error_of_the_largest():
     list(vae.encoder.parameters())[-1].data[10:] = -4  # log scales
     block = (x,), 800, 1
     with scoring(vae, x.device):
-        layout = choose_layout(vae, (x,))
-        (got,), (wanted,) = (Scorer(vae, layout, None, precision)([block]) for precision in ("bf16", "full"))
-        scorer = Scorer(vae, layout, None)
-        scorer.density = partial(_density, "bf16")
-        (rounded,) = scorer([block])
+        eager = Eager(vae, choose_layout(vae, (x,)))
+        got, wanted = (Scorer.eager(eager, Chunks(), precision).log_weights(*block) for precision in ("bf16", "full"))
+        rounded = Scorer(eager.draws, ChunkedDensity(eager.density("bf16"), Chunks())).log_weights(*block)
     largest = rounded.topk(100, dim=0).indices
     uncorrected = rounded.scatter(0, largest, wanted.gather(0, largest))
     before, after = ((log_w.logsumexp(0) - wanted.logsumexp(0)).square().mean().sqrt() for log_w in (uncorrected, got))

@@ -1,19 +1,24 @@
 """Priors and mixture distributions against closed forms, scikit-learn, quadrature and autograd."""
 
 import pyro
+from pyro import poutine
 import pyro.distributions as dist
 import pytest
-import torch
-from pyro import poutine
 from sklearn.mixture import GaussianMixture
+import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_lvm import distributions
-from pyro_lvm.distributions import DiagNormalMixture, FlowDistribution, FullNormalMixture, mixture, zuko
-from pyro_lvm.encoders import FlowEncoder, FullRankNormalEncoder, NormalEncoder
-from pyro_lvm.flows import iaf, maf, spline, whitened
-from pyro_lvm.priors import FlowPrior, FullGaussianMixturePrior, GaussianMixturePrior, StandardNormal, VampPrior
+from pyro_lvm.distributions import normal_mixture
+from pyro_lvm.distributions.flow import FlowDistribution, zuko
+from pyro_lvm.distributions.normal_mixture import DiagNormalMixture, FullNormalMixture, mixture
+from pyro_lvm.encoders.flow import FlowEncoder
+from pyro_lvm.encoders.normal import FullRankNormalEncoder, NormalEncoder
+from pyro_lvm.networks.flows import iaf, maf, spline, whitened
+from pyro_lvm.priors.flow import FlowPrior
+from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior, GaussianMixturePrior
+from pyro_lvm.priors.normal import StandardNormal
+from pyro_lvm.priors.vamp import VampPrior
 
 # Read before any test runs: pyro's own context managers would set it right again.
 VALIDATES_AFTER_IMPORT = torch.distributions.Distribution._validate_args
@@ -66,9 +71,7 @@ def random_mixture(scale, dtype=torch.float64, center=0.0):
 
 def reference_mixture(logits, loc, scale):
     components = torch.distributions.Independent(torch.distributions.Normal(loc.double(), scale.double()), 1)
-    return torch.distributions.MixtureSameFamily(
-        torch.distributions.Categorical(logits=logits.double()), components
-    )
+    return torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=logits.double()), components)
 
 
 # Densities
@@ -164,7 +167,7 @@ def reference_full_mixture(logits, loc, scale_tril):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("center", [0.0, 1e3])
 def test_whitening_loses_no_digits(scale, dtype, center, chunk, monkeypatch):
-    monkeypatch.setattr(distributions, "_CHUNK_NUMEL", chunk)
+    monkeypatch.setattr(normal_mixture, "_CHUNK_NUMEL", chunk)
     parameters = random_full_mixture(scale, dtype, center)
     reference = reference_full_mixture(*parameters)
     near = reference.sample((2, 50))
@@ -372,14 +375,14 @@ def test_traced_graph_follows_the_parameters(counted):
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: StandardNormal(0), ValueError, "latent_dim must be at least 1; got 0"),
-        (lambda: GaussianMixturePrior(2, 0), ValueError, "num_components must be at least 1; got 0"),
-        (lambda: FullGaussianMixturePrior(2, 0), ValueError, "num_components must be at least 1; got 0"),
+        (lambda: StandardNormal(0), ValueError, "latent_dim must be an integer of at least 1; got 0"),
+        (lambda: GaussianMixturePrior(2, 0), ValueError, "num_components must be an integer of at least 1; got 0"),
+        (lambda: FullGaussianMixturePrior(2, 0), ValueError, "num_components must be an integer of at least 1; got 0"),
         (lambda: FullNormalMixture(*map(torch.zeros, (2, (2, 3), (2, 3)))), ValueError, r"scale_tril \[C, D, D\]; got"),
         (lambda: whitened(maf(2), torch.zeros(2), torch.zeros(2, 2)), ValueError, "positive diagonal; got 0. Drop"),
-        (lambda: FlowPrior(nn.Linear(2, 2)), TypeError, r"zuko lazy flow; got Linear. Pass maf"),
-        (lambda: maf(2, transforms=0), ValueError, "transforms must be at least 1"),
-        (lambda: spline(2, hidden=()), ValueError, "hidden must be at least 1"),
+        (lambda: FlowPrior(nn.Linear(2, 2)), TypeError, r"Flow; got Linear. Pass a zuko lazy flow: maf"),
+        (lambda: maf(2, transforms=0), ValueError, "transforms must be an integer of at least 1"),
+        (lambda: spline(2, hidden=()), ValueError, "hidden must be an integer of at least 1"),
         (lambda: VampPrior(lambda x: x, torch.rand(C, X)), TypeError, "encoder must be a torch.nn.Module"),
         (lambda: VampPrior(nn.Identity(), torch.rand(X)), ValueError, r"shape \[C, \*X\] .* got \(6,\)"),
         (lambda: VampPrior(nn.Identity(), torch.ones(C, X).long()), TypeError, "got torch.int64. Use"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference.psis import pareto_k, pareto_k_threshold, tail_length
+from inference.scoring.pareto import pareto_k, pareto_k_threshold, tail_length
 
 
 def tails(num_particles: int) -> Tensor:

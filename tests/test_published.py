@@ -15,10 +15,12 @@ from scipy.io import savemat
 from test_data import SPLITS, all_rows, sorted_rows
 import torch
 
-from inference import published, sources
-from inference.data import load_data
-from inference.published import SOURCES
-from inference.sources import Remote, checksum
+from inference import files
+from inference.data import datasets as published
+from inference.data import download as sources
+from inference.data.download import Remote, checksum
+from inference.data.load import load_data
+from inference.data.originals import SOURCES
 
 REAL_FILES = os.environ.get("PYRO_LVM_DATA")
 real_fetch = sources.fetch
@@ -139,7 +141,7 @@ def test_an_interrupted_save_leaves_nothing_behind(tiny_mnist, cache, monkeypatc
     def replace(*paths: Path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(sources.os, "replace", replace)
+    monkeypatch.setattr(files.os, "replace", replace)
     with pytest.raises(OSError, match="disk full"):
         load_data("mnist")
     assert list(cache.iterdir()) == []

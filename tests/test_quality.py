@@ -3,12 +3,15 @@
 from math import prod
 
 import numpy as np
+from oracles import LinearGaussian
 import pytest
 import scipy.linalg
+from sklearn.datasets import load_digits
 import torch
 
-from inference.features import Features, classifier_features, default_features, pca_features
-from inference.quality import (
+from inference.predictive.draws import in_blocks
+from inference.predictive.features import Features, classifier_features, default_features, pca_features
+from inference.predictive.quality import (
     METRICS,
     format_quality,
     frechet_distance,
@@ -17,8 +20,6 @@ from inference.quality import (
     quality_table,
     sample_quality,
 )
-from oracles import LinearGaussian
-from sklearn.datasets import load_digits
 
 IDENTITY = Features("the data themselves", lambda x: x)
 
@@ -50,7 +51,7 @@ def by_definition(samples, real, k):
 
 @pytest.mark.parametrize(("k", "num_samples", "num_real"), [(1, 30, 30), (3, 27, 41), (10, 60, 22)])
 def test_figures_of_the_whole_and_of_halves_follow_their_definitions(k, num_samples, num_real, monkeypatch):
-    monkeypatch.setattr("inference.quality._BLOCK_ELEMENTS", 200)
+    monkeypatch.setattr("inference.predictive.quality._BLOCK_ELEMENTS", 200)
     samples, real = 0.8 * normal(num_samples, 2, seed=1) + 0.3, normal(num_real, 2)
     quality = sample_quality(samples, real, IDENTITY, neighbours=k)
     torch.testing.assert_close(quality.values[:4].tolist(), by_definition(samples, real, k))
@@ -82,9 +83,7 @@ def test_by_hand():
 
 def test_expectations_where_both_have_one_distribution():
     k, M, N, repeats = 5, 80, 60, 50
-    figures = torch.stack(
-        [sample_quality(normal(M, 3, seed=2 * r), normal(N, 3, seed=2 * r + 1), IDENTITY).values for r in range(repeats)]
-    )
+    figures = torch.stack([sample_quality(normal(M, 3, seed=2 * r), normal(N, 3, seed=2 * r + 1), IDENTITY).values for r in range(repeats)])
     mean, error = figures.mean(0), figures.std(0) / repeats**0.5
     coverage = 1 - prod((N - i) / (N + M - i) for i in range(1, k + 1))
     assert abs(mean[2] - 1) < 4 * error[2] and abs(mean[3] - coverage) < 4 * error[3]
@@ -93,9 +92,7 @@ def test_expectations_where_both_have_one_distribution():
 
 def test_errors_are_those_of_repeated_experiments():
     """Within what 50 experiments, and errors that vary by a fifth, can tell."""
-    qualities = [
-        sample_quality(0.8 * normal(200, 3, seed=2 * r), normal(200, 3, seed=2 * r + 1), IDENTITY, seed=r) for r in range(50)
-    ]
+    qualities = [sample_quality(0.8 * normal(200, 3, seed=2 * r), normal(200, 3, seed=2 * r + 1), IDENTITY, seed=r) for r in range(50)]
     spread = torch.stack([quality.values for quality in qualities]).std(0)
     squared = torch.tensor([list(quality.standard_errors.values()) for quality in qualities]).square().mean(0)
     ratio = squared.sqrt() / spread
@@ -146,7 +143,7 @@ def test_a_pair_that_is_the_truth_pays_no_price_and_a_wrong_prior_does():
 def test_samples_of_a_pair_are_draws_or_means_and_repeat(monkeypatch):
     oracle = LinearGaussian()
     x = oracle.sample(30)
-    monkeypatch.setattr("inference.verbs._BLOCK_ROWS", 7)
+    monkeypatch.setitem(in_blocks.__kwdefaults__, "size", 7)
     state = torch.get_rng_state()
     draws, means = pair_samples(oracle, x), pair_samples(oracle, x, means=True)
     assert torch.equal(draws["prior samples"], pair_samples(oracle, x)["prior samples"])
@@ -199,8 +196,8 @@ def test_figures_print_no_digit_beyond_their_error():
         (lambda x: sample_quality(x[:10], x, IDENTITY), "samples must hold at least 20 rows for 5 neighbours; got 10"),
         (lambda x: sample_quality(x.repeat(2, 1), x, IDENTITY, neighbours=30), "real must hold at least 62 rows"),
         (lambda x: sample_quality(x, x / 0, IDENTITY), "real must be finite"),
-        (lambda x: sample_quality(x, x, IDENTITY, neighbours=0), "neighbours must be at least 1"),
-        (lambda x: pca_features(x, num_features=0), "num_features must be at least 1"),
+        (lambda x: sample_quality(x, x, IDENTITY, neighbours=0), "neighbours must be an integer of at least 1"),
+        (lambda x: pca_features(x, num_features=0), "num_features must be an integer of at least 1"),
         (lambda x: pca_features(x[:1]), "train must hold at least 2 data"),
         (lambda x: classifier_features(x, torch.arange(3)), "labels must be as many as the data, 50; got 3"),
         (lambda x: classifier_features(x, torch.zeros(50)), "at least two classes"),

@@ -182,7 +182,7 @@ def test_statistics_are_of_one_epoch():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: VectorQuantizer(nn.Identity(), 1, out_shape=(M, D)), "at least 2 codes; got 1"),
+        (lambda: VectorQuantizer(nn.Identity(), 1, out_shape=(M, D)), "num_codes must be an integer of at least 2; got 1"),
         (lambda: VectorQuantizer(nn.Identity(), V), "out_shape must be the shape of a grid.*got None"),
         (lambda: VectorQuantizer(lvm.MLP(5, (), 8), V), r"out_shape must be.*got \(8,\)"),
         (lambda: same(num_groups=3), "num_groups must divide the 4 features.*got 3"),

@@ -10,13 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from inference.code_recipes import CODE_ENCODERS, CODE_PRIORS
-from inference.data import Data
-from inference.mending import CODE_EXPOST, EXPOST, mend_vae
-from inference.options import (
+from inference.data.load import Data
+from inference.predictive.draws import encode
+from inference.recipes.build import build_vae, evaluate_vae, fit_vae, seen_by_model
+from inference.recipes.codes import CODE_ENCODERS, CODE_PRIORS
+from inference.recipes.encoders import ENCODERS
+from inference.recipes.fitted_priors import EXPOST, ExpostName, fit_expost
+from inference.recipes.likelihoods import LIKELIHOODS
+from inference.recipes.networks import NETWORKS
+from inference.recipes.options import (
     EncoderName,
     EvaluateOptions,
-    ExpostName,
     FitOptions,
     LikelihoodName,
     ModelOptions,
@@ -25,15 +29,12 @@ from inference.options import (
     Recipe,
     StructureName,
 )
-from inference.recipe_parts import LIKELIHOODS, NETWORKS
-from inference.recipes import ENCODERS, PRIORS, STRUCTURES, build_vae, evaluate_vae, fit_vae, seen_by_model
-from inference.verbs import encode
-from pyro_lvm.inputs import OneHot, Standardize
-from pyro_lvm.priors import VampPrior
+from inference.recipes.priors import PRIORS
+from inference.recipes.structures import STRUCTURES
+from pyro_lvm.networks.inputs import OneHot, Standardize
+from pyro_lvm.priors.vamp import VampPrior
 
-SMALL = ModelOptions(
-    latent_dim=2, hidden=(6,), num_components=4, flow_transforms=1, flow_hidden=(8,), flow_context=3
-)
+SMALL = ModelOptions(latent_dim=2, hidden=(6,), num_components=4, flow_transforms=1, flow_hidden=(8,), flow_context=3)
 SUPPORTS = {
     "bernoulli": lambda shape: torch.randint(2, shape),
     "gaussian": lambda shape: torch.randn(shape),
@@ -116,7 +117,13 @@ def test_hierarchies_combine_with_every_prior_and_likelihood(words: dict) -> Non
 
 @pytest.mark.parametrize(
     "words",
-    [{}, {"structure": "stacked"}, {"structure": "ladder"}, {"structure": "ladder", "network": "conv", "hidden": (4, 5)}, {"network": "conv"}],
+    [
+        {},
+        {"structure": "stacked"},
+        {"structure": "ladder"},
+        {"structure": "ladder", "network": "conv", "hidden": (4, 5)},
+        {"network": "conv"},
+    ],
     ids=lambda words: "-".join(map(str, words.values())) or "flat",
 )
 def test_a_decoder_may_have_widths_of_its_own(words: dict) -> None:
@@ -154,7 +161,10 @@ def test_codes_combine_with_every_prior_network_and_likelihood(words: dict) -> N
 
 def test_a_prior_of_codes_needs_an_encoder_of_codes() -> None:
     x = draw("bernoulli", 8, 5)
-    for words, message in (({"prior": "uniform"}, "is one of codes; got encoder 'normal'"), ({"encoder": "vq"}, "needs a prior of codes; got 'standard'")):
+    for words, message in (
+        ({"prior": "uniform"}, "is one of codes; got encoder 'normal'"),
+        ({"encoder": "vq"}, "needs a prior of codes; got 'standard'"),
+    ):
         with pytest.raises(ValueError, match=message):
             build_vae(replace(SMALL, **words), x)
 
@@ -241,13 +251,13 @@ def test_objective_and_schedule_reach_the_fit() -> None:
 @pytest.mark.parametrize("kind", EXPOST)
 def test_a_prior_is_mended_by_training_and_validation_data_alone(kind: str) -> None:
     x = draw("bernoulli", 60, 6)
-    options = replace(SMALL, encoder="vq", prior="uniform", num_codes=4, num_slots=3) if kind in CODE_EXPOST else SMALL
+    options = replace(SMALL, encoder="vq", prior="uniform", num_codes=4, num_slots=3) if EXPOST[kind].is_of_codes else SMALL
     recipe = Recipe(model=options, fit=FitOptions(epochs=2, batch_size=100))
     vae, nan = build_vae(options, x), torch.full((5, 6), math.nan)
     weights = nn.utils.parameters_to_vector(vae.parameters()).clone()
     scores = []
     for train, valid in ((x, x[:20]), (x, x[:20]), (x[20:], x[:20])):
-        mended = mend_vae(vae, Data("drawn", "drawn", train, valid, nan), kind, recipe)
+        mended = fit_expost(vae, Data("drawn", "drawn", train, valid, nan), kind, recipe)
         scores.append(evaluate_vae(mended, as_data(x), EvaluateOptions(num_particles=50)))
     before = evaluate_vae(vae, as_data(x), EvaluateOptions(num_particles=50))
     assert torch.equal(scores[0].log_px, scores[1].log_px)
@@ -263,12 +273,12 @@ def test_a_prior_is_mended_by_training_and_validation_data_alone(kind: str) -> N
         ({"structure": "stacked"}, r"one latent site to be given another prior; got \('z2', 'z1'\)"),
     ],
 )
-@pytest.mark.parametrize("kind", EXPOST.keys() - CODE_EXPOST)
+@pytest.mark.parametrize("kind", [kind for kind, expost in EXPOST.items() if not expost.is_of_codes])
 def test_codes_that_no_fitted_prior_is_of_are_refused(kind: str, words: dict, reason: str) -> None:
     x = draw("bernoulli", 30, 6)
     options = replace(SMALL, **words)
     with pytest.raises(ValueError, match=reason):
-        mend_vae(build_vae(options, x), as_data(x), kind, Recipe(model=options))
+        fit_expost(build_vae(options, x), as_data(x), kind, Recipe(model=options))
 
 
 @pytest.mark.parametrize(("words", "kind"), [({}, "autoregressive"), ({"encoder": "fsq", "prior": "uniform"}, "mixture")])
@@ -276,7 +286,7 @@ def test_priors_of_vectors_are_none_of_codes(words: dict, kind: str) -> None:
     x = draw("bernoulli", 30, 6)
     options = replace(SMALL, **words)
     with pytest.raises(ValueError, match=f"expost must be .* got '{kind}'. Choose another --expost"):
-        mend_vae(build_vae(options, x), as_data(x), kind, Recipe(model=options))
+        fit_expost(build_vae(options, x), as_data(x), kind, Recipe(model=options))
 
 
 def test_a_prior_is_fitted_to_the_codes_of_indicators() -> None:
@@ -284,7 +294,7 @@ def test_a_prior_is_fitted_to_the_codes_of_indicators() -> None:
     options = replace(SMALL, encoder="gumbel", prior="uniform", num_codes=4, num_slots=3)
     vae = build_vae(options, x)
     fit_vae(vae, as_data(x), FitOptions(epochs=5, batch_size=20), progress=False)
-    mended = mend_vae(vae, as_data(x), "autoregressive", Recipe(model=options, fit=FitOptions(epochs=20, batch_size=20)))
+    mended = fit_expost(vae, as_data(x), "autoregressive", Recipe(model=options, fit=FitOptions(epochs=20, batch_size=20)))
     scores = [evaluate_vae(model, as_data(x), EvaluateOptions(num_particles=200)).mean for model in (vae, mended)]
     assert scores[1] > scores[0]
 
@@ -294,7 +304,7 @@ def test_codes_are_those_of_the_data_as_the_model_sees_them() -> None:
     vae = build_vae(options, draw("bernoulli", 60, 6))
     vae.encoder = Rounding()
     data = Data("shares", "shares", shares, shares.round(), shares, transform=torch.bernoulli)
-    mean = mend_vae(vae, data, "gaussian", Recipe(model=options)).prior.loc.item()
+    mean = fit_expost(vae, data, "gaussian", Recipe(model=options)).prior.loc.item()
     assert mean == pytest.approx(1, abs=5 * (0.5 / 200) ** 0.5)
 
 
@@ -341,7 +351,7 @@ def test_one_hot_puts_categories_beside_channels() -> None:
         (replace(SMALL, prior="vamp", num_components=10), torch.zeros(9, 2), "between 1 and 9"),
         (replace(SMALL, prior="dirichlet"), torch.zeros(9, 2), "prior lives on the simplex, the guide on the whole space"),
         (replace(SMALL, encoder="power-spherical"), torch.zeros(9, 2), "on the whole space, the guide on the sphere"),
-        (replace(SMALL, structure="stacked", levels=1), torch.zeros(9, 2), "at least 2 levels; got 1"),
+        (replace(SMALL, structure="stacked", levels=1), torch.zeros(9, 2), "levels must be an integer of at least 2; got 1"),
         (replace(SMALL, structure="stacked", encoder="iaf"), torch.zeros(9, 2), "has normal guides; got encoder 'iaf'"),
         (replace(SMALL, structure="stacked", network="conv"), torch.zeros(9, 1, 8, 8), "got network 'conv'. Take"),
         (replace(SMALL, structure="ladder", network="conv"), torch.zeros(9, 1, 8, 8), r"each of 2 levels; got \(6,\)"),

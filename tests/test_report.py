@@ -10,23 +10,28 @@ import subprocess
 from types import SimpleNamespace
 
 import numpy as np
+from oracles import LinearGaussian
 import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
+from test_scripts import SMALL, refusal, say
 import torch
 
-from inference import diagnose, page, report, report_samples
-from inference.evaluation import Evaluation, curve_particles, reduce_log_weights
-from inference.latent_pictures import _plane, draw_codes, draw_dimension_kl, holes
+from inference import diagnose
+from inference.comparison.verdict import verdict
+from inference.formatting import format_with_error
+from inference.predictive.draws import encode, sample_latents
+from inference.predictive.interpolation import interpolate
+from inference.report import report
+from inference.report import samples as report_samples
+from inference.report.html import Notes, Paragraph, Table, page
+from inference.report.plots.latents import _plane, draw_codes, draw_dimension_kl, holes
+from inference.scoring.evaluation import Evaluation
+from inference.scoring.reduction import curve_particles, reduce_log_weights
 from inference.scripts.cli import main
 from inference.scripts.report import name_runs
-from inference.tables import format_with_error
-from inference.verbs import encode, interpolate, sample_latents
-from inference.verdict import verdict
-from oracles import LinearGaussian
 from pyro_lvm import BernoulliLikelihood, ConvDecoder, HierarchicalVAE, Pair, StandardNormal, conv_ladder
-from test_scripts import SMALL, refusal, say
 
 PRIORS = ("standard", "vamp")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -164,7 +169,7 @@ def test_walks_turn_evenly_and_change_length_evenly():
     shares = interpolate(torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.0, 0.1, 0.9]), 5)
     torch.testing.assert_close(shares.sum(1), torch.ones(5))
     torch.testing.assert_close(shares[2], torch.tensor([0.35, 0.15, 0.5]))
-    with pytest.raises(ValueError, match="num_steps must be at least 2"):
+    with pytest.raises(ValueError, match="num_steps must be an integer of at least 2"):
         interpolate(a, b, 1)
 
 
@@ -177,8 +182,8 @@ def test_latents_of_the_prior_are_those_that_samples_come_from():
 
 def test_texts_are_escaped():
     frame = pd.DataFrame({"<i>": ["a & b", '"q"']}, index=["<script>alert(1)</script>", "1 ± 2 k-hat"])
-    blocks = [page.table(frame, "<caption>"), page.notes(["<li>"]), page.paragraph("<p>")]
-    html = page.page("<b>", "a < b", ["c > d"], {"E & F": blocks})
+    blocks = [Table(frame, "<caption>"), Notes(["<li>"]), Paragraph("<p>")]
+    html = page("<b>", "a < b", ["c > d"], {"E & F": blocks})
     parsed = Page(html)
     assert parsed.tables[0] == [["", "<i>"], ["<script>alert(1)</script>", "a & b"], ["1\u00a0±\u00a02 k\u2011hat", '"q"']]
     assert "script" not in parsed.tags and "b" not in parsed.tags and "i" not in parsed.tags
@@ -217,7 +222,7 @@ def test_the_report_is_one_page_that_holds_its_pictures(written: Path, trained: 
     quality = pd.read_csv(written / "quality.csv", index_col=0)
     assert list(quality.index) == ["real data", *kinds] == [row[0] for row in parsed.tables[2][1:]]
     assert quality.loc["real data", "density"] == pytest.approx(1, abs=5 * quality.loc["real data", "density_se"])
-    prices = dict((row[0], float(row[3].split("\u00a0")[0])) for row in parsed.tables[3][1:])
+    prices = {row[0]: float(row[3].split("\u00a0")[0]) for row in parsed.tables[3][1:]}
     for name, price in prices.items():
         expected = quality.loc[f"{name}: prior samples", "density"] - quality.loc[f"{name}: reconstructions", "density"]
         assert price == pytest.approx(expected, abs=0.06)
@@ -239,7 +244,7 @@ def test_counts_in_a_table_with_one_latent_dimension(
     assert not (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "codes.png").exists()
 
     (tmp_path / "out" / "stale").touch()
-    monkeypatch.setattr("inference.run_scores.evaluate_vae", None)  # the kept evaluation serves, and the earlier report goes
+    monkeypatch.setattr("inference.runs.scores.evaluate_vae", None)  # the kept evaluation serves, and the earlier report goes
     printed = say(capsys, "report {} --out {} --evaluate.num_particles 5", tmp_path / "run", tmp_path / "out")
     assert printed == f"Wrote {tmp_path / 'out' / 'report.html'}.\n"
     assert (tmp_path / "out" / "report.html").read_text() == html and not (tmp_path / "out" / "stale").exists()
@@ -274,7 +279,7 @@ def test_discrete_latents_have_no_plane_and_no_walks(tmp_path):
     assert not encode(Pair(model, guide), x).is_floating_point()
     run = run_of(Pair(model, guide), x)
     (block,) = report._latents({"codes": run}, tmp_path)
-    assert block == "<p>No plane of codes and no walks where latents are discrete: codes.</p>"
+    assert block.html() == "<p>No plane of codes and no walks where latents are discrete: codes.</p>"
     assert len(report_samples.made({"codes": run}, tmp_path)) == 2 and not (tmp_path / "walks.png").exists()
 
 
@@ -288,7 +293,7 @@ def test_levels_of_latents_have_a_plane_and_walks(tmp_path):
     assert [len(report._latents(runs, tmp_path)), len(report_samples.made(runs, tmp_path))] == [1, 3]
     assert {path.stem for path in tmp_path.iterdir()} == {"codes", "samples", "reconstructions", "walks"}
     (rest,) = report._diagnoses(report._diagnosed(runs), list(runs), tmp_path)
-    assert "quick density: levels. Use pyro-lvm diagnose" in rest
+    assert "quick density: levels. Use pyro-lvm diagnose" in rest.html()
 
 
 def test_diagnoses_of_what_is_quick_to_diagnose(tmp_path):
@@ -299,9 +304,9 @@ def test_diagnoses_of_what_is_quick_to_diagnose(tmp_path):
     runs = {"a": SimpleNamespace(vae=linear, data=data), "b": few}
     table, notes, picture, rest = report._diagnoses(report._diagnosed(runs), list(runs), tmp_path)
     expected = diagnose(linear, x[torch.randperm(120, generator=torch.Generator().manual_seed(0))], progress=False)
-    rows = {name: value.replace("\u00a0", " ") for name, value in Page(table).tables[0][1:]}
+    rows = {name: value.replace("\u00a0", " ") for name, value in Page(table.html()).tables[0][1:]}
     assert rows["rate"] == format_with_error(expected.rate, expected.standard_errors["rate"])
-    assert "log N" in notes and "data:image/png" in picture and ": b." in rest
+    assert "log N" in notes.html() and "data:image/png" in picture.html() and ": b." in rest.html()
 
 
 def test_runs_are_named_by_what_tells_them_apart():

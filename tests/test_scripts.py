@@ -10,10 +10,16 @@ import pytest
 import torch
 import yaml
 
-from inference import diagnose, pictures, recipes, report, run_scores, runs
-from inference.evaluation import Evaluation
-from inference.importance import evaluate
-from inference.options import EvaluateOptions
+from inference import diagnose
+from inference.recipes import build as recipes
+from inference.recipes.options import EvaluateOptions
+from inference.report import report
+from inference.report.plots import images as pictures
+from inference.runs import folders
+from inference.runs import run as runs
+from inference.runs import scores as run_scores
+from inference.scoring.evaluation import Evaluation
+from inference.scoring.importance import evaluate
 from inference.scripts.cli import main
 from inference.scripts.compare import plan_expost
 
@@ -78,9 +84,7 @@ def test_epochs_are_lines_in_a_log(capsys: pytest.CaptureFixture[str], tmp_path:
         assert f"{row['epoch']:.0f}/2" in line and f"valid_loss={row['valid_loss']:.2f}" in line
 
 
-def test_the_configuration_of_a_run_repeats_it(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_configuration_of_a_run_repeats_it(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = trained / "vamp" / "config.yaml"
     say(capsys, "train --config {} --out {}", config, tmp_path / "again")
     say(capsys, "train --config {} --out {} --fit.seed 1", config, tmp_path / "other")
@@ -91,7 +95,7 @@ def test_the_configuration_of_a_run_repeats_it(
 
 def test_evaluate_scores_the_kept_weights(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     printed = say(capsys, "evaluate {} {} --split valid --num_particles 30 --seed 2", *both)
-    loaded = runs.load_runs({folder.name: folder for folder in both})
+    loaded = folders.load_runs({folder.name: folder for folder in both})
     for folder, run in zip(both, loaded.values(), strict=True):
         expected = evaluate(run.vae, run.data.valid, num_particles=30, seed=2)
         kept = Evaluation.from_netcdf(folder / "valid-K30-seed2.nc")
@@ -143,9 +147,7 @@ def test_compare_trains_priors_and_replaces_its_own_output_only(
     assert "must hold comparison.csv" in refusal(capsys, command, out)
 
 
-def test_compare_fits_priors_after_training_to_the_models_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare_fits_priors_after_training_to_the_models_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "comparison"
     options = f"--out {{}} --evaluate.num_particles 5 {SMALL} --expost gaussian two-stage"
     printed = say(capsys, f"compare --priors [standard,maf] {options}", out)
@@ -169,11 +171,14 @@ def test_compare_fits_priors_to_all_runs_and_keeps_their_scores(
     rows = {f"{folder}{kind}" for folder in both for kind in ("", "+mixture", "+flow")}
     assert rows == {line.split()[0] for line in table(first) if line.startswith(str(both[0].parent))}
     with monkeypatch.context() as patch:
-        patch.setattr(run_scores, "mend_vae", None)
+        patch.setattr(run_scores, "fit_expost", None)
         assert table(say(capsys, command, *both)) == table(first)
-        kept = {name: run for name, run in runs.load_runs({str(folder): folder for folder in both}).items()}
+        kept = folders.load_runs({str(folder): folder for folder in both})
         models, scores = run_scores.score_runs(
-            kept, {str(folder): folder for folder in both}, EvaluateOptions(num_particles=5), expost=dict.fromkeys(kept, ["mixture", "flow"])
+            kept,
+            {str(folder): folder for folder in both},
+            EvaluateOptions(num_particles=5),
+            expost=dict.fromkeys(kept, ["mixture", "flow"]),
         )
     for name, model in models.items():
         again = evaluate(model.vae, model.data.test, num_particles=5, progress=False)
@@ -203,7 +208,7 @@ def test_models_of_codes_are_scored_by_their_bound_and_by_a_soft_proposal(tmp_pa
     assert kept["temperature"] > 0 and kept["num_particles"] == 20
     assert "Bounds and exact values have no k\u2011hat" in (tmp_path / "out" / "report.html").read_text()
     with pytest.MonkeyPatch.context() as patch:
-        for work in ("mend_vae", "fit_temperature", "evaluate_vae"):
+        for work in ("fit_expost", "fit_temperature", "evaluate_vae"):
             patch.setattr(run_scores, work, None)
         again = say(capsys, "compare {} --evaluate.num_particles 20 --expost autoregressive", folder)
     assert again.split("Means over")[0].split() == printed.split("Means over")[0].split()[-len(again.split("Means over")[0].split()) :]
@@ -230,7 +235,7 @@ def test_text_is_sampled_as_text_and_scored_in_bits_a_character(tmp_path: Path, 
 def test_diagnose_prints_and_keeps_a_table(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     printed = say(capsys, "diagnose {} {} --num_draws 100 --split valid", *both)
     table = pd.read_csv(both[1] / "diagnosis.csv", index_col="figure")
-    x = runs.load_runs({"vamp": both[1]})["vamp"]
+    x = folders.load_runs({"vamp": both[1]})["vamp"]
     expected = diagnose(x.vae, x.data.valid, num_draws=100, progress=False)
     np.testing.assert_allclose(table["value"], expected.to_frame()["value"])
     assert str(expected) in printed
@@ -240,7 +245,7 @@ def test_diagnose_prints_and_keeps_a_table(both: list[Path], capsys: pytest.Capt
 def test_sample_draws_from_the_model(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = both[1]
     say(capsys, "sample {} --num_draws 7 --seed 3", folder)
-    run = runs.load_runs({"vamp": folder})["vamp"]
+    run = folders.load_runs({"vamp": folder})["vamp"]
     with np.load(folder / "samples" / "arrays.npz") as arrays:
         assert {name: array.shape for name, array in arrays.items()} == {
             "samples": (7, 64),
@@ -292,16 +297,12 @@ def test_tables_are_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ("paint {}", "must be one of train, evaluate, compare, diagnose, report, sample; got 'paint'"),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing(
-    command: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_are_one_line_and_leave_nothing(command: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in refusal(capsys, command, tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 
-def test_misspelt_key_of_a_configuration_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_misspelt_key_of_a_configuration_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("model:\n  prior: vamp\n  num_component: 20\n")
     command, run = "train --config {} --out {}", tmp_path / "run"
@@ -319,9 +320,7 @@ def test_misspelt_key_of_a_configuration_is_refused(
         "--overwrite --data.source nowhere.csv",
     ],
 )
-def test_an_existing_run_survives_bad_input(
-    options: str, both: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_existing_run_survives_bad_input(options: str, both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(both[0].parent)
     refusal(capsys, "train --out {} " + options, both[0])
     assert contents(both[0].parent) == before

@@ -3,9 +3,10 @@
 import copy as copy_module
 
 import numpy as np
+from oracles import LinearGaussian
 import pyro
-import pyro.distributions as dist
 from pyro import poutine
+import pyro.distributions as dist
 from pyro.distributions import constraints
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.infer.autoguide import AutoNormal
@@ -16,9 +17,8 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-import inference
 from inference import IWAE, compare, evaluate, fit
-from oracles import LinearGaussian
+from inference.svi import objectives
 from pyro_lvm import MLP, VAE, FullRankNormalEncoder, GaussianLikelihood, NormalEncoder, Pair, StandardNormal, VampPrior
 
 
@@ -400,8 +400,8 @@ def test_a_network_that_was_not_registered_is_named(x):
 
 
 def test_iwae_chooses_its_layout_once_in_a_fit(x, monkeypatch):
-    calls, choose = [], inference.objectives.choose_layout
-    monkeypatch.setattr(inference.objectives, "choose_layout", lambda *args: calls.append(1) or choose(*args))
+    calls, choose = [], objectives.choose_layout
+    monkeypatch.setattr(objectives, "choose_layout", lambda *args: calls.append(1) or choose(*args))
     quick(linear_vae(), x, elbo=IWAE(2), free_bits=0.1, warmup_epochs=2)
     assert len(calls) == 1
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inference.tables import format_error, format_share, format_value, format_with_error, markdown_table
+from inference.formatting import format_error, format_share, format_value, format_with_error, markdown_table
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_ten_thousand_numbers_show_no_digit_beyond_their_error() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=10_000) * 10 ** rng.uniform(-6, 8, size=10_000)
     errors = np.abs(values) * 10 ** rng.uniform(-7, 4, size=10_000)
-    for value, error in zip(values.tolist(), errors.tolist()):
+    for value, error in zip(values.tolist(), errors.tolist(), strict=True):
         shown = Decimal(format_value(value, error))
         assert shown % Decimal(10) ** floor(log10(error)) == 0, (value, error)
         # the leading digit's place is at most the rounded error, which is at most 1.05 times the error

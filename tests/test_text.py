@@ -9,8 +9,8 @@ from test_published import REAL_FILES, cache, pin, serve  # noqa: F401
 import torch
 
 from inference import decode_text, load_data
-from inference.published import SOURCES
-from inference.text import encode_text
+from inference.data.originals import SOURCES
+from inference.data.text import encode_text
 
 PLAY = "To be, or not to be,\nthat is the question: " * 20  # 860 characters
 FOREIGN = "naïve Ωμέγα 字 \U0001f600\n" * 40

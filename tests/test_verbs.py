@@ -1,12 +1,12 @@
 """Sampling, encoding, decoding and reconstructing with any pair."""
 
+from oracles import LinearGaussian
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
 from inference import decode, encode, reconstruct, sample_prior
-from oracles import LinearGaussian
 from pyro_lvm import MLP, VAE, BernoulliLikelihood, FlowEncoder, NormalEncoder, Pair, StandardNormal, iaf
 
 

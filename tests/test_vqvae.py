@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-import pyro_lvm as lvm
 from inference import codes_of, compare, decode, encode, evaluate, fit, fit_temperature, load_data, log_weights, sample_prior
 from inference.checkpoint import snapshot
+import pyro_lvm as lvm
 
 V, M, D, NUM_PIXELS = 4, 4, 3, 10
 
@@ -91,7 +91,9 @@ def test_enumeration_is_the_sum_by_hand():
 def test_a_code_space_of_4096_states():
     torch.manual_seed(1)
     encoder = lvm.VectorQuantizer(lvm.MLP(NUM_PIXELS, [8], (M, 2)), 8)
-    vae = lvm.VQVAE(lvm.PixelCNNPrior((1, M), 8, channels=8, layers=1), lvm.BernoulliLikelihood(lvm.MLP((1, M, 2), [8], NUM_PIXELS)), encoder)
+    vae = lvm.VQVAE(
+        lvm.PixelCNNPrior((1, M), 8, channels=8, layers=1), lvm.BernoulliLikelihood(lvm.MLP((1, M, 2), [8], NUM_PIXELS)), encoder
+    )
     encoder.out_shape, encoder.network.out_shape = torch.Size((1, M, 2)), torch.Size((1, M, 2))
     x = binary(6)
     soft = evaluate(vae.soft(4.0), x, num_particles=20_000, progress=False)

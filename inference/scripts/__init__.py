@@ -1,1 +1,1 @@
-"""Commands: modules with a ``main``, for ``pyro-lvm NAME`` and ``python -m inference.scripts.NAME``."""
+"""Commands of ``pyro-lvm``: a module with a ``main`` each, and what they share."""

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from inference.compare import compare
-from inference.evaluation import Evaluation
-from inference.options import EvaluateOptions, ExpostName, PriorName, Recipe
-from inference.recipes import load
-from inference.run_scores import score_run, score_runs
-from inference.runs import TABLE, Run, budget, build_run, check_replaceable, fit_run, load_runs, replacing_folder
-from inference.scripts.cli import make_parser, report_errors
+from inference.comparison.table import compare
+from inference.files import check_replaceable, replacing_folder
+from inference.recipes.build import load
+from inference.recipes.fitted_priors import ExpostName
+from inference.recipes.options import EvaluateOptions, PriorName, Recipe
+from inference.runs.folders import budget, load_runs
+from inference.runs.run import CHECKPOINT, TABLE, Run, build_run, fit_run
+from inference.runs.scores import score_run, score_runs
+from inference.scoring.evaluation import Evaluation
+from inference.scripts.cli import make_parser
 
 Expost = Mapping[str, Sequence[str]]
 PRIORS = ("standard", "mixture", "vamp", "spline")
@@ -43,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         compare_priors(args.priors, expost, recipe, args.evaluate, out, args.device)
 
 
-def compare_priors(
-    priors: Sequence[str], expost: Expost, recipe: Recipe, scoring: EvaluateOptions, out: Path, device: str
-) -> None:
+def compare_priors(priors: Sequence[str], expost: Expost, recipe: Recipe, scoring: EvaluateOptions, out: Path, device: str) -> None:
     """Trains a model with each prior on the same data; an earlier comparison is replaced once all is done."""
     check_replaceable(out, overwrite=True, marker=TABLE)
     data = load(recipe.data)
@@ -53,15 +54,15 @@ def compare_priors(
     runs = {prior: build_run(recipe, data) for prior, recipe in recipes.items()}
     print(data.description, flush=True)
 
-    with replacing_folder(out, overwrite=True, marker=TABLE) as new:
+    with replacing_folder(out, overwrite=True, marker=TABLE, worth_keeping=CHECKPOINT) as new:
         folders, models, scores = {prior: new / prior for prior in runs}, {}, {}
         for number, (prior, run) in enumerate(runs.items(), start=1):
             print(f"\n{prior} prior, {number} of {len(runs)}", flush=True)
             folders[prior].mkdir()
             fit_run(run, folders[prior], device=device)
-            for row, model, score in score_run(run, folders[prior], expost.get(prior, ()), scoring, device=device):
-                models[prior + row], scores[prior + row] = model, score
-                print(score, flush=True)
+            for row in score_run(run, folders[prior], expost.get(prior, ()), scoring, device=device):
+                models[prior + row.suffix], scores[prior + row.suffix] = row.run, row.score
+                print(row.score, flush=True)
         report(folders, models, scores, new)
     print(f"\nWrote {out}.")
 
@@ -77,7 +78,7 @@ def compare_runs(folders: Mapping[str, Path], expost: Expost, scoring: EvaluateO
     if out is None:
         print(compare(scores), budget(folders, scores).to_string(), sep="\n\n")
         return
-    with replacing_folder(out, overwrite=True, marker=TABLE) as new:
+    with replacing_folder(out, overwrite=True, marker=TABLE, worth_keeping=CHECKPOINT) as new:
         report(folders, models, scores, new)
     print(f"\nWrote {out}.")
 
@@ -96,11 +97,7 @@ def plan_expost(expost: Sequence[str], of: Sequence[str] | None, default: Sequen
 
 def report(folders: Mapping[str, Path], models: Mapping[str, Run], scores: Mapping[str, Evaluation], out: Path) -> None:
     """Prints the comparison, and writes it with pictures and a page of HTML to a folder."""
-    from inference.report import write_report
+    from inference.report.report import write_report
 
     print("", compare(scores), budget(folders, scores).to_string(), sep="\n\n", flush=True)
     write_report(folders, models, scores, out)
-
-
-if __name__ == "__main__":
-    report_errors(main)

@@ -6,11 +6,11 @@ import sys
 
 from jsonargparse.typing import PositiveInt
 
-from inference.diagnostics import diagnose
-from inference.options import Split
-from inference.recipes import seen_by_model
-from inference.runs import load_runs
-from inference.scripts.cli import make_parser, report_errors
+from inference.diagnostics.diagnosis import diagnose
+from inference.recipes.build import seen_by_model
+from inference.recipes.options import Split
+from inference.runs.folders import load_runs
+from inference.scripts.cli import make_parser
 
 TABLE = "diagnosis.csv"
 
@@ -41,7 +41,3 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         diagnosis.to_frame().to_csv(folders[name] / TABLE)
         print(f"{diagnosis}\nWrote {folders[name] / TABLE}.\n", flush=True)
-
-
-if __name__ == "__main__":
-    report_errors(main)

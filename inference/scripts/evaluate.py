@@ -4,12 +4,12 @@ from collections.abc import Sequence
 import math
 from pathlib import Path
 
-from inference.evaluation import Evaluation
-from inference.options import EvaluateOptions
-from inference.run_scores import score_run
-from inference.runs import load_runs
-from inference.scripts.cli import make_parser, report_errors
-from inference.tables import format_with_error
+from inference.formatting import format_with_error
+from inference.recipes.options import EvaluateOptions
+from inference.runs.folders import load_runs
+from inference.runs.scores import score_run
+from inference.scoring.evaluation import Evaluation
+from inference.scripts.cli import make_parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,14 +25,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     for name, run in load_runs(folders).items():
         print(f"{name}: {run.data.description}", flush=True)
-        for row, _, score in score_run(run, folders[name], (), options, anew=True, device=args.device):
-            print(f"{name}{row}\n{score}\n{_bits(score)} bits a {'dimension' if run.data.alphabet is None else 'character'}\n", flush=True)
+        for row in score_run(run, folders[name], (), options, anew=True, device=args.device):
+            print(
+                f"{name}{row.suffix}\n{row.score}\n{_bits(row.score)} bits a {'dimension' if run.data.alphabet is None else 'character'}\n",
+                flush=True,
+            )
         print(f"Wrote {folders[name]}.\n", flush=True)
 
 
 def _bits(score: Evaluation) -> str:
     return format_with_error(score.bits_per_dim, score.standard_error / (score.num_dims * math.log(2)))
-
-
-if __name__ == "__main__":
-    report_errors(main)

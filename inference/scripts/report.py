@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.options import EvaluateOptions
-from inference.run_scores import score_runs
-from inference.runs import PAGE, check_replaceable, load_runs, replacing_folder
-from inference.scripts.cli import make_parser, report_errors
+from inference.files import check_replaceable, replacing_folder
+from inference.recipes.options import EvaluateOptions
+from inference.runs.folders import load_runs
+from inference.runs.run import CHECKPOINT, PAGE
+from inference.runs.scores import score_runs
+from inference.scripts.cli import make_parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if any(out.resolve() in (folder.resolve(), *folder.resolve().parents) for folder in folders.values()):
         raise ValueError(f"{out} is or holds a run and would be replaced. Choose another --out.")
     runs = load_runs(folders)
-    with replacing_folder(out, overwrite=True, marker=PAGE) as new:
+    with replacing_folder(out, overwrite=True, marker=PAGE, worth_keeping=CHECKPOINT) as new:
         models, scores = score_runs(runs, folders, args.evaluate, device=args.device)
-        from inference.report import write_report
+        from inference.report.report import write_report
 
         write_report(folders, models, scores, new)
     print(f"Wrote {out / PAGE}.")
@@ -35,7 +37,3 @@ def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
     """Runs by the last part of their paths, or by the whole paths where that is ambiguous."""
     names = [folder.resolve().name for folder in folders]
     return dict(zip(names if len(set(names)) == len(names) else map(str, folders), folders, strict=True))
-
-
-if __name__ == "__main__":
-    report_errors(main)

@@ -7,12 +7,16 @@ from jsonargparse.typing import PositiveInt
 import numpy as np
 from torch import Tensor
 
-from inference.options import ExpostName, Split
-from inference.run_scores import expost_path, mended_run
-from inference.runs import load_runs, random_rows, replacing_folder
-from inference.scripts.cli import make_parser, report_errors
-from inference.text import decode_text
-from inference.verbs import encode, reconstruct, sample_prior
+from inference.data.splits import random_rows
+from inference.data.text import decode_text
+from inference.files import replacing_folder
+from inference.predictive.draws import encode, reconstruct, sample_prior
+from inference.recipes.fitted_priors import ExpostName
+from inference.recipes.options import Split
+from inference.runs.folders import load_runs
+from inference.runs.run import CHECKPOINT
+from inference.runs.scores import expost_path, run_under
+from inference.scripts.cli import make_parser
 
 ARRAYS = "arrays.npz"
 
@@ -32,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = load_runs({"run": folder})["run"]
     if args.expost is not None:
         folder = expost_path(folder, args.expost)
-        run = mended_run(run, folder, args.expost)
+        run = run_under(run, folder, args.expost)
     held_out = getattr(run.data, args.split)
     x = random_rows(held_out, args.num_draws, seed=args.seed)
     arrays = {
@@ -45,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arrays |= by_site("codes", encode(run.vae, held_out, seed=args.seed))  # each [N, D]
     arrays |= level_means(run.vae, x, seed=args.seed) if run.has_means else {}  # each [n, *X]
 
-    with replacing_folder(Path(args.out or folder / "samples"), overwrite=True, marker=ARRAYS) as out:
+    with replacing_folder(Path(args.out or folder / "samples"), overwrite=True, marker=ARRAYS, worth_keeping=CHECKPOINT) as out:
         np.savez_compressed(out / ARRAYS, **{name: tensor.numpy() for name, tensor in arrays.items()})
         if run.data.alphabet is None:
             draw(arrays, out)
@@ -80,7 +84,7 @@ def write_texts(arrays: dict[str, Tensor], alphabet: str, out: Path) -> None:
 
 def draw(arrays: dict[str, Tensor], out: Path) -> None:
     """Writes pictures of images; of other data, says so."""
-    from inference.pictures import are_images, draw_images
+    from inference.report.plots.images import are_images, draw_images
 
     shape = arrays["data"].shape[1:]
     if not are_images(shape):
@@ -95,7 +99,3 @@ def draw(arrays: dict[str, Tensor], out: Path) -> None:
     if given:
         rows = {"data": arrays["data"]} | given | {"given all": arrays["reconstructions"]}
         draw_images(rows, out / "levels.png", title="Upper levels held at codes of the data, the others drawn")
-
-
-if __name__ == "__main__":
-    report_errors(main)

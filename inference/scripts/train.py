@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.options import Recipe
-from inference.recipes import load
-from inference.runs import SUMMARY, build_run, check_replaceable, fit_run, replacing_folder
-from inference.scripts.cli import make_parser, report_errors
+from inference.files import check_replaceable, replacing_folder
+from inference.recipes.build import load
+from inference.recipes.options import Recipe
+from inference.runs.run import CHECKPOINT, SUMMARY, build_run, fit_run
+from inference.scripts.cli import make_parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,20 +20,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.instantiate(parser.parse_args(argv))
     recipe = Recipe(args.data, args.model, args.fit)
 
-    out, replacing = Path(args.out), {"overwrite": args.overwrite, "marker": SUMMARY}
-    check_replaceable(out, **replacing)
+    out = Path(args.out)
+    check_replaceable(out, overwrite=args.overwrite, marker=SUMMARY)
     run = build_run(recipe, load(recipe.data))
     print(run.data.description, flush=True)
 
-    with replacing_folder(out, **replacing) as folder:
+    with replacing_folder(out, overwrite=args.overwrite, marker=SUMMARY, worth_keeping=CHECKPOINT) as folder:
         result = fit_run(run, folder, device=args.device)
-        from inference.pictures import draw_history
+        from inference.report.plots.curves import draw_history
 
         draw_history({recipe.model.prior: result.history}, folder / "history.png")
 
     best = result.history.set_index("epoch").loc[result.best_epoch]
     print(f"Best epoch {result.best_epoch}, validation loss {best['valid_loss']:.2f} nats. Wrote {out}.")
-
-
-if __name__ == "__main__":
-    report_errors(main)

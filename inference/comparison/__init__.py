@@ -1,0 +1,1 @@
+"""Several models side by side: paired differences of their log-likelihoods, and a verdict in words."""

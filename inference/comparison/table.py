@@ -1,0 +1,182 @@
+"""Held-out log-likelihoods of several models side by side, with paired differences."""
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from itertools import repeat
+from math import log, nan
+
+import pandas as pd
+
+from inference.formatting import format_error, format_share, format_value, markdown_table
+from inference.scoring.evaluation import Evaluation
+from inference.scoring.reduction import standard_error_of_mean
+
+UNITS = ("nats", "bits/dim")
+_ERROR_OF = {
+    "log_px": "se",
+    "bits_per_dim": "se",
+    "difference": "difference_se",
+    "elbo": "elbo_se",
+    "elbo_bits_per_dim": "elbo_se",
+}
+_ERRORS = ("mc_error", *_ERROR_OF.values())
+_REMEDIES = {
+    "data_id": "Evaluate all models on the same data in the same order.",
+    "measure": "A density and a probability mass have different units; use one kind of likelihood.",
+    "num_dims": "Evaluate all models on the same data in the same order.",
+}
+
+
+class Comparison(pd.DataFrame):
+    """A data frame of full numbers, best model first, that prints no digit beyond its error.
+
+    In print, a value is rounded at the leading digit of its own ``*se`` column, and an error has two
+    significant digits. These errors are over the data and contain the scatter of the draws, so ``mc_error``,
+    the part that more particles would remove, is not added to them. What pandas derives from a comparison is
+    a plain frame.
+    """
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What one must know to read the table rightly."""
+        return tuple(self.attrs["notes"])
+
+    def formatted(self) -> pd.DataFrame:
+        """The table as it is printed, a plain data frame of texts."""
+        return pd.DataFrame({name: self._texts(name) for name in self.columns}, index=self.index)
+
+    def to_markdown(self) -> str:
+        """The table as it is printed, in Markdown, with its notes below."""
+        return "\n\n".join([markdown_table(self.formatted()), *self.notes])
+
+    def __repr__(self) -> str:
+        return "\n".join([self.formatted().to_string(index_names=False), *self.notes])
+
+    def _repr_html_(self) -> str:
+        return self.formatted().to_html(border=0) + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+
+    def _texts(self, name: str) -> list[str]:
+        column = self[name]
+        if name in _ERROR_OF:
+            return list(map(format_value, column, self.get(_ERROR_OF[name], repeat(nan))))
+        if name in _ERRORS:
+            return list(map(format_error, column))
+        if name == "bad_k":
+            return [format_share(share, self.attrs["num_data"]) for share in column]
+        if name == "num_particles":
+            return [f"{k}*" if model in self.attrs["fewer"] else f"{k}" for model, k in column.items()]
+        return ["yes" if cell else "" for cell in column] if name == "is_bound" else list(map(str, column))
+
+
+def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Comparison:
+    r"""Compare models by the mean log-likelihood of the same held-out data.
+
+    .. math::
+        \mathrm{difference} = \frac{1}{N} \sum_n d_n, \quad
+        d_n = \log \hat p(x_n) - \log \hat p_{\mathrm{best}}(x_n), \quad
+        \mathrm{difference\_se} = \mathrm{std}(d) / \sqrt{N}
+
+    Differences are paired, datum by datum: their errors are far below those of the means, whose scatter is
+    mostly that of the data and common to all models.
+
+    Args:
+        evaluations: Evaluations by name, all of the same data.
+        unit: ``"nats"``, or ``"bits/dim"`` for :math:`-\log_2 \hat p(x)` per dimension of x.
+
+    Returns:
+        One row per evaluation, best first, with the columns ``log_px`` and its standard error over the
+        data ``se``, ``difference`` to the best and ``difference_se``, ``mc_error`` (the standard error of
+        ``log_px`` over the draws alone), ``bad_k`` (the share of data with an unreliable k-hat; NaN for
+        bounds and for K <= 20), ``elbo``, ``elbo_se``, ``num_particles`` and ``is_bound``. In bits/dim,
+        ``bits_per_dim`` and ``elbo_bits_per_dim`` stand for ``log_px`` and ``elbo``, and less is better.
+
+    Raises:
+        ValueError: If there is nothing to compare, the evaluations are not of the same data and measure, or
+            the unit is unknown.
+    """
+    _check(evaluations, unit)
+    names = sorted(evaluations, key=lambda name: evaluations[name].mean, reverse=True)
+    best = evaluations[names[0]]
+    rows = [_row(evaluations[name], best) for name in names]
+    table = pd.DataFrame(rows, index=pd.Index(names, name="model"))
+    comparison = Comparison(table if unit == "nats" else _in_bits(table, best.num_dims))
+    rounded = {name: score.rounding_error for name, score in evaluations.items() if score.precision != "full"}
+    exact = [name for name in names if evaluations[name].is_exact]
+    comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations), "exact": exact, "rounded": rounded}
+    comparison.attrs["notes"] = list(_notes(comparison, unit))
+    return comparison
+
+
+def _check(evaluations: Mapping[str, Evaluation], unit: str) -> None:
+    if unit not in UNITS:
+        raise ValueError(f"unit must be one of {UNITS}; got {unit!r}. Choose one of them.")
+    if not isinstance(evaluations, Mapping) or not evaluations:
+        got = f"{type(evaluations).__name__} {evaluations!r}"
+        raise ValueError(f"evaluations must be a dict that is not empty; got {got}. Give each model a name.")
+    for name, evaluation in evaluations.items():
+        if not isinstance(evaluation, Evaluation):
+            got = type(evaluation).__name__
+            raise ValueError(f"'{name}' must be an Evaluation; got {got}. Use evaluate(pair, data).")
+    for field, remedy in _REMEDIES.items():
+        found = {name: getattr(evaluation, field) for name, evaluation in evaluations.items()}
+        if len(set(found.values())) > 1:
+            raise ValueError(f"{field} must be the same everywhere; got {found}. {remedy}")
+    sizes = {name: len(evaluation.log_px) for name, evaluation in evaluations.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"log_px must have the same length everywhere; got {sizes}. {_REMEDIES['data_id']}")
+
+
+def _row(evaluation: Evaluation, best: Evaluation) -> dict[str, float | int | bool]:
+    is_best = evaluation is best
+    return {
+        "log_px": evaluation.mean,
+        "se": evaluation.standard_error,
+        "difference": 0.0 if is_best else evaluation.mean - best.mean,
+        "difference_se": 0.0 if is_best else standard_error_of_mean(evaluation.log_px - best.log_px),
+        "mc_error": evaluation.mc_standard_error,
+        "bad_k": evaluation.bad_k_share,
+        "elbo": float(evaluation.elbo.mean()),
+        "elbo_se": standard_error_of_mean(evaluation.elbo),
+        "num_particles": evaluation.num_particles,
+        "is_bound": evaluation.is_bound,
+    }
+
+
+def _in_bits(table: pd.DataFrame, num_dims: int) -> pd.DataFrame:
+    """The same table in bits per dimension, where less is better."""
+    nats_per_bit = num_dims * log(2)
+    table[["log_px", "difference", "elbo"]] /= -nats_per_bit
+    table[["se", "difference_se", "mc_error", "elbo_se"]] /= nats_per_bit
+    return table.rename(columns={"log_px": "bits_per_dim", "elbo": "elbo_bits_per_dim"})
+
+
+def _sampled_less(evaluations: Mapping[str, Evaluation]) -> list[str]:
+    """Names of the estimates with fewer particles than another; bounds and exact values play no part."""
+    counts = {name: score.num_particles for name, score in evaluations.items() if not (score.is_bound or score.is_exact)}
+    return [name for name, count in counts.items() if count < max(counts.values())]
+
+
+def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
+    bounds, exact = comparison["is_bound"], comparison.index.isin(comparison.attrs["exact"])
+    direction = "" if unit == "nats" else "; less is better"
+    yield f"Means over {comparison.attrs['num_data']} data in {unit}{direction}."
+    if exact.any():
+        yield f"{', '.join(comparison.attrs['exact'])}: every latent is summed out, so log p(x) is exact."
+    if not (bounds | exact).all():
+        yield "An estimate of log p(x) is a lower bound in expectation."
+    if comparison.attrs["fewer"]:
+        yield "num_particles*: fewer than for another estimate, which by itself lowers log p(x)."
+    for name, error in comparison.attrs["rounded"].items():
+        yield f"{name}: products in bfloat16; where measured, log p(x) of a datum is off by {format_error(error)} nats at most."
+    if bounds.sum() > 1:
+        yield "A difference of two bounds is no bound on the difference of log p(x)."
+    if 0 < bounds.sum() < len(bounds):
+        yield ("A bound that beats an estimate shows the better model, if that estimate is right; one that loses shows nothing.")
+    if (comparison["bad_k"] > 0).any():
+        yield "bad_k: k-hat above min(1 - 1/log10 K, 0.7); log p(x) is unreliable there, most often too low."
+    if (comparison["bad_k"].isna() & ~bounds & ~exact).any():
+        yield "bad_k is blank where 20 particles or fewer cannot tell."

@@ -1,0 +1,117 @@
+"""The published data sets: their original files, checksums, splits and labels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from inference.data.download import read_source
+from inference.data.originals import SOURCES
+from inference.data.readers import Arrays
+from inference.data.splits import SPLITS, cut_in_order, cut_rows
+from inference.data.text import encode_text
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a set holds, untreated.
+
+    Attributes:
+        name: The set's name.
+        origin: Where it comes from and how it is split.
+        arrays: Values by split, float32 ``[N, *X]``; of text, codes ``[n]`` that are still to be cut into windows.
+        labels: Classes by split ``[N]``, or ``None``.
+        levels: Number of gray levels, or ``None`` where the values are not gray.
+        treatment: What becomes of the gray levels by default, a key of ``TREATMENTS``.
+        alphabet: Characters of the codes, where the set is text.
+    """
+
+    name: str
+    origin: str
+    arrays: Arrays
+    labels: Arrays | None = None
+    levels: int | None = None
+    treatment: str | None = None
+    alphabet: str | None = None
+
+
+def read_published(name: str, *, seed: int, folder: str | Path | None, download: bool) -> Content:
+    """A set of ``PUBLISHED``, images flat, split by ``seed`` if need be; raises as ``read_source`` does."""
+    arrays = read_source(SOURCES[name], folder=folder, download=download) if name in SOURCES else {}
+    return PUBLISHED[name](arrays, seed)
+
+
+def _digits(_: Arrays, seed: int) -> Content:
+    from sklearn.datasets import load_digits
+
+    images, classes = load_digits(return_X_y=True)
+    rows = cut_rows(len(images), {"valid": 300, "test": 300}, seed)
+    arrays = {split: np.float32(images[rows[split]]) for split in SPLITS}  # [N, 64]
+    labels = {split: classes[rows[split]] for split in SPLITS}
+    origin = f"scikit-learn's 8x8 digits, split at random with seed {seed}"
+    return Content("digits", origin, arrays, labels, levels=17, treatment="half")
+
+
+def _mnist(name: str, title: str, arrays: Arrays, seed: int) -> Content:
+    images = _last_rows_valid(arrays["train"], arrays["test"])
+    labels = _last_rows_valid(arrays["train_labels"], arrays["test_labels"])
+    origin = f"{title} 28x28, its own test set, the last 10000 training images as validation set"
+    return Content(name, origin, _flat(images), labels, levels=256, treatment="dynamic")
+
+
+def _last_rows_valid(train: np.ndarray, test: np.ndarray) -> Arrays:
+    return {"train": train[:-10000], "valid": train[-10000:], "test": test}
+
+
+def _mnist_static(arrays: Arrays, seed: int) -> Content:
+    bits = {split: np.unpackbits(arrays[split], axis=1, count=784) for split in SPLITS}  # [N, 784]
+    return Content("mnist-static", "Larochelle's binarized MNIST 28x28, split as given", _flat(bits))
+
+
+def _omniglot(arrays: Arrays, seed: int) -> Content:
+    rows = cut_rows(len(arrays["train"]), {"valid": OMNIGLOT_VALID}, seed)
+    images = {split: arrays["train"][chosen] for split, chosen in rows.items()} | {"test": arrays["test"]}
+    characters = {split: arrays["train_character"][chosen] for split, chosen in rows.items()}
+    return Content(
+        "omniglot-rebuilt",
+        f"Omniglot reduced to 28x28, drawers 16 to 20 as test set, validation set drawn with seed {seed}",
+        _flat(images),
+        characters | {"test": arrays["test_character"]},
+        levels=256,
+        treatment="dynamic",
+    )
+
+
+def _frey_faces(arrays: Arrays, seed: int) -> Content:
+    images = {split: arrays["images"][arrays[f"{split}_idx"]] for split in SPLITS}
+    origin = "Frey faces 28x20, split at random once and for all"
+    return Content("frey-faces", origin, _flat(images), levels=256)
+
+
+def _tiny_shakespeare(arrays: Arrays, seed: int) -> Content:
+    codes, alphabet = encode_text(arrays["text"].tobytes().decode("ascii"))
+    twentieth = round(0.05 * len(codes))
+    splits = cut_in_order(codes, {"valid": twentieth, "test": twentieth})
+    origin = (
+        "Tiny Shakespeare in windows of characters, the first 90 % of the text as training, the next 5 % as validation and "
+        "the last 5 % as test set: our split, whose validation and test set together are the customary validation set"
+    )
+    return Content("tiny-shakespeare", origin, splits, alphabet=alphabet)
+
+
+def _flat(arrays: Arrays) -> Arrays:
+    return {split: np.float32(x.reshape(len(x), -1)) for split, x in arrays.items()}  # [N, D]
+
+
+OMNIGLOT_VALID = 1345
+PUBLISHED: dict[str, Callable[[Arrays, int], Content]] = {
+    "digits": _digits,
+    "mnist": partial(_mnist, "mnist", "MNIST"),
+    "mnist-static": _mnist_static,
+    "fashion-mnist": partial(_mnist, "fashion-mnist", "Fashion-MNIST"),
+    "omniglot-rebuilt": _omniglot,
+    "frey-faces": _frey_faces,
+    "tiny-shakespeare": _tiny_shakespeare,
+}

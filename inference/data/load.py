@@ -1,0 +1,242 @@
+"""Data to fit and to score: published sets and the user's own, as training, validation and test tensors."""
+
+from dataclasses import dataclass, field
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inference.data.batches import Transform
+from inference.data.datasets import PUBLISHED, Content, read_published
+from inference.data.readers import Arrays, read_csv, read_numpy, read_parquet, read_text
+from inference.data.splits import SPLITS, cut_in_order, cut_rows
+from inference.data.text import encode_text, windows
+from inference.data.treatments import treat
+
+Fractions = dict[str, float | None]
+BINARIZE = ("default", None, "half", "static", "dynamic")
+READERS = {".npy": read_numpy, ".npz": read_numpy, ".csv": read_csv, ".parquet": read_parquet}
+TEXT = ".txt"
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """One data set in three splits.
+
+    Attributes:
+        name: The set's name.
+        description: Origin, split and treatment of the values, in one sentence.
+        train: Training data ``[N, *X]``, float32.
+        valid: Validation data ``[N, *X]``, float32.
+        test: Test data ``[N, *X]``, float32.
+        transform: Draws fresh noise for a batch of ``train``, ``[B, *X]`` to ``[B, *X]``; ``None`` where that
+            needs none. ``valid`` and ``test`` never do.
+        labels: Classes by split, int64 ``[N]``, or ``None`` where the set has none.
+        alphabet: Symbols of the codes, for text: code i stands for ``alphabet[i]``; see :func:`~inference.data.text.decode_text`.
+    """
+
+    name: str
+    description: str
+    train: Tensor = field(repr=False)
+    valid: Tensor = field(repr=False)
+    test: Tensor = field(repr=False)
+    transform: Transform | None = None
+    labels: dict[str, Tensor] | None = field(default=None, repr=False)
+    alphabet: str | None = field(default=None, repr=False)
+
+
+def load_data(
+    source: str | Path | np.ndarray | Tensor,
+    *,
+    binarize: str | None = "default",
+    dequantize: bool = False,
+    valid_fraction: float | None = None,
+    test_fraction: float | None = None,
+    seed: int = 0,
+    shape: tuple[int, ...] | None = None,
+    folder: str | Path | None = None,
+    download: bool = True,
+) -> Data:
+    r"""Load a published data set, a file or an array as training, validation and test tensors.
+
+    Dynamic binarization draws, for a gray level x of at most L, afresh in every batch:
+
+    .. math:: b \sim \mathrm{Bernoulli}(x / L)
+
+    Args:
+        source: ``"digits"``, ``"mnist"``, ``"mnist-static"``, ``"fashion-mnist"``, ``"omniglot-rebuilt"``,
+            ``"frey-faces"`` or ``"tiny-shakespeare"``; or the path of a .npy, .npz, .csv, .parquet or .txt file; or an
+            array ``[N, *X]``. A .npz file holds one array, or arrays named train and test, and valid if it likes. A
+            .txt file is UTF-8 text: its characters become codes, their places in the sorted alphabet of the whole file.
+        binarize: ``None`` keeps gray levels as they are; ``"half"`` cuts them at half range; ``"static"``
+            draws every pixel once; ``"dynamic"`` draws valid and test once, and leaves probabilities in train
+            for ``transform`` to draw from. By default digits are cut at half range; MNIST, Fashion-MNIST and
+            Omniglot are dynamic; all else is kept.
+        dequantize: Add uniform noise to gray levels and scale them to [0, 1]; ``transform`` does it to train.
+        valid_fraction: Share of rows to hold out for validation, where no split is given; by default 0.1. Of text, it is
+            the share of characters, before those of the test set at the end.
+        test_fraction: Share of rows to hold out for testing, where no split is given; by default 0.1.
+        seed: Seed of the split, where none is given, and of the noise in what is drawn once.
+        shape: Shape of one datum, *X; by default flat for published sets, and as it comes for the user's own. Of text, (T,),
+            by default (64,): each split is cut into windows of T characters, without overlap; a shorter rest is dropped.
+        folder: Where to look for published sets before the cache; by default what ``PYRO_LVM_DATA`` names.
+        download: Whether to download a published set that is in neither.
+
+    Returns:
+        The three splits, and the transform that training batches need.
+
+    Raises:
+        ValueError: If the source is unknown, damaged, empty or not finite, or an option does not apply to it.
+        FileNotFoundError: If a file or folder does not exist.
+        ConnectionError: If a download fails.
+        ImportError: If a .parquet file is given and pyarrow is missing.
+        TypeError: If the source is none of these.
+
+    References:
+        Salakhutdinov, Murray (2008), On the quantitative analysis of deep belief networks (static draws).
+        Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders (dynamic draws).
+        https://arxiv.org/abs/1509.00519
+    """
+    _check_options(binarize, dequantize)
+    if isinstance(source, str) and source in PUBLISHED:
+        _refuse_fractions(f"{source!r} has its own split", valid=valid_fraction, test=test_fraction)
+        content = read_published(source, seed=seed, folder=folder, download=download)
+    else:
+        content = _own(source, {"valid": valid_fraction, "test": test_fraction}, seed)
+    treatment = _treatment(content, "dequantize" if dequantize else binarize)
+    shaped = _shaped if content.alphabet is None else windows
+    arrays = {split: shaped(x, shape) for split, x in content.arrays.items()}
+    arrays, transform, treated = treat(arrays, levels=content.levels, treatment=treatment, seed=seed)
+    sizes = ", ".join(f"{len(arrays[split])} {split}" for split in SPLITS)
+    labels = content.labels and {split: torch.from_numpy(np.int64(y)) for split, y in content.labels.items()}
+    return Data(
+        name=content.name,
+        description=f"{content.origin} ({sizes}); {treated}.",
+        **{split: torch.from_numpy(np.ascontiguousarray(arrays[split])) for split in SPLITS},
+        transform=transform,
+        labels=labels,
+        alphabet=content.alphabet,
+    )
+
+
+def _own(source: str | Path | np.ndarray | Tensor, fractions: Fractions, seed: int) -> Content:
+    if isinstance(source, Tensor):
+        values = source.float() if source.is_floating_point() else source  # NumPy has no bfloat16
+        return _own_rows("tensor", {"data": values.detach().cpu().numpy()}, fractions, seed)
+    if isinstance(source, np.ndarray):
+        return _own_rows("array", {"data": source}, fractions, seed)
+    path = _own_path(source)
+    if path.suffix == TEXT:
+        return _own_text(path, fractions)
+    return _own_rows(path.name, READERS[path.suffix](path), fractions, seed)
+
+
+def _own_path(source: str | Path) -> Path:
+    if not isinstance(source, str | Path):
+        raise TypeError(f"source must be a name, a path or array; got {type(source)}. Try numpy.asarray.")
+    path = Path(source).expanduser()
+    if path.suffix not in (*READERS, TEXT):
+        raise ValueError(
+            f"source must be one of {', '.join(PUBLISHED)}, an array, or a file that ends in "
+            f"{', '.join((*READERS, TEXT))}; got {str(source)!r}. Correct the name, or convert the file."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"source must be an existing file; got {str(path)!r}. Correct the path.")
+    return path
+
+
+def _own_text(path: Path, fractions: Fractions) -> Content:
+    codes, alphabet = encode_text(read_text(path))
+    splits = cut_in_order(codes, _sizes(fractions, len(codes), "character"))
+    return Content(path.name, f"{path.name} in windows of characters, split in order of the text", splits, alphabet=alphabet)
+
+
+def _own_rows(name: str, arrays: Arrays, fractions: Fractions, seed: int) -> Content:
+    arrays = {key: _float32(array, f"{name}: {key}") for key, array in arrays.items()}
+    splits, origin = _own_splits(arrays, fractions, seed)
+    if len({x.shape[1:] for x in splits.values()}) > 1:
+        shapes = {split: x.shape for split, x in splits.items()}
+        raise ValueError(f"{name} must hold splits that agree on X in [N, *X]; got {shapes}. Reshape them.")
+    return Content(name, f"{name}, {origin}", splits, levels=_gray_levels(splits))
+
+
+def _own_splits(arrays: Arrays, fractions: Fractions, seed: int) -> tuple[Arrays, str]:
+    if len(arrays) == 1:
+        given = {"train": next(iter(arrays.values()))}
+    elif set(arrays) in ({"train", "test"}, set(SPLITS)):
+        given = arrays
+    else:
+        raise ValueError(
+            f"a .npz file must hold one array, or train, test and possibly valid; got {', '.join(arrays)}. Save it with these names only."
+        )
+    _refuse_fractions("the file has that split", **{s: fractions[s] for s in given if s != "train"})
+    missing = {split: fractions[split] for split in SPLITS if split not in given}
+    if not missing:
+        return given, "split as given"
+    rows = cut_rows(len(given["train"]), _sizes(missing, len(given["train"]), "row"), seed)
+    drawn = {split: given["train"][chosen] for split, chosen in rows.items()}
+    return given | drawn, f"{' and '.join(missing)} drawn from its rows with seed {seed}"
+
+
+def _sizes(fractions: Fractions, total: int, unit: str) -> dict[str, int]:
+    sizes = {split: round((0.1 if share is None else share) * total) for split, share in fractions.items()}
+    if min(sizes.values()) < 1 or sum(sizes.values()) >= total:
+        raise ValueError(
+            f"the fractions must leave at least one {unit} to each split; got sizes {sizes} of {total} {unit}s. "
+            f"Change valid_fraction and test_fraction, or give more {unit}s."
+        )
+    return sizes
+
+
+def _refuse_fractions(reason: str, **fractions: float | None) -> None:
+    for split, fraction in fractions.items():
+        if fraction is not None:
+            raise ValueError(f"{split}_fraction must be left out, as {reason}; got {fraction}. Leave it out.")
+
+
+def _float32(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold numbers; got dtype {array.dtype}. Encode the values as numbers.")
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"{name} must have shape [N, *X], not empty; got {array.shape}. Give some rows.")
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    wrong = np.count_nonzero(~np.isfinite(values))
+    if wrong:
+        raise ValueError(f"{name} must be finite in float32; got {wrong} values that are not. Impute them.")
+    return values
+
+
+def _gray_levels(arrays: Arrays) -> int | None:
+    low, high = min(x.min() for x in arrays.values()), max(x.max() for x in arrays.values())
+    whole = all(np.array_equal(x, np.rint(x)) for x in arrays.values())
+    return 256 if whole and low >= 0 and 1 < high <= 255 else None
+
+
+def _shaped(x: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    if shape is None:
+        return x
+    size = math.prod(x.shape[1:])
+    if math.prod(shape) != size:
+        raise ValueError(f"shape must hold {size} entries; got {shape}. Reshape from {x.shape[1:]}.")
+    return x.reshape(-1, *shape)  # [N, *X]
+
+
+def _check_options(binarize: str | None, dequantize: bool) -> None:
+    if binarize not in BINARIZE:
+        raise ValueError(f"binarize must be one of {BINARIZE}; got {binarize!r}. Choose one of these.")
+    if dequantize and binarize not in ("default", None):
+        raise ValueError(f"binarize must be left out with dequantize=True; got {binarize!r}. Choose one.")
+
+
+def _treatment(content: Content, asked: str | None) -> str | None:
+    chosen = content.treatment if asked == "default" else asked
+    if chosen is not None and content.levels is None:
+        got, remedy = ("other values", ", or rescale the values") if content.alphabet is None else ("text", "")
+        raise ValueError(
+            f"{chosen!r} needs gray levels: whole numbers from 0 to 255, some above 1; got {got} in "
+            f"{content.name}. Leave binarize and dequantize out{remedy}."
+        )
+    return chosen

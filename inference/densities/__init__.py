@@ -1,0 +1,1 @@
+"""Log densities of a pair for each particle and datum: the one place where they are combined."""

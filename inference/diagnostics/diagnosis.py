@@ -1,0 +1,255 @@
+"""Why a fitted pair fails: prior holes both ways, what its rate is made of, units and codebooks in use."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import math
+from math import nan
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from inference.densities.broadcasting import choose_layout
+from inference.densities.layout import Latents, Layout
+from inference.densities.scope import scoring
+from inference.diagnostics.active_units import Units
+from inference.diagnostics.aggregate import CHUNK_SIZE, is_matrix_form, leave_out, log_fold_sums
+from inference.diagnostics.draws import Codes, check_one_prior, diagnosable, draw_codes, draw_prior
+from inference.diagnostics.estimates import Figure, Sample, dimension_figures, hole_figures, level_figures, rate_figures, total_units
+from inference.formatting import format_error, format_value
+from pyro_lvm.checks import check_counts
+from pyro_lvm.contract import Structure, check_batch
+from pyro_lvm.pair import Batch
+
+NUM_FOLDS = 10
+_NUM_DRAWS, _NUM_DRAWS_SLOW = 10_000, 1_000
+FIGURES = (
+    "rate",
+    "mutual_information",
+    "marginal_kl",
+    "marginal_kl_held_out",
+    "total_correlation",
+    "dimension_kl",
+    "reverse_kl",
+    "distortion",
+    "holes_prior",
+    "holes_codes",
+    "auc",
+    "active_units",
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Diagnosis:
+    r"""How codes and prior of a pair agree, and what its rate is made of, in nats.
+
+    .. math:: \mathrm{rate} = \mathrm{MI} + \mathrm{KL}(q(z) \,\|\, p(z)), \quad
+        \mathrm{KL}(q(z) \,\|\, p(z)) = \mathrm{TC} + \sum_d \mathrm{KL}(q(z_d) \,\|\, p(z_d))
+
+    with the aggregate posterior :math:`q(z) = \frac{1}{N} \sum_n q(z \mid x_n)`; the second holds if p(z) is a product over d.
+    What has no closed form for a pair is NaN, and ``notes`` says why.
+
+    Attributes:
+        rate: Mean over the data of E_q[log q(z|x) - log p(z)].
+        mutual_information: Between datum and code, at most log N.
+        marginal_kl: KL(q(z) || p(z)); for new data too high in expectation.
+        marginal_kl_held_out: The same, each code's own fold of the data left out of q(z); for new data too low in expectation.
+        total_correlation: KL(q(z) || product of all q(z_d)).
+        dimension_kl: Sum over d of KL(q(z_d) || p(z_d)).
+        reverse_kl: KL(p(z) || q(z)).
+        distortion: Mean over the data of -E_q[log p(x|z)].
+        holes_prior: Share of prior draws that lie outside the codes; ``quantile`` if prior and codes agree.
+        holes_codes: Share of codes that lie outside the prior; ``quantile`` if prior and codes agree.
+        auc: How well a classifier tells prior draws from codes; 1/2 if not at all.
+        active_units: Units, over all continuous latents, whose posterior mean has a variance over the data above 0.01; of proportions
+            and unit vectors, above a hundredth of the prior's.
+        dimension_kls: KL(q(z_d) || p(z_d)) of each d, shape ``[D]``; empty where ``dimension_kl`` is NaN.
+        dimension_kl_errors: Their standard errors, of the same shape.
+        unit_variances: Var_x(E_q[z_d|x]) of the units of each continuous latent, each ``[D]``.
+        collapsed: The units of each continuous latent that are not active.
+        levels: Further figures of single latents: rates and active units of several latents, use of discrete ones.
+        standard_errors: Of every figure by name, those in ``levels`` too.
+        notes: What every figure is, and where its estimator ends.
+        num_data: Data in the aggregate posterior, N.
+        num_codes: Codes that were scored.
+        num_draws: Prior draws.
+        quantile: Share of the codes that lie outside the codes by definition, and of prior draws outside the prior.
+        seed: Seed of codes and draws.
+    """
+
+    rate: float
+    mutual_information: float
+    marginal_kl: float
+    marginal_kl_held_out: float
+    total_correlation: float
+    dimension_kl: float
+    reverse_kl: float
+    distortion: float
+    holes_prior: float
+    holes_codes: float
+    auc: float
+    active_units: int
+    dimension_kls: Tensor
+    dimension_kl_errors: Tensor
+    unit_variances: dict[str, Tensor]
+    collapsed: dict[str, tuple[int, ...]]
+    levels: dict[str, float]
+    standard_errors: dict[str, float]
+    notes: dict[str, str]
+    num_data: int
+    num_codes: int
+    num_draws: int
+    quantile: float
+    seed: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per figure: ``value``, its standard error ``se``, and ``note``."""
+        values = {name: getattr(self, name) for name in FIGURES} | self.levels
+        rows = [(value, self.standard_errors.get(name, nan), self.notes[name]) for name, value in values.items()]
+        index = pd.Index(values, name="figure")
+        return pd.DataFrame(rows, index=index, columns=["value", "se", "note"]).astype({"value": float, "se": float})
+
+    def __repr__(self) -> str:
+        frame = self.to_frame()
+        width = max(map(len, frame.index))
+        lines = [
+            f"{name:<{width}}  {_value(name, row.value, row.se):>9}  {format_error(row.se):>8}  {row.note}"
+            for name, row in zip(frame.index, frame.itertuples(), strict=True)
+        ]
+        head = f"{'':<{width}}  {'value':>9}  {'se':>8}"
+        counts = f"{self.num_data} data, {self.num_codes} codes and {self.num_draws} prior draws scored, seed {self.seed}; nats."
+        return "\n".join([head, *lines, counts, *self._collapsed_lines()])
+
+    def _collapsed_lines(self) -> list[str]:
+        return [f"Collapsed units of {name}: {', '.join(map(str, units))}." for name, units in self.collapsed.items() if units]
+
+
+def _value(name: str, value: float, error: float) -> str:
+    return f"{value:.0f}" if name.startswith("active_units") else format_value(value, error)
+
+
+def diagnose(
+    pair: object,
+    data: Tensor | Sequence[Tensor],
+    *,
+    quantile: float = 0.01,
+    num_draws: int | None = None,
+    seed: int = 0,
+    chunk_size: int | None = None,
+    progress: bool = True,
+) -> Diagnosis:
+    r"""Compares the codes of data with the prior, and takes the rate apart.
+
+    A prior draw lies outside the codes if the aggregate posterior's density there is below the ``quantile`` quantile of that
+    density at codes of held-out data: ten folds, each scored under the mixture of the other nine. A code lies outside the prior
+    if log p(z) there is below the quantile of log p at prior draws. If prior and codes agree, both shares are the quantile; of
+    discrete codes less, as equal masses are not below one another.
+
+    .. math:: q(z) = \frac{1}{N} \sum_{n=1}^N q(z \mid x_n), \quad
+        \mathrm{MI} = \frac{1}{N} \sum_n E_{q(z \mid x_n)} \left[ \log \frac{q(z \mid x_n)}{q(z)} \right] \le \log N
+
+    The mixture is of all N data; codes are scored at random data, several for each where N is below ``num_draws``. Several
+    latents are one joint code. Memory does not grow with the number of codes times N.
+
+    Args:
+        pair: Any object with Pyro programs ``.model`` and ``.guide``.
+        data: Observations ``[N, *X]``, or a tuple of tensors with these first.
+        quantile: Share of the codes that lies outside the codes by definition.
+        num_draws: Prior draws, and about as many codes; by default 10 000, or 1000 where q(z|x) is no diagonal normal, so that
+            the guide itself must score every code for every datum.
+        seed: Seed of codes, draws, folds and classifier.
+        chunk_size: At most so many codes times data at once.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The figures with their standard errors.
+
+    Raises:
+        ValueError: If the pair breaks the contract of a pair or has no likelihood per datum, its prior depends on the datum, its
+            guide has auxiliary draws, the data or draws are too few for the quantile, or a log density is not finite.
+
+    References:
+        Hoffman, Johnson (2016), ELBO surgery. http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
+
+        Chen et al. (2018), Isolating Sources of Disentanglement in VAEs. https://arxiv.org/abs/1802.04942
+    """
+    batch = (data,) if isinstance(data, Tensor) else tuple(data)
+    size = check_batch(*batch)
+    check_counts(num_draws=num_draws, chunk_size=chunk_size)
+    _check_quantile(quantile, size, num_draws)
+    with scoring(pair, batch[0].device):
+        few = tuple(x[:2] for x in batch)
+        structure, layout = diagnosable(pair, few), choose_layout(pair, batch)
+        num_draws = num_draws or (_NUM_DRAWS if is_matrix_form(pair, few) else _NUM_DRAWS_SLOW)
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).to(batch[0].device)
+        chunk_size = chunk_size or CHUNK_SIZE
+        sample = _sample(pair, batch, order, structure, layout, num_draws, seed, chunk_size, progress)
+        figures = rate_figures(sample, size) | hole_figures(sample, quantile, seed)
+        dimensions, dimension_kls = dimension_figures(pair, batch, structure, sample, chunk_size)
+        levels, units = level_figures(pair, batch, order[:num_draws], structure, sample, layout, seed)
+    figures |= dimensions | {"active_units": total_units(units)}
+    counts = {"num_data": size, "num_codes": sample.log_q.numel(), "num_draws": num_draws}
+    return Diagnosis(**_fields(figures, levels, dimension_kls, units), **counts, quantile=quantile, seed=seed)
+
+
+def _fields(
+    figures: dict[str, Figure], levels: dict[str, Figure], dimension_kls: list[Figure], units: dict[str, Units]
+) -> dict[str, object]:
+    return dict(
+        **{name: figures[name].value for name in FIGURES},
+        dimension_kls=torch.tensor([figure.value for figure in dimension_kls], dtype=torch.float64),
+        dimension_kl_errors=torch.tensor([figure.error for figure in dimension_kls], dtype=torch.float64),
+        unit_variances={name: unit.variance for name, unit in units.items()},
+        collapsed={name: unit.collapsed for name, unit in units.items()},
+        levels={name: figure.value for name, figure in levels.items()},
+        standard_errors={name: figure.error for name, figure in (figures | levels).items()},
+        notes={name: figure.note for name, figure in (figures | levels).items()},
+    )
+
+
+def _check_quantile(quantile: float, num_data: int, num_draws: int | None) -> None:
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile must lie between 0 and 1; got {quantile}. Take 0.01 for the outermost hundredth.")
+    least = max(math.ceil(1 / quantile - 1e-9), 2 * NUM_FOLDS)
+    for name, count in (("data", num_data), ("num_draws", num_draws)):
+        if count is not None and count < least:
+            raise ValueError(f"{name} must number at least {least} for quantile {quantile}; got {count}. Take more, or a larger quantile.")
+
+
+def _sample(
+    pair: object,
+    batch: Batch,
+    order: Tensor,
+    structure: Structure,
+    layout: Layout,
+    num_draws: int,
+    seed: int,
+    chunk_size: int,
+    progress: bool,
+) -> Sample:
+    """Codes of the first rows in ``order``, prior draws, and the aggregate posterior at both."""
+    rows, num_particles = order[:num_draws], max(1, num_draws // len(order))
+    codes = draw_codes(pair, batch, rows, num_particles, layout, seed)
+    check_one_prior(pair, batch, rows, codes, layout)
+    draws, log_p_draws = draw_prior(pair, batch, num_draws, structure.latents, layout, seed)
+    points = {name: torch.cat([codes.latents[name].flatten(0, 1), draws[name]]) for name in structure.latents}
+    folds = [order[g::NUM_FOLDS] for g in range(NUM_FOLDS)]
+    sums = log_fold_sums(pair, batch, folds, points, layout, chunk_size=chunk_size, progress=progress)  # [G, P]
+    left = leave_out(sums, torch.tensor([len(fold) for fold in folds]))  # [G, P]
+    return _scored(codes, draws, log_p_draws, sums.logsumexp(0) - math.log(len(order)), left)
+
+
+def _scored(codes: Codes, draws: Latents, log_p_draws: Tensor, log_q: Tensor, left: Tensor) -> Sample:
+    """Parts the aggregate posterior's densities, first at the codes and then at the draws, between them."""
+    shape = codes.log_q.shape
+    index = torch.arange(shape.numel(), device=log_q.device)
+    own_fold = index % shape[1] % NUM_FOLDS
+    return Sample(
+        codes=codes,
+        draws=draws,
+        log_q=log_q[: len(index)].reshape(shape),
+        log_q_held_out=left[own_fold, index].reshape(shape),
+        log_p_draws=log_p_draws,
+        log_q_draws=log_q[len(index) :],
+        log_q_draws_left=left[:, len(index) :],
+    )

@@ -1,0 +1,158 @@
+"""Codes of data and draws from the prior, each with its log densities; the noise of every block of rows has a seed of its own."""
+
+from typing import NamedTuple
+
+from pyro import poutine
+import torch
+from torch import Tensor
+
+from inference.densities.layout import Latents, Layout, run_guide, run_model
+from inference.densities.log_density import latents_of, log_density
+from inference.numerics import seeded_blocks
+from pyro_lvm.contract import Structure, check_pair
+from pyro_lvm.pair import Batch, programs
+
+_ROWS = 1024  # particles times data in one run
+_FEW = 64
+
+
+class Codes(NamedTuple):
+    """Draws z of q(z|x), K for each of S data, and their log densities in nats.
+
+    Attributes:
+        latents: The draws by site, each ``[K, S, *Z]``.
+        log_q: log q(z|x), shape ``[K, S]``.
+        log_p: log p(z), shape ``[K, S]``.
+        log_px: log p(x|z), shape ``[K, S]``.
+        site_rates: log q - log p of each site, each ``[K, S]``; none if the model enumerates a site.
+    """
+
+    latents: Latents
+    log_q: Tensor
+    log_p: Tensor
+    log_px: Tensor
+    site_rates: dict[str, Tensor]
+
+
+def diagnosable(pair: object, batch: Batch) -> Structure:
+    """What a pair declares, after checking that q(z|x) is a density or mass of codes that can be asked for any z.
+
+    Raises:
+        ValueError: As :func:`~pyro_lvm.contract.check_pair`; also if the pair has no likelihood per datum, no latent in the guide,
+            or a guide that makes its latents of auxiliary draws.
+    """
+    structure = check_pair(pair, *batch)
+    if structure.refusal is not None:
+        raise ValueError(structure.refusal)
+    with torch.random.fork_rng():
+        drawn = tuple(latents_of(run_guide(programs(pair)[1], batch, 1, Layout(False)), 1, len(batch[0]), Layout(False)))
+    if not drawn or set(drawn) != set(structure.latents):
+        raise ValueError(
+            f"the guide must draw exactly the latents {structure.latents}, so that q(z|x) can be asked for any z; got {drawn}. "
+            "Sample the latents directly, without auxiliary sites."
+        )
+    return structure
+
+
+def draw_codes(pair: object, batch: Batch, rows: Tensor, num_particles: int, layout: Layout, seed: int) -> Codes:
+    r"""Draws :math:`z \sim q(z \mid x_n)` for rows n of the data.
+
+    Args:
+        pair: Any pair.
+        batch: All data, ``[N, *X]`` first.
+        rows: Which of them, shape ``[S]``.
+        num_particles: Draws per datum, :math:`K`.
+        layout: As :func:`~inference.densities.broadcasting.choose_layout` gives it.
+        seed: Seed of the draws.
+
+    Returns:
+        The codes.
+
+    Raises:
+        ValueError: As :func:`diagnosable`; also if a log density is not finite.
+    """
+    blocks = []
+    for part in seeded_blocks(rows, max(1, _ROWS // num_particles), seed, 0):
+        block = tuple(x[part] for x in batch)
+        structure = diagnosable(pair, block)
+        blocks.append(_codes(pair, block, structure, num_particles, layout))
+    latents, log_q, log_p, log_px, site_rates = zip(*blocks, strict=True)
+    codes = Codes(_joined(latents), *(torch.cat(parts, 1).double() for parts in (log_q, log_p, log_px)), _joined(site_rates))
+    for meaning, values in (("log q(z|x)", codes.log_q), ("log p(z)", codes.log_p), ("log p(x|z)", codes.log_px)):
+        _check_finite(meaning, values)
+    return codes
+
+
+def _codes(pair: object, batch: Batch, structure: Structure, num_particles: int, layout: Layout) -> Codes:
+    model, guide = programs(pair)
+    shape = num_particles, len(batch[0]), layout
+    guide_trace = run_guide(guide, batch, num_particles, layout)
+    latents = latents_of(guide_trace, *shape)
+    model_trace = run_model(model, batch, latents, num_particles, layout)
+    log_q = log_density(guide_trace, *shape)  # [K, B]
+    log_p = log_density(model_trace, *shape, where=_is_latent)
+    names = () if structure.enumerated else structure.latents
+    rates = {name: _of_site(name, guide_trace, shape) - _of_site(name, model_trace, shape) for name in names}
+    # Not the observed sites' own densities: an enumerated site is shared by z and x.
+    return Codes(latents, log_q, log_p, log_density(model_trace, *shape) - log_p, rates)
+
+
+def _is_latent(site: dict) -> bool:
+    return not site["is_observed"]
+
+
+def _of_site(name: str, trace: poutine.Trace, shape: tuple[int, int, Layout]) -> Tensor:
+    return log_density(trace, *shape, where=lambda site: site["name"] == name)
+
+
+def _joined(blocks: tuple[dict[str, Tensor], ...]) -> dict[str, Tensor]:
+    return {name: torch.cat([block[name] for block in blocks], 1) for name in blocks[0]}
+
+
+def _check_finite(meaning: str, values: Tensor) -> None:
+    if not values.isfinite().all():
+        raise ValueError(
+            f"{meaning} must be finite at every code; {int((~values.isfinite()).sum())} of {values.numel()} are not. "
+            "Look for NaN in the parameters, or for codes outside the support of the prior."
+        )
+
+
+def draw_prior(pair: object, batch: Batch, num_draws: int, names: tuple[str, ...], layout: Layout, seed: int) -> tuple[Latents, Tensor]:
+    r"""Draws :math:`z \sim p(z)`, the data serving as templates only.
+
+    Returns:
+        The draws by site, each ``[M, *Z]``, and log p(z), shape ``[M]``.
+    """
+    draws, log_p = [], []
+    rows = torch.arange(num_draws, device=batch[0].device) % len(batch[0])
+    for part in seeded_blocks(rows, _ROWS, seed, 1):
+        block = tuple(x[part] for x in batch)
+        trace = poutine.trace(programs(pair)[0]).get_trace(*block)
+        draws.append({name: trace.nodes[name]["value"][None] for name in names})  # [1, B, *Z]
+        log_p.append(log_prior(pair, block, draws[-1], layout))
+    values = torch.cat(log_p, 1)[0].double()
+    _check_finite("log p(z)", values)
+    return {name: value[0] for name, value in _joined(tuple(draws)).items()}, values
+
+
+def log_prior(pair: object, batch: Batch, latents: Latents, layout: Layout) -> Tensor:
+    """log p(z) of latents ``[K, B, *Z]``, shape ``[K, B]``, with enumerated sites summed out."""
+    num_particles, size = next(iter(latents.values())).shape[:2]
+    trace = run_model(programs(pair)[0], batch, latents, num_particles, layout)
+    return log_density(trace, num_particles, size, layout, where=_is_latent)
+
+
+def check_one_prior(pair: object, batch: Batch, rows: Tensor, codes: Codes, layout: Layout) -> None:
+    """Checks on some codes that log p(z) is the same whatever datum the model is given.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    few = rows[:_FEW]
+    latents = {name: value[:1, : len(few)] for name, value in codes.latents.items()}
+    own, other = (log_prior(pair, tuple(x[part] for x in batch), latents, layout) for part in (few, few.roll(1)))
+    if not torch.allclose(own, other, rtol=1e-5, atol=1e-4):
+        raise ValueError(
+            "p(z) must be the same for every datum; the model's prior changes with its arguments, by up to "
+            f"{(own - other).abs().max().item():.2g} nats. Diagnose the data of each label apart, with a model of that label."
+        )

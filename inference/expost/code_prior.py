@@ -1,0 +1,57 @@
+"""Priors of discrete codes, fitted after training to the codes of a fitted pair."""
+
+import torch
+from torch import Tensor, nn
+
+from inference.expost.density import density_of
+from inference.svi.fitting import fit
+
+
+def fit_code_prior(
+    prior: nn.Module,
+    codes: Tensor,
+    valid: Tensor,
+    *,
+    epochs: int = 100,
+    batch_size: int | None = None,
+    learning_rate: float = 1e-3,
+    patience: int | None = 10,
+    seed: int = 0,
+    progress: bool = False,
+) -> nn.Module:
+    r"""Fits a prior to discrete codes by maximum likelihood; the weights of the best epoch are kept.
+
+    .. math:: \max_\theta \sum_n \log p_\theta(z_n)
+
+    Args:
+        prior: Module whose call returns a distribution of codes, such as :class:`~pyro_lvm.priors.autoregressive.PixelCNNPrior` for a grid or
+            :class:`~pyro_lvm.priors.autoregressive.TransformerPrior` for a sequence; trained in place.
+        codes: Codes of training data, int64 ``[N, *S]``, as :func:`~inference.expost.codes.codes_of` gives them.
+        valid: Codes of validation data ``[M, *S]``, which choose the epoch.
+        epochs: Passes through the codes at most.
+        batch_size: Codes in a batch; by default 100, or N if that is less.
+        learning_rate: Of Adam.
+        patience: Stop after so many epochs without a better validation loss.
+        seed: Seed of shuffling.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The prior.
+
+    Raises:
+        TypeError: If the codes are no indices.
+        ValueError: If their shapes are not the prior's, or an option is bad.
+    """
+    shape = prior().event_shape
+    for name, values in (("codes", codes), ("valid", valid)):
+        if values.dtype != torch.int64:
+            raise TypeError(f"{name} must be indices, int64; got {values.dtype}. Take .argmax(-1) of indicators.")
+        if values.shape[1:] != shape:
+            expected = ", ".join(map(str, shape))
+            raise ValueError(
+                f"{name} must have shape [N, {expected}], as the prior; got {tuple(values.shape)}. Build the prior for codes of this shape."
+            )
+    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience, "seed": seed}
+    # Not compiled: of such steps Python is a small part, and compiling them takes minutes.
+    fit(density_of(prior), codes, valid=valid, compile=False, progress=progress, **options)
+    return prior

@@ -1,0 +1,1 @@
+"""What a fitted pair gives: codes, reconstructions, samples, and how much samples resemble data."""

@@ -1,0 +1,110 @@
+"""Data, models, fits and scores as options name them."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from pandas import DataFrame
+import pyro
+import torch
+from torch import Tensor, nn
+
+from inference.data.load import Data, load_data
+from inference.numerics import seeded
+from inference.recipes.codes import start_codebook
+from inference.recipes.fits import OBJECTIVES, SCHEDULES
+from inference.recipes.networks import INITS
+from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions
+from inference.recipes.structures import STRUCTURES, AnyVAE
+from inference.scoring.evaluation import Evaluation
+from inference.scoring.importance import evaluate
+from inference.svi.fitting import fit
+from inference.svi.loop import FitResult
+from pyro_lvm.contract import check_pair
+
+
+def load(options: DataOptions) -> Data:
+    """The data that the options name; see :func:`inference.data.load.load_data`."""
+    return load_data(**asdict(options))
+
+
+def build_vae(options: ModelOptions, train: Tensor) -> AnyVAE:
+    """A VAE by name, its output biases, noise scales and pseudo-inputs started from the data.
+
+    Args:
+        options: Names and sizes of the parts.
+        train: Training data as the model sees them, ``[N, *X]``: binarized or dequantized if they are to be.
+
+    Returns:
+        The VAE, not yet fitted.
+
+    Raises:
+        ValueError: If a size is wrong, a part does not fit the data's shape, or the data lie outside the
+            likelihood's support.
+    """
+    with seeded(options.seed):
+        vae = STRUCTURES[options.structure](options, train)
+        INITS[options.init](vae)
+        start_codebook(vae, train, seed=options.seed)
+    _check_likelihood(options, vae.likelihood, train)
+    _check_scorable(vae, train)
+    return vae
+
+
+def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
+    """The training data after one draw of their transform's noise, ``[N, *X]``."""
+    if data.transform is None:
+        return data.train
+    with seeded(seed):
+        return data.transform(data.train)
+
+
+def fit_vae(
+    vae: AnyVAE,
+    data: Data,
+    options: FitOptions,
+    *,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[DataFrame], None] | None = None,
+    device: str | None = None,
+    progress: bool = True,
+) -> FitResult:
+    """Fits a VAE as the options say; see :func:`inference.svi.fitting.fit`."""
+    named = ("objective", "num_particles", "schedule")
+    return fit(
+        vae,
+        data.train,
+        valid=data.valid,
+        elbo=OBJECTIVES[options.objective](options.num_particles),
+        scheduler=SCHEDULES[options.schedule](options.epochs),
+        transform=data.transform,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        device=device,
+        progress=progress,
+        **{name: value for name, value in asdict(options).items() if name not in named},
+    )
+
+
+def evaluate_vae(vae: AnyVAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
+    """Scores a split of the data; see :func:`inference.scoring.importance.evaluate`."""
+    x, K = getattr(data, options.split).to(device), options.num_particles
+    return evaluate(vae.to(device), x, num_particles=K, seed=options.seed, precision=options.precision, progress=progress)
+
+
+def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tensor) -> None:
+    # Without validation: from data outside the support the output biases may be NaN.
+    with torch.no_grad(), pyro.validation_enabled(False):
+        support = likelihood(train.new_zeros(1, *likelihood.network.in_shape)).support
+    if not support.check(train).all():
+        raise ValueError(
+            f"likelihood {options.likelihood!r} cannot have made the data, whose values go from "
+            f"{train.min():g} to {train.max():g}: its support is {support}. Choose another model.likelihood, "
+            "or change data.binarize or data.dequantize."
+        )
+
+
+def _check_scorable(vae: AnyVAE, train: Tensor) -> None:
+    refusal = check_pair(vae, train[:2]).refusal
+    if refusal is not None:
+        raise ValueError(refusal)

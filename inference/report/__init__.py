@@ -1,0 +1,1 @@
+"""A report of runs: tables, plots and a verdict on one page of HTML."""

@@ -1,0 +1,171 @@
+"""A page of HTML that needs nothing beside it: its style, its tables and its pictures are all inside."""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import html
+from pathlib import Path
+import re
+from typing import Protocol
+
+import pandas as pd
+
+from inference.report.plots.style import DPI
+
+PIXELS_PER_INCH = 100
+
+
+STYLE = """
+:root { color-scheme: light; --ink: #1a1a1a; --soft: #595959; --line: #d9d9d9; --accent: #0072b2; }
+* { box-sizing: border-box; }
+html { font: 17px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+html { color: var(--ink); background: #fff; }
+body { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+p, ul, figcaption { max-width: 42rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; }
+h2 { font-size: 1.3rem; margin: 3rem 0 .6rem; padding-top: .6rem; border-top: 1px solid var(--line); }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin-top: 1.5rem; font-size: .9rem; }
+a { color: var(--accent); }
+.soft, figcaption, .notes { color: var(--soft); font-size: .9rem; }
+.verdict { border-left: 4px solid var(--accent); padding: .1rem 0 .1rem 1.1rem; margin: 1.4rem 0; font-size: 1.05rem; }
+.verdict p:first-child { font-weight: 600; }
+.verdict p { margin: .45rem 0; }
+.notes { padding-left: 1.1rem; }
+.scroll { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums lining-nums; }
+caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
+th, td { padding: .3rem .8rem; text-align: right; white-space: nowrap; }
+th[scope=row], thead th:first-child { text-align: left; padding-left: 0; }
+th { font-weight: 600; }
+.prose th, .prose td { text-align: left; white-space: pre; }
+thead th { border-bottom: 1.5px solid var(--ink); vertical-align: bottom; white-space: normal; }
+tbody tr + tr > * { border-top: 1px solid var(--line); }
+figure { margin: 1.4rem 0; }
+img { display: block; max-width: 100%; height: auto; }
+@media print {
+  html { font-size: 10.5pt; }
+  body { max-width: none; padding: 0; }
+  nav { display: none; }
+  h2 { margin-top: 1.6rem; break-after: avoid; }
+  figure, table, .verdict { break-inside: avoid; }
+  .scroll { overflow: visible; }
+  th, td { padding: .2rem .45rem; white-space: normal; }
+}
+"""
+
+
+class Block(Protocol):
+    """A part of a page."""
+
+    def html(self) -> str:
+        """The part as HTML."""
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph of plain text."""
+
+    text: str
+
+    def html(self) -> str:
+        return f"<p>{escape(self.text)}</p>"
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What one must know to read a table rightly, a sentence each."""
+
+    sentences: Sequence[str]
+
+    def html(self) -> str:
+        return f'<ul class="notes">{"".join(f"<li>{escape(sentence)}</li>" for sentence in self.sentences)}</ul>'
+
+
+@dataclass(frozen=True)
+class Table:
+    """A data frame of finished texts, its index to the left.
+
+    Attributes:
+        frame: Cells, columns and index; escaped here.
+        caption: What it shows.
+        is_prose: Whether the cells are lines to read, not figures to compare.
+    """
+
+    frame: pd.DataFrame
+    caption: str
+    is_prose: bool = False
+
+    def html(self) -> str:
+        head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in ("", *self.frame.columns))
+        kind = ' class="prose"' if self.is_prose else ""
+        rows = "\n".join(_table_row(*row) for row in self.frame.itertuples(name=None))
+        return (
+            f'<div class="scroll"><table{kind}><caption>{escape(self.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'
+            f"<tbody>\n{rows}\n</tbody></table></div>"
+        )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG picture, kept inside the page.
+
+    Attributes:
+        path: The picture.
+        caption: What it shows; also its text for those who cannot see it.
+    """
+
+    path: Path
+    caption: str
+
+    def html(self) -> str:
+        content = self.path.read_bytes()
+        width = int.from_bytes(content[16:20], "big")  # where a PNG file has it
+        source = f"data:image/png;base64,{b64encode(content).decode()}"
+        image = f'<img src="{source}" width="{width * PIXELS_PER_INCH // DPI}" alt="{escape(self.caption)}">'
+        return f"<figure>{image}<figcaption>{escape(self.caption)}</figcaption></figure>"
+
+
+def page(title: str, lead: str, verdict: Sequence[str], sections: Mapping[str, Sequence[Block]]) -> str:
+    """A whole page.
+
+    Args:
+        title: Its title; text.
+        lead: What it is about; text.
+        verdict: What it finds, a sentence each; text.
+        sections: Parts of the page by their headings.
+
+    Returns:
+        HTML that refers to nothing outside itself.
+    """
+    links = "".join(f'<a href="#{_anchor(heading)}">{escape(heading)}</a>' for heading in sections)
+    parts = [_section(heading, blocks) for heading, blocks in sections.items()]
+    findings = "".join(f"<p>{escape(sentence)}</p>" for sentence in verdict)
+    return "\n".join(
+        [
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
+            f'<header>\n<h1>{escape(title)}</h1>\n<p class="soft">{escape(lead)}</p>',
+            f'<div class="verdict">{findings}</div>\n<nav aria-label="Parts">{links}</nav>\n</header>\n<main>',
+            *parts,
+            "</main>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def escape(text: str) -> str:
+    """Text as HTML; a value stays on one line with its error."""
+    return html.escape(text).replace(" ± ", "\u00a0±\u00a0").replace("k-hat", "k\u2011hat")
+
+
+def _section(heading: str, blocks: Sequence[Block]) -> str:
+    content = "\n".join(block.html() for block in blocks)
+    return f'<section id="{_anchor(heading)}">\n<h2>{escape(heading)}</h2>\n{content}\n</section>'
+
+
+def _table_row(name: object, *cells: object) -> str:
+    return f'<tr><th scope="row">{escape(str(name))}</th>{"".join(f"<td>{escape(str(cell))}</td>" for cell in cells)}</tr>'
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"\W+", "-", heading.lower()).strip("-")

@@ -1,0 +1,1 @@
+"""Plots of runs, scores, samples and latent spaces, as PNG files."""

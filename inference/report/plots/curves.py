@@ -1,0 +1,55 @@
+"""Plots of learning curves and of the convergence of estimates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from inference.report.plots.style import colors_of, make_axes
+from inference.scoring.evaluation import Evaluation
+
+
+def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
+    """Draws the validation loss of each fit over its epochs; for a single fit the training loss too.
+
+    Args:
+        histories: Histories by the fits' names, as :class:`inference.svi.fitting.FitResult` has them.
+        path: The picture that is written.
+    """
+    is_single = len(histories) == 1
+    figure, axes = make_axes("epoch", f"{'' if is_single else 'validation '}loss (nats per datum)")
+    for (name, history), color in zip(histories.items(), colors_of(histories), strict=True):
+        epoch, loss = history["epoch"], history["valid_loss"]
+        axes.plot(epoch, loss, color=color, label="validation" if is_single else name)
+        axes.plot(epoch[loss.idxmin()], loss.min(), "o", color=color, markersize=5)
+        if is_single:
+            axes.plot(epoch, history["train_loss"], color="0.6", label="training")
+    axes.set_ylim(top=_loss_limit(histories))
+    axes.set_title("The dot marks the weights that are kept", loc="left", fontsize="medium")
+    axes.legend(frameon=False)
+    figure.savefig(path)
+
+
+def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
+    """Draws the mean estimate of log p(x) over the number of draws that it is made from.
+
+    Args:
+        scores: Evaluations by the models' names.
+        path: The picture that is written.
+    """
+    figure, axes = make_axes("draws per datum, K", "mean estimate of log p(x) (nats per datum)")
+    for (name, score), color in zip(scores.items(), colors_of(scores), strict=True):
+        curve = score.curve_frame()
+        axes.plot(curve.index, curve["log_px"], "o-", color=color, markersize=3, label=name)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_title("Estimates rise to log p(x); K = 1 estimates the ELBO", loc="left", fontsize="medium")
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path)
+
+
+def _loss_limit(histories: Mapping[str, pd.DataFrame]) -> float:
+    """A top that the first epochs may exceed, or the part of the curves that matters would be flat."""
+    losses = np.concatenate([history["valid_loss"] for history in histories.values()])
+    return min(losses.max(), losses.min() + 4 * (np.median(losses) - losses.min())) + 0.1

@@ -1,0 +1,86 @@
+"""Pictures of scores: differences between models with their errors, and how far the estimates can be trusted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from inference.report.plots.style import DPI, colors_of, label_width, make_axes
+from inference.scoring.evaluation import Evaluation
+from inference.scoring.pareto import pareto_k_threshold
+
+_NUM_BINS = 30
+
+
+def draw_differences(table: pd.DataFrame, path: Path) -> None:
+    """Draws each model's difference to the best in log p(x), with one and two standard errors to either side.
+
+    Args:
+        table: A comparison in nats, as :func:`inference.comparison.table.compare` makes it.
+        path: The picture that is written.
+    """
+    figure, axes = make_axes("log p(x) less that of the best model (nats per datum)", "")
+    figure.set_size_inches(5.2 + label_width(table.index), 1.1 + 0.36 * len(table))
+    places = range(len(table))
+    for place, (_, row) in zip(places, table.iterrows(), strict=True):
+        for errors, width in ((2, 1.2), (1, 4)):
+            reach = errors * row["difference_se"]
+            axes.plot([row["difference"] - reach, row["difference"] + reach], [place, place], color="#0072B2", linewidth=width)
+        face = "white" if row["is_bound"] else "#0072B2"
+        axes.plot(row["difference"], place, "o", color="#0072B2", markerfacecolor=face, markersize=6)
+    axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+    axes.set_yticks(places, table.index)
+    axes.invert_yaxis()
+    axes.margins(y=0.25 if len(table) < 3 else 0.1)
+    axes.grid(axis="x", color="0.9", linewidth=0.8)
+    axes.set_title("Thick: one standard error; thin: two; hollow: a bound", loc="left", fontsize="medium")
+    figure.savefig(path)
+
+
+def draw_reliability(scores: Mapping[str, Evaluation], path: Path) -> None:
+    """Draws the distributions of Pareto k-hat and of the effective sample size over the data.
+
+    Args:
+        scores: Estimates by the models' names; bounds have neither figure.
+        path: The picture that is written.
+    """
+    figure = Figure(figsize=(7.2 + label_width(scores), 3.4), dpi=DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, field in ((left, "pareto_k"), (right, "ess")):
+        values = {name: _known(getattr(score, field)) for name, score in scores.items()}
+        _draw_histograms(axes, values, logarithmic=field == "ess")
+    for num_particles in {score.num_particles for score in scores.values()}:
+        if num_particles >= 10:
+            left.axvline(pareto_k_threshold(num_particles), color="0.4", linestyle="--", linewidth=1)
+    left.set(xlabel="Pareto k-hat", ylabel="number of data")
+    left.set_title("Right of the dashed line: unreliable", loc="left", fontsize="medium")
+    right.set(xlabel="effective sample size, draws")
+    right.set_title(f"Out of K = {_counts(scores)} draws", loc="left", fontsize="medium")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.savefig(path)
+
+
+def _draw_histograms(axes: Axes, values: Mapping[str, np.ndarray], *, logarithmic: bool) -> None:
+    pooled = np.concatenate(list(values.values()))
+    if not len(pooled):
+        axes.text(0.5, 0.5, "too few draws to tell", transform=axes.transAxes, ha="center", color="0.4")
+    low, high = (pooled.min(), pooled.max()) if len(pooled) else (1, 10)
+    edges = np.geomspace(max(low, 1), max(high, 2), _NUM_BINS) if logarithmic else np.linspace(low, high + 1e-9, _NUM_BINS)
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+    for (name, one), color in zip(values.items(), colors_of(values), strict=True):
+        axes.stairs(np.histogram(one.clip(edges[0], edges[-1]), edges)[0], edges, color=color, linewidth=1.5, label=name)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _known(values: Tensor) -> np.ndarray:
+    return values[values.isfinite()].numpy()
+
+
+def _counts(scores: Mapping[str, Evaluation]) -> str:
+    return ", ".join(map(str, sorted({score.num_particles for score in scores.values()})))

@@ -1,0 +1,31 @@
+"""What all plots have in common."""
+
+from collections.abc import Iterable, Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colors, told apart with any color vision.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DPI = 150
+
+
+def make_axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """A figure of the common size, and its axes without a frame."""
+    figure = Figure(figsize=(6.4, 4.0), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def label_width(names: Iterable[str]) -> float:
+    """Inches that names take beside a picture; those of runs may be long paths."""
+    return max(1.2, 0.3 + 0.095 * max(map(len, names)))
+
+
+def colors_of(names: Mapping[str, object]) -> list[str]:
+    """A color for each model, the same in every picture of the same models."""
+    return [COLORS[i % len(COLORS)] for i in range(len(names))]

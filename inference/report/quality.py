@@ -1,0 +1,102 @@
+"""The part of a report that measures how much what the models make looks like data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from inference.data.splits import random_rows
+from inference.predictive.features import default_features
+from inference.predictive.quality import (
+    MIN_ROWS,
+    SampleQuality,
+    format_quality,
+    pair_samples,
+    quality_differences,
+    quality_table,
+    sample_quality,
+)
+from inference.recipes.build import seen_by_model
+from inference.report.html import Block, Notes, Paragraph, Table
+from inference.runs.run import Run
+
+_MOST_TRAINING, _MOST_SAMPLES = 10_000, 2000
+
+
+@dataclass(frozen=True)
+class ModelQuality:
+    """How much the samples of one model look like test data, and how much its reconstructions of validation data do."""
+
+    reconstructions: SampleQuality
+    prior_samples: SampleQuality
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The quality of what models make, as many of each against the same test data.
+
+    Attributes:
+        features: The feature space; or, where nothing was judged, why.
+        real: Validation data judged in the same way: what perfect samples would get; None where nothing was judged.
+        models: By the models' names.
+    """
+
+    features: str
+    real: SampleQuality | None = None
+    models: dict[str, ModelQuality] = field(default_factory=dict)
+
+    def table(self) -> pd.DataFrame:
+        """All figures with their errors, real data first."""
+        rows = {"real data": self.real}
+        for name, quality in self.models.items():
+            rows |= {f"{name}: reconstructions": quality.reconstructions, f"{name}: prior samples": quality.prior_samples}
+        return quality_table(rows)
+
+
+def judge(runs: Mapping[str, Run]) -> Judgement:
+    """Judges samples, and reconstructions of validation data, against test data."""
+    data = next(iter(runs.values())).data
+    if data.alphabet is not None:
+        return Judgement("The quality of text is not measured: its codes are names, which have no distances.")
+    size = min(len(data.valid), len(data.test), _MOST_SAMPLES)
+    if size < MIN_ROWS:
+        return Judgement(f"Too few data to judge samples: {MIN_ROWS} held out are needed.")
+    train, labels = seen_by_model(data), data.labels and data.labels["train"]
+    rows = random_rows(torch.arange(len(train)), _MOST_TRAINING, seed=0)
+    features = default_features(train[rows], labels if labels is None else labels[rows])
+    real = random_rows(data.test, size, seed=0)
+    models = {}
+    for name, run in runs.items():
+        samples = pair_samples(run.vae, random_rows(run.data.valid, size, seed=1))
+        both = (sample_quality(samples[kind].reshape(real.shape), real, features) for kind in ("reconstructions", "prior samples"))
+        models[name] = ModelQuality(*both)
+    return Judgement(features.description, sample_quality(random_rows(data.valid, size, seed=1), real, features), models)
+
+
+def quality_blocks(judgement: Judgement, out: Path) -> list[Block]:
+    """The tables of a report; writes quality.csv."""
+    if judgement.real is None:
+        return [Paragraph(judgement.features)]
+    table = judgement.table()
+    table.to_csv(out / "quality.csv")
+    differences = quality_differences({name: (model.prior_samples, model.reconstructions) for name, model in judgement.models.items()})
+    caption = f"Samples against {judgement.real.num_real} test data, as many in each row; standard errors from random halvings."
+    price = "The price of the hole: prior samples less reconstructions."
+    explanation = (
+        "Samples are draws from p(x|z), not means. Real data and reconstructions are of the validation set, so the first row is "
+        "what perfect samples would get. Precision and density: do samples look like data? Recall and coverage: are all data "
+        "sampled? The Fréchet distance is squared, less is better, and depends on the number of data."
+    )
+    return [
+        Paragraph(explanation),
+        Table(with_names(format_quality(table)), caption),
+        Table(with_names(format_quality(differences)), price),
+        Notes([f"Feature space: {judgement.features}; neighbours in a ball: {judgement.real.neighbours}."]),
+    ]
+
+
+def with_names(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of figures, with their names as a reader knows them."""
+    return table.rename(columns=lambda name: "Fréchet distance" if name == "frechet" else name)

@@ -1,0 +1,90 @@
+"""The part of a report that shows what the models make."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from inference.data.splits import random_rows
+from inference.data.text import decode_text
+from inference.predictive.draws import Values, decode, encode, reconstruct, sample_prior
+from inference.predictive.interpolation import interpolate
+from inference.report.html import Block, Paragraph, Picture, Table
+from inference.report.plots.images import are_images, draw_images
+from inference.runs.run import Run
+
+NUM_IMAGES, NUM_TEXTS = 20, 5
+
+
+def made(runs: Mapping[str, Run], out: Path) -> list[Block]:
+    """What the models make: pictures of images, lines of text."""
+    shown = {name: random_rows(run.data.test, NUM_IMAGES, seed=0) for name, run in runs.items()}
+    data = next(iter(runs.values())).data
+    shape = data.test.shape[1:]
+    if data.alphabet is not None:
+        return _texts(runs, shown, data.alphabet)
+    if not are_images(shape):
+        return [Paragraph(f"No pictures of samples: data of shape {tuple(shape)} are no images.")]
+    return _images(runs, shown, out)
+
+
+def _texts(runs: Mapping[str, Run], shown: Mapping[str, Tensor], alphabet: str) -> list[Block]:
+    """Lines of draws, and of test data beside what was drawn from their codes."""
+    first = {name: x[:NUM_TEXTS] for name, x in shown.items()}
+    samples = {name: sample_prior(run.vae, first[name], seed=0) for name, run in runs.items()}
+    mirrored = {name: reconstruct(run.vae, first[name], seed=0, draws=True) for name, run in runs.items()}
+    data = {"test data": next(iter(first.values()))}
+    return [
+        _lines(data | samples, alphabet, "Draws from each prior, decoded; above them test data."),
+        _lines(data | mirrored, alphabet, "Test data, encoded and decoded to draws."),
+    ]
+
+
+def _lines(windows: Mapping[str, Tensor], alphabet: str, caption: str) -> Table:
+    lines = [(name, line.replace("\n", "⏎")) for name, codes in windows.items() for line in decode_text(codes, alphabet)]
+    names, texts = zip(*lines, strict=True)
+    return Table(pd.DataFrame({"text": texts}, index=names), caption, is_prose=True)
+
+
+def _images(runs: Mapping[str, Run], shown: Mapping[str, Tensor], out: Path) -> list[Block]:
+    x = next(iter(shown.values()))
+    samples = {name: sample_prior(run.vae, shown[name], seed=0, means=run.has_means) for name, run in runs.items()}
+    mirrored = {name: reconstruct(run.vae, shown[name], seed=0, draws=not run.has_means) for name, run in runs.items()}
+    walks = {name: walk for name, run in runs.items() if (walk := _walks(run, shown[name])) is not None}
+    pictures = {
+        "samples": ({"test data": x} | samples, "Draws from each prior, decoded to means (of categories, to draws); above them test data."),
+        "reconstructions": ({"test data": x} | mirrored, "Test data, encoded and decoded alike."),
+        "walks": (walks, "Two walks through latent space, each from one test datum to another: these are its ends."),
+    }
+    blocks = []
+    for name, (rows, caption) in pictures.items():
+        if rows:
+            same_shape = {label: images.reshape(-1, *x.shape[1:]) for label, images in rows.items()}
+            draw_images(same_shape, out / f"{name}.png", title=name.capitalize())
+            blocks.append(Picture(out / f"{name}.png", caption))
+    return blocks
+
+
+def _walks(run: Run, x: Tensor) -> Tensor | None:
+    """Two walks of ten images, data at both ends; None where there is nothing to walk in or between."""
+    codes = encode(run.vae, x, seed=0)
+    if not is_continuous(codes) or len(x) < 4:
+        return None
+    steps = NUM_IMAGES // 2 - 2
+    strips = []
+    for start in (0, 2):
+        decoded = decode(run.vae, _between(codes, start, steps), x[:1].expand(steps, *x.shape[1:]), seed=0, draws=not run.has_means)
+        strips += [x[start, None], decoded, x[start + 1, None], torch.full_like(x[:1], float(x.max()))]
+    return torch.cat(strips[:-1])
+
+
+def _between(codes: Values, start: int, num_steps: int) -> Values:
+    if isinstance(codes, dict):
+        return {name: _between(values, start, num_steps) for name, values in codes.items()}
+    return interpolate(codes[start], codes[start + 1], num_steps)
+
+
+def is_continuous(codes: Values) -> bool:
+    return all(values.is_floating_point() for values in (codes.values() if isinstance(codes, dict) else [codes]))

@@ -1,0 +1,1 @@
+"""Run folders: what a fitted model was made from, its weights, and its scores."""

@@ -1,0 +1,83 @@
+"""Run folders: what a fitted model was made from and its weights, written whole or not at all."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+import sys
+
+import pandas as pd
+import torch
+
+from inference.data.fingerprint import data_id
+from inference.data.load import Data
+from inference.files import write_yaml
+from inference.recipes.build import build_vae, fit_vae, seen_by_model
+from inference.recipes.options import Recipe
+from inference.recipes.structures import AnyVAE
+from inference.svi.loop import FitResult
+from pyro_lvm.models.vae import TwoStageVAE
+
+CONFIG, SUMMARY, CHECKPOINT, HISTORY = "config.yaml", "summary.yaml", "checkpoint.safetensors", "history.csv"
+TABLE, PAGE = "comparison.csv", "report.html"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model and what it is made from.
+
+    Attributes:
+        recipe: All options.
+        data: Its data.
+        vae: The model; once it is fitted, with the weights of the best epoch, or under a prior fitted after training.
+    """
+
+    recipe: Recipe
+    data: Data
+    vae: AnyVAE | TwoStageVAE
+
+    @property
+    def has_means(self) -> bool:
+        """Whether p(x|z) has a mean that looks like a datum; one of categories has none."""
+        return self.recipe.model.likelihood != "categorical"
+
+
+def build_run(recipe: Recipe, data: Data) -> Run:
+    """Builds the model for data already loaded; writes nothing.
+
+    Raises:
+        ValueError: If the recipe is wrong.
+    """
+    return Run(recipe, data, build_vae(recipe.model, seen_by_model(data, seed=recipe.model.seed)))
+
+
+def fit_run(run: Run, folder: Path, *, device: str | None = None) -> FitResult:
+    """Fits a run's model and fills its folder: options, best weights and history so far, and at last a summary.
+
+    Progress is a bar in a terminal; elsewhere, as in a log, every epoch is a line.
+    """
+    is_terminal = sys.stderr.isatty()
+
+    def keep(history: pd.DataFrame) -> None:
+        history.to_csv(folder / HISTORY, index=False)
+        if not is_terminal:
+            epoch = history.iloc[-1]
+            print(f"epoch {epoch.epoch:.0f}: train {epoch.train_loss:.2f}, valid {epoch.valid_loss:.2f}", flush=True)
+
+    write_yaml(folder / CONFIG, asdict(run.recipe))
+    options, checkpoint = run.recipe.fit, folder / CHECKPOINT
+    result = fit_vae(run.vae, run.data, options, checkpoint=checkpoint, on_epoch=keep, device=device, progress=is_terminal)
+    write_yaml(folder / SUMMARY, _summary(run, result))
+    return result
+
+
+def _summary(run: Run, result: FitResult) -> dict[str, object]:
+    best = result.history.set_index("epoch").loc[result.best_epoch]
+    return {
+        "data": run.data.description,
+        "data_id": data_id(run.data.train),
+        "num_parameters": sum(p.numel() for p in run.vae.parameters()),
+        "best_epoch": result.best_epoch,
+        "best_valid_loss": float(best["valid_loss"]),
+        "stopped_early": result.stopped_early,
+        "seconds": round(float(result.history["seconds"].sum()), 1),
+        "torch": str(torch.__version__),
+    }

@@ -1,0 +1,158 @@
+"""Scores of runs, kept in their folders: of the fitted model, under priors fitted after training, and with soft proposals."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+import sys
+import time
+from typing import NamedTuple
+
+import yaml
+
+from inference.checkpoint import save_checkpoint
+from inference.data.fingerprint import data_id
+from inference.files import write_yaml
+from inference.recipes.build import evaluate_vae
+from inference.recipes.fitted_priors import fit_expost, load_expost
+from inference.recipes.options import EvaluateOptions
+from inference.runs.run import CHECKPOINT, Run
+from inference.scoring.evaluation import Evaluation
+from inference.scoring.temperature import fit_temperature
+from pyro_lvm.encoders.quantizer import Quantizer
+from pyro_lvm.models.vqvae import VQVAE
+
+PROPOSAL = "proposal.yaml"
+_MOST_PARTICLES = 200  # for the choice of a temperature
+
+
+class ScoredRow(NamedTuple):
+    """A row of a comparison.
+
+    Attributes:
+        suffix: What its name adds to that of the run: nothing for the run as it was fitted, ``"+KIND"`` for a prior fitted after training,
+            ``"~soft"`` for a soft proposal.
+        run: The run, with the model of this row.
+        score: Its score.
+    """
+
+    suffix: str
+    run: Run
+    score: Evaluation
+
+
+def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
+    """Where the netCDF file of an evaluation lies."""
+    precision = "" if options.precision == "full" else f"-{options.precision}"
+    return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}{precision}.nc"
+
+
+def expost_path(folder: Path, expost: str) -> Path:
+    """Where a prior fitted after training lies."""
+    return folder / f"expost-{expost}"
+
+
+def evaluate_run(run: Run, folder: Path, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
+    """Scores a run's model on its own data, and keeps the score in its folder as netCDF and CSV."""
+    score = evaluate_vae(run.vae, run.data, options, device=device, progress=progress)
+    path = evaluation_path(folder, options)
+    score.to_csv(path.with_suffix(".csv"))
+    score.to_netcdf(path)
+    return score
+
+
+def read_evaluation(run: Run, folder: Path, options: EvaluateOptions) -> Evaluation | None:
+    """A score of the run's present data that :func:`evaluate_run` kept, or ``None``."""
+    path = evaluation_path(folder, options)
+    score = Evaluation.from_netcdf(path) if path.is_file() else None
+    is_current = score is not None and score.data_id == data_id(getattr(run.data, options.split))
+    return score if is_current else None
+
+
+def score_run(
+    run: Run,
+    folder: Path,
+    expost: Sequence[str],
+    options: EvaluateOptions,
+    *,
+    anew: bool = False,
+    device: str | None = None,
+) -> Iterator[ScoredRow]:
+    """Scores a run, then its model under each of some priors fitted after training; priors and scores that a folder keeps are read.
+
+    A model with the nearest codes is scored twice: its bound, and the estimate with a soft proposal.
+
+    Args:
+        run: The fitted run.
+        folder: Its folder; weights and scores of a prior fitted after training go to a folder ``expost-KIND`` in it.
+        expost: Kinds of priors to fit.
+        options: How to score.
+        anew: Whether the run is scored even if its folder keeps a score.
+        device: Where to fit and to score.
+
+    Yields:
+        The rows of the run, then those of each prior.
+    """
+    yield from _rows("", run, folder, options, anew, device)
+    for kind in expost:
+        place = expost_path(folder, kind)
+        yield from _rows(f"+{kind}", run_under(run, place, kind, device), place, options, anew, device)
+
+
+def _rows(suffix: str, run: Run, folder: Path, options: EvaluateOptions, anew: bool, device: str | None) -> Iterator[ScoredRow]:
+    yield ScoredRow(suffix, run, _score(run, folder, options, anew, device))
+    if isinstance(run.vae, VQVAE) and isinstance(run.vae.encoder, Quantizer):
+        soft, place = replace(run, vae=run.vae.soft(_temperature(run, folder, options, device))), folder / "soft"
+        place.mkdir(exist_ok=True)
+        yield ScoredRow(f"{suffix}~soft", soft, _score(soft, place, options, anew, device))
+
+
+def _score(run: Run, folder: Path, options: EvaluateOptions, anew: bool, device: str | None) -> Evaluation:
+    kept = None if anew else read_evaluation(run, folder, options)
+    return kept or evaluate_run(run, folder, options, device=device, progress=sys.stderr.isatty())
+
+
+def _temperature(run: Run, folder: Path, options: EvaluateOptions, device: str | None) -> float:
+    """The temperature that the folder keeps for so many draws, or one that is fitted to validation data now."""
+    path, num_particles = folder / PROPOSAL, min(options.num_particles, _MOST_PARTICLES)
+    kept = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    if kept.get("num_particles") == num_particles:
+        return kept["temperature"]
+    temperature = fit_temperature(run.vae.to(device).soft, run.data.valid.to(device), num_particles=num_particles, seed=run.recipe.fit.seed)
+    write_yaml(path, {"temperature": temperature, "num_particles": num_particles})
+    return temperature
+
+
+def run_under(run: Run, folder: Path, expost: str, device: str | None = None) -> Run:
+    """A run's model under a prior fitted after training, which a folder keeps or gets."""
+    if (folder / CHECKPOINT).is_file():
+        return replace(run, vae=load_expost(run.vae, expost, run.recipe, folder / CHECKPOINT))
+    start = time.perf_counter()
+    fitted = replace(run, vae=fit_expost(run.vae, run.data, expost, run.recipe, device=device))
+    seconds = time.perf_counter() - start
+    print(f"{folder}: fitted to {len(run.data.train)} codes in {seconds:.1f} s", flush=True)
+    save_checkpoint(fitted.vae, folder / CHECKPOINT)
+    return fitted
+
+
+def score_runs(
+    runs: Mapping[str, Run],
+    folders: Mapping[str, Path],
+    options: EvaluateOptions,
+    *,
+    expost: Mapping[str, Sequence[str]] | None = None,
+    device: str | None = None,
+) -> tuple[dict[str, Run], dict[str, Evaluation]]:
+    """Models and scores by name: those of the runs, and, as ``NAME+KIND``, those under priors fitted after training.
+
+    Raises:
+        ValueError: If the runs are not of the same data.
+    """
+    found = {name: data_id(getattr(run.data, options.split)) for name, run in runs.items()}
+    if len(set(found.values())) > 1:
+        raise ValueError(f"data_id must be the same everywhere; got {found}. Compare runs of the same data and split.")
+    models, scores = {}, {}
+    for name, run in runs.items():
+        kinds = (expost or {}).get(name, ())
+        for row in score_run(run, folders[name], kinds, options, device=device):
+            models[name + row.suffix], scores[name + row.suffix] = row.run, row.score
+    return models, scores

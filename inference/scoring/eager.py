@@ -1,0 +1,41 @@
+"""Draws and densities of a pair as Pyro runs its programs, one thread at a time."""
+
+from collections.abc import Callable
+from threading import RLock
+
+from torch import Tensor
+
+from inference.densities.layout import Latents, Layout
+from inference.densities.log_density import guide_draws, model_density
+from inference.tracing.precision import Precision, products
+from pyro_lvm.pair import Batch, programs
+
+Draws = Callable[[Batch, int], tuple[Tensor, Latents]]
+Density = Callable[[Batch, Latents, int], Tensor]
+PYRO = RLock()  # all threads share Pyro's handlers and torch's generator
+
+
+class Eager:
+    """A pair's programs under a layout of particles.
+
+    Args:
+        pair: Any pair.
+        layout: As :func:`~inference.densities.broadcasting.choose_layout` gives it.
+    """
+
+    def __init__(self, pair: object, layout: Layout) -> None:
+        self.model, self.guide = programs(pair)
+        self.layout = layout
+
+    def draws(self, batch: Batch, num_particles: int) -> tuple[Tensor, Latents]:
+        """Fresh draws of the guide: log q ``[K, B]`` and the latents by site, each ``[K, B, *Z]``."""
+        return guide_draws(self.guide, batch, num_particles, self.layout)
+
+    def density(self, precision: Precision) -> Density:
+        """Log density ``[K, B]`` of the model at given latents, with matrix products of a precision."""
+
+        def density(batch: Batch, latents: Latents, num_particles: int) -> Tensor:
+            with PYRO, products(precision):
+                return model_density(self.model, batch, latents, num_particles, self.layout)
+
+        return density

@@ -1,0 +1,212 @@
+"""What is known of log p(x) of each datum: estimates, their errors, and how far they can be trusted."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log, nan
+import os
+from typing import TYPE_CHECKING, NamedTuple
+import warnings
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from inference.files import replacing_file
+from inference.formatting import format_error, format_share, format_value, format_with_error
+from inference.scoring import netcdf
+from inference.scoring.pareto import MIN_TAIL, pareto_k_threshold, tail_length
+from inference.scoring.reduction import standard_error_of_mean
+from inference.tracing.precision import Precision
+
+if TYPE_CHECKING:
+    from arviz import InferenceData
+    from xarray import DataTree
+
+MEASURES = ("mass", "density", "mixed")
+
+
+class Rounding(NamedTuple):
+    """What products in a lower precision do to log p-hat, in nats, on the data on which it was measured: mean and largest difference."""
+
+    rounding_bias: float = 0.0
+    rounding_error: float = 0.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    """Held-out log-likelihood of each datum, in nats, with its error and reliability.
+
+    An estimate is a lower bound on log p(x) in expectation, and rises with the number of particles. If
+    ``is_bound``, it is only a bound (one particle, or a deterministic guide) and ``mc_error``, ``ess`` and
+    ``pareto_k`` are NaN. If every latent is summed out, it ``is_exact``: one weight, with an error of zero.
+
+    Attributes:
+        log_px: log p-hat(x), shape ``[N]``.
+        mc_error: Standard error of ``log_px`` over the draws, by the delta method, shape ``[N]``.
+        ess: Effective sample size of the weights, shape ``[N]``.
+        pareto_k: Pareto shape of the largest weights, shape ``[N]``; NaN where nothing can be fitted.
+        elbo: Mean log weight, shape ``[N]``.
+        curve_particles: The numbers of draws at which ``curve`` is kept, J of them.
+        curve: log p-hat(x) from the first draws, shape ``[J, N]``.
+        num_particles: Draws per datum, K.
+        seed: Seed of the draws.
+        measure: ``"mass"`` for discrete x, ``"density"`` for continuous x, ``"mixed"`` for both.
+        data_id: Fingerprint of the data; equal for the same data in the same order.
+        is_bound: Whether ``log_px`` is only a lower bound.
+        num_dims: Number of dimensions of x, for bits per dimension.
+        precision: ``"full"``, or ``"bf16"`` if the model's products were in bfloat16.
+        rounding_bias: Mean difference of ``log_px`` from that of full precision with the same draws, on some of the data.
+        rounding_error: Largest such difference.
+
+    Raises:
+        ValueError: If shapes, dtypes or fields do not fit together.
+    """
+
+    log_px: Tensor
+    mc_error: Tensor
+    ess: Tensor
+    pareto_k: Tensor
+    elbo: Tensor
+    curve_particles: tuple[int, ...]
+    curve: Tensor
+    num_particles: int
+    seed: int
+    measure: str
+    data_id: str
+    is_bound: bool
+    num_dims: int
+    precision: Precision = "full"
+    rounding_bias: float = 0.0
+    rounding_error: float = 0.0
+
+    def __post_init__(self) -> None:
+        size = self.log_px.numel()
+        for name in netcdf.PER_DATUM:
+            _check_tensor(name, getattr(self, name), (size,))
+        _check_tensor("curve", self.curve, (len(self.curve_particles), size))
+        if self.log_px.isnan().any():
+            raise ValueError("log_px must not be NaN; got NaN. Look for log weights that are not finite.")
+        if self.measure not in MEASURES:
+            raise ValueError(f"measure must be one of {MEASURES}; got {self.measure!r}. Say what p(x) is.")
+        if self.is_exact and (self.mc_error != 0).any():
+            raise ValueError("is_bound must be True of one draw whose mc_error is not 0; got False. Set is_bound=True.")
+        if self.is_bound and not (self.mc_error.isnan() & self.ess.isnan() & self.pareto_k.isnan()).all():
+            raise ValueError("mc_error, ess and pareto_k of a bound must be NaN; got numbers. Reduce its weights with is_bound=True.")
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether ``log_px`` is log p(x) itself, because every latent was summed out."""
+        return self.num_particles == 1 and not self.is_bound
+
+    @property
+    def mean(self) -> float:
+        """Mean log p-hat(x) over the data, in nats."""
+        return float(self.log_px.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean over the data, in nats; the scatter of the draws is part of it."""
+        return standard_error_of_mean(self.log_px)
+
+    @property
+    def mc_standard_error(self) -> float:
+        """Standard error of the mean over the draws alone, sqrt(sum of mc_error^2) / N, in nats."""
+        return float(self.mc_error.square().sum().sqrt()) / len(self.mc_error)
+
+    @property
+    def bits_per_dim(self) -> float:
+        r"""Mean :math:`-\log_2 \hat p(x)` per dimension of x."""
+        return -self.mean / (self.num_dims * log(2))
+
+    @property
+    def is_unreliable(self) -> Tensor:
+        """Which data have a k-hat above :func:`~inference.scoring.pareto.pareto_k_threshold`, ``[N]``.
+
+        A datum whose k-hat cannot be fitted counts if its ESS is below 5. Without meaning for bounds, and for K <= 20.
+        """
+        bad = self.pareto_k > pareto_k_threshold(max(self.num_particles, 2))
+        return bad | (self.pareto_k.isnan() & (self.ess < MIN_TAIL))
+
+    @property
+    def bad_k_share(self) -> float:
+        """Share of the data that are :attr:`is_unreliable`. NaN for bounds, exact values, and for K <= 20."""
+        if self.is_bound or tail_length(self.num_particles) < MIN_TAIL:
+            return nan
+        return float(self.is_unreliable.double().mean())
+
+    def to_frame(self) -> pd.DataFrame:
+        """Log-likelihood, error, ESS, k-hat and ELBO, one row per datum."""
+        columns = {name: getattr(self, name).numpy() for name in netcdf.PER_DATUM}
+        return pd.DataFrame(columns, index=pd.RangeIndex(len(self.log_px), name="datum"))
+
+    def curve_frame(self) -> pd.DataFrame:
+        """Mean log p-hat(x) and its standard error over the data, one row per number of draws."""
+        rows = [(float(row.mean()), standard_error_of_mean(row)) for row in self.curve]
+        index = pd.Index(self.curve_particles, name="num_particles")
+        return pd.DataFrame(rows, index=index, columns=["log_px", "se"])
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write :meth:`to_frame` as CSV; an existing file is replaced at once or not at all."""
+        with replacing_file(path) as temporary:
+            self.to_frame().to_csv(temporary)
+
+    def to_datatree(self) -> "DataTree":
+        """An xarray DataTree whose group ``is_stats`` holds all tensors, and all else as its attributes.
+
+        ArviZ would take a group named ``log_likelihood`` for log p(x | z) of posterior draws.
+        """
+        return netcdf.to_datatree(self)
+
+    def to_arviz(self) -> "InferenceData | DataTree":
+        """:meth:`to_datatree` as ArviZ takes it: InferenceData before its version 1, a DataTree since."""
+        with warnings.catch_warnings():
+            # ArviZ 0.23 announces its version 1 on every import
+            warnings.simplefilter("ignore", FutureWarning)
+            import arviz
+        convert = getattr(getattr(arviz, "InferenceData", None), "from_datatree", None)
+        return convert(self.to_datatree()) if convert else self.to_datatree()
+
+    def to_netcdf(self, path: str | os.PathLike[str]) -> None:
+        """Write a netCDF file for ArviZ and :meth:`from_netcdf`; replaced at once or not at all."""
+        with replacing_file(path) as temporary:
+            self.to_datatree().to_netcdf(temporary, engine="h5netcdf")
+
+    @classmethod
+    def from_netcdf(cls, path: str | os.PathLike[str]) -> "Evaluation":
+        """Read what :meth:`to_netcdf` has written.
+
+        Raises:
+            ValueError: If the file holds no evaluation.
+        """
+        return cls(**netcdf.read_fields(path))
+
+    def __repr__(self) -> str:
+        log_px = format_with_error(self.mean, self.standard_error)
+        lines = [
+            f"log p(x) {'>=' if self.is_bound else '='} {log_px} nats per datum ({self.measure})",
+            f"ELBO {format_with_error(float(self.elbo.mean()), standard_error_of_mean(self.elbo))}",
+            f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}",
+        ]
+        if self.precision != "full":
+            bias, error = (format_error(abs(value)) for value in (self.rounding_bias, self.rounding_error))
+            sign = "-" if self.rounding_bias < 0 else "+"
+            lines.append(
+                f"products in {self.precision}: log p(x) is off by {sign}{bias} on average and {error} at most, on some of the data"
+            )
+        return "\n".join(lines if self.is_bound else [*lines, *self._reliability()])
+
+    def _reliability(self) -> Iterator[str]:
+        if self.is_exact:
+            yield "Exact: every latent is summed out"
+            return
+        ess = format_value(float(self.ess.median()), nan)
+        yield f"Monte Carlo error {format_error(self.mc_standard_error)}, median ESS {ess}"
+        if share := format_share(self.bad_k_share, len(self.log_px)):
+            yield f"k-hat above {pareto_k_threshold(self.num_particles):.2f} for {share} of the data"
+
+
+def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    expected = (shape, torch.float64, torch.device("cpu"))
+    got = (tuple(tensor.shape), tensor.dtype, tensor.device)
+    if got != expected or 0 in shape:
+        raise ValueError(f"{name} must be {expected}, not empty; got {got}. Make it with reduce_log_weights.")

@@ -1,0 +1,155 @@
+"""Importance-sampled log-likelihoods with the guide as proposal: ``log_weights`` and ``evaluate``."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from inference.data.fingerprint import data_id
+from inference.densities.broadcasting import choose_layout
+from inference.densities.scope import check_scorable, scoring
+from inference.scoring.blocks import batched, block_shape, first_block, row_blocks
+from inference.scoring.chunks import Chunks
+from inference.scoring.eager import Eager
+from inference.scoring.evaluation import Evaluation, Rounding
+from inference.scoring.reduction import WeightSummary, curve_particles, reduce_log_weights
+from inference.scoring.scorer import Scorer, make_scorer
+from inference.scoring.workers import workers
+from inference.tracing.precision import PRECISIONS, Precision, has_bfloat16
+from pyro_lvm.checks import check_counts, warn_caller
+from pyro_lvm.contract import check_batch
+from pyro_lvm.pair import Batch
+
+_REDUCED_WEIGHTS = 32768  # reduced at once, at least: the calls for fewer take longer than their arithmetic
+_ROUNDED_ROWS = (8, 32)  # at least and at most so many data show the error of a lower precision; between, one in 50
+EARNS_BACK = 5_000_000  # particles times data: compiling takes some 20 s, and saves about 15 ms for every 1024
+
+
+def log_weights(pair: object, *batch: Tensor, num_particles: int, seed: int | None = None, chunk_size: int | None = None) -> Tensor:
+    r"""Log importance weights with the guide as proposal.
+
+    .. math:: \log w_k = \log p(x, z_k) - \log q(z_k \mid x), \quad z_k \sim q(z \mid x)
+
+    Exactly K draws for each datum, in evaluation mode and without gradients; warm-up, subsampling scales and penalties do not
+    enter. Noise is drawn in blocks of fixed shape, each with a seed of its own, so that the figures depend on the seed
+    and on K, not on ``chunk_size``.
+
+    Args:
+        pair: Any object with Pyro programs ``.model`` and ``.guide``.
+        batch: Observations ``[B, *X]`` first, then whatever else the pair takes, each batch-first.
+        num_particles: Draws per datum, :math:`K`.
+        seed: Seed of the draws; by default one is drawn from torch's generator.
+        chunk_size: At most so many particles times data in one call of the model; by default a whole block.
+
+    Returns:
+        Log weights in nats, float64, shape ``[K, B]``.
+
+    Raises:
+        ValueError: If the pair breaks the contract of a pair, or has no likelihood per datum; see :func:`~pyro_lvm.contract.check_pair`.
+
+    References:
+        Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders. https://arxiv.org/abs/1509.00519
+    """
+    seed = int(torch.randint(2**31, ())) if seed is None else seed
+    check_counts(num_particles=num_particles, chunk_size=chunk_size)
+    check_batch(*batch)
+    with scoring(pair, batch[0].device):
+        structure = check_scorable(pair, batch)
+        scorer = Scorer.eager(Eager(pair, choose_layout(pair, batch)), Chunks(chunk_size, structure.num_states))
+        with workers(1) as each:
+            return torch.cat(list(row_blocks(each, scorer, batch, num_particles, seed)), dim=1)  # [K, B]
+
+
+def evaluate(
+    pair: object,
+    data: Tensor | Sequence[Tensor],
+    *,
+    num_particles: int = 1000,
+    seed: int = 0,
+    chunk_size: int | None = None,
+    compile: Literal["auto"] | bool = "auto",
+    precision: Precision = "full",
+    progress: bool = True,
+) -> Evaluation:
+    r"""Per-datum log-likelihood by importance sampling, with its error and reliability.
+
+    .. math:: \log \hat p(x) = \log \frac{1}{K} \sum_{k=1}^K w_k
+
+    whose expectation is at most log p(x) and rises with K. Memory does not grow with the number of data times K.
+
+    Args:
+        pair: Any object with Pyro programs ``.model`` and ``.guide``.
+        data: Observations ``[N, *X]``, or a tuple of tensors with these first.
+        num_particles: Draws per datum, :math:`K`; one is made where the guide is certain of its codes, and where every latent is summed
+            out, as more would be the same.
+        seed: Seed of the draws.
+        chunk_size: At most so many particles times data in one call of the model.
+        compile: Whether the pair is compiled: where that earns its time back, always (and a pair that cannot be is refused), or never.
+        precision: Of the model's float32 matrix products and convolutions: ``"full"``, or ``"bf16"`` for bfloat16, which takes two thirds of the time
+            on processors with instructions for it. The eighth of the weights that are largest are then computed again in full,
+            their mean error is taken from the others, and what error remains is measured on some of the data.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        An :class:`~inference.scoring.evaluation.Evaluation`, all in nats.
+
+    Raises:
+        ValueError: As :func:`log_weights`; also when a log weight is NaN.
+    """
+    batch = (data,) if isinstance(data, Tensor) else tuple(data)
+    check_counts(num_particles=num_particles, chunk_size=chunk_size)
+    size = check_batch(*batch)
+    if compile not in ("auto", True, False):
+        raise ValueError(f"compile must be 'auto', True or False; got {compile!r}.")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {PRECISIONS}; got {precision!r}.")
+    if precision == "bf16" and not has_bfloat16(batch[0].device):
+        warn_caller("this processor has no instructions for bfloat16: precision='bf16' takes far longer than 'full'.")
+    with scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
+        structure = check_scorable(pair, batch)
+        num_particles = 1 if structure.is_deterministic or structure.is_exact else num_particles
+        is_bound = num_particles == 1 and not structure.is_exact
+        eager, chunks = Eager(pair, choose_layout(pair, batch)), Chunks(chunk_size, structure.num_states)
+        if size * num_particles >= EARNS_BACK if compile == "auto" else compile:
+            scorer = make_scorer(eager, chunks, precision, *first_block(batch, num_particles), is_required=compile is True)
+        else:
+            scorer = Scorer.eager(eager, chunks, precision)
+        rounding = Rounding() if precision == "full" else _rounding(scorer, Scorer.eager(eager, chunks), batch, num_particles, seed)
+        with workers(torch.get_num_threads() if scorer.suits_workers else 1) as each:
+            summary = _summary(row_blocks(each, scorer, batch, num_particles, seed), batch, num_particles, is_bound, bar)
+    return Evaluation(
+        **summary._asdict(),
+        curve_particles=curve_particles(num_particles),
+        num_particles=num_particles,
+        seed=seed,
+        measure=structure.measure,
+        data_id=data_id(*batch),
+        is_bound=is_bound,
+        num_dims=batch[0][0].numel(),
+        precision=precision,
+        **rounding._asdict(),
+    )
+
+
+def _summary(blocks: Iterator[Tensor], batch: Batch, num_particles: int, is_bound: bool, bar: tqdm) -> WeightSummary:
+    """Log weights of one block of rows after the other, reduced over the particles."""
+    _, rows = block_shape(num_particles, batch[0].device)
+    parts = []
+    for some in batched(blocks, -(-_REDUCED_WEIGHTS // (num_particles * rows))):
+        parts.append(reduce_log_weights(torch.cat(some, dim=1), is_bound=is_bound))
+        bar.update(len(parts[-1].log_px))
+    return WeightSummary(*(torch.cat(columns, dim=-1) for columns in zip(*parts, strict=True)))
+
+
+def _rounding(rounded: Scorer, full: Scorer, batch: Batch, num_particles: int, seed: int) -> Rounding:
+    """How far estimates from rounded products are, for some of the data, from those in full precision with the same draws."""
+    least, most = _ROUNDED_ROWS
+    step = -(-len(batch[0]) // min(max(len(batch[0]) // 50, least), most))
+    few = tuple(x[::step] for x in batch)
+    with workers(1) as each:
+        got, wanted = (
+            torch.cat([log_w.logsumexp(0) for log_w in row_blocks(each, scorer, few, num_particles, seed)]) for scorer in (rounded, full)
+        )
+    return Rounding(float((got - wanted).mean()), float((got - wanted).abs().max()))

@@ -1,0 +1,48 @@
+"""Evaluations as xarray trees and netCDF files."""
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from xarray import DataTree
+
+GROUP = "is_stats"
+PER_DATUM = ("log_px", "mc_error", "ess", "pareto_k", "elbo")
+ATTRIBUTES = ("num_particles", "seed", "measure", "data_id", "is_bound", "num_dims")
+LATER_ATTRIBUTES = ("precision", "rounding_bias", "rounding_error")  # which older files lack
+
+
+def to_datatree(evaluation: object) -> "DataTree":
+    """A tree whose group ``is_stats`` holds an evaluation's tensors, and all else as its attributes."""
+    from xarray import Dataset, DataTree
+
+    variables = {name: ("datum", getattr(evaluation, name).numpy()) for name in PER_DATUM}
+    variables["curve"] = (("curve_particles", "datum"), evaluation.curve.numpy())
+    coordinates = {"datum": range(len(evaluation.log_px)), "curve_particles": list(evaluation.curve_particles)}
+    attributes = {name: getattr(evaluation, name) for name in (*ATTRIBUTES, *LATER_ATTRIBUTES)} | {"is_bound": int(evaluation.is_bound)}
+    return DataTree.from_dict({f"/{GROUP}": Dataset(variables, coordinates, attributes)})
+
+
+def read_fields(path: str | os.PathLike[str]) -> dict[str, object]:
+    """The fields of an evaluation by name, from a file of its tree.
+
+    Raises:
+        ValueError: If the file holds no evaluation.
+    """
+    from xarray import open_datatree
+
+    with open_datatree(path, engine="h5netcdf") as tree:
+        if GROUP not in tree.children or not set(ATTRIBUTES) <= tree[GROUP].attrs.keys():
+            raise ValueError(f"{path} must hold an evaluation; got groups {list(tree.children)}. Write it with to_netcdf.")
+        stats = tree[GROUP].to_dataset().load()
+    tensors = {name: torch.from_numpy(stats[name].to_numpy()) for name in (*PER_DATUM, "curve")}
+    names = (*ATTRIBUTES, *(name for name in LATER_ATTRIBUTES if name in stats.attrs))
+    attributes = {name: _plain(stats.attrs[name]) for name in names}
+    counts = tuple(stats["curve_particles"].to_numpy().tolist())
+    return tensors | attributes | {"is_bound": bool(attributes["is_bound"]), "curve_particles": counts}
+
+
+def _plain(attribute: object) -> object:
+    return attribute.item() if hasattr(attribute, "item") else attribute

@@ -1,0 +1,85 @@
+"""Log weights of blocks of draws: by Pyro, or by machine code and several threads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from inference.densities.layout import Latents
+from inference.numerics import one_thread, seed_generators
+from inference.scoring.chunks import ChunkedDensity, Chunks, RescoredDensity, num_rescored
+from inference.scoring.compiled import CompiledDensity, CompiledDraws
+from inference.scoring.eager import PYRO, Draws, Eager
+from inference.tracing.graph import UntraceableError
+from inference.tracing.precision import Precision
+from pyro_lvm.checks import warn_caller
+from pyro_lvm.pair import Batch
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Log weights of a block of draws.
+
+    Attributes:
+        draws: Fresh draws of the guide.
+        log_density: Log density of the model at them.
+        suits_workers: Whether several threads may score blocks at a time. Not with Pyro, whose handlers are not made for threads, nor
+            with a model that draws, as all threads draw from one generator.
+    """
+
+    draws: Draws
+    log_density: Callable[[Batch, Latents, Tensor], Tensor]
+    suits_workers: bool = False
+
+    def log_weights(self, batch: Batch, num_particles: int, seed: int) -> Tensor:
+        """Log weights ``[K, B]`` of fresh draws in float64, which depend on their seed alone."""
+        with PYRO:
+            seed_generators(batch[0].device, seed)
+            log_q, latents = self.draws(batch, num_particles)
+        return self.log_density(batch, latents, log_q) - log_q
+
+    @classmethod
+    def eager(cls, eager: Eager, chunks: Chunks, precision: Precision = "full") -> Self:
+        """One that runs the pair by Pyro."""
+        full = ChunkedDensity(eager.density("full"), chunks)
+        if precision == "full":
+            return cls(eager.draws, full)
+        return cls(eager.draws, RescoredDensity(ChunkedDensity(eager.density(precision), chunks), full))
+
+    @classmethod
+    def compiled(cls, eager: Eager, chunks: Chunks, precision: Precision, batch: Batch, num_particles: int) -> Self:
+        """One that is compiled, for one thread, for blocks of this shape and for whole chunks of them; others are run by Pyro.
+
+        Raises:
+            UntraceableError: If the pair cannot be compiled.
+        """
+        with torch.random.fork_rng(), one_thread():
+            draws = CompiledDraws(eager.draws, batch, num_particles)
+
+            def density(precision: Precision, num_particles: int) -> CompiledDensity:
+                rows, particles = chunks.shape(batch, num_particles)
+                latents = {name: value[:particles, :rows] for name, value in draws.latents.items()}
+                return CompiledDensity(eager, precision, tuple(x[:rows] for x in batch), latents, particles)
+
+            first = density(precision, num_particles)
+            if precision == "full":
+                return cls(draws, ChunkedDensity(first, chunks), first.suits_workers)
+            again = ChunkedDensity(density("full", num_rescored(num_particles)), chunks)
+            return cls(draws, RescoredDensity(ChunkedDensity(first, chunks), again), first.suits_workers)
+
+
+def make_scorer(eager: Eager, chunks: Chunks, precision: Precision, batch: Batch, num_particles: int, *, is_required: bool) -> Scorer:
+    """A compiled scorer for blocks of this shape; where that is impossible an eager one, with a warning that says why.
+
+    Raises:
+        ValueError: If compiling is required and impossible.
+    """
+    try:
+        return Scorer.compiled(eager, chunks, precision, batch, num_particles)
+    except UntraceableError as error:
+        if is_required:
+            raise ValueError(f"the pair must be compilable with compile=True: {error}. Change it, or use compile='auto'.") from error
+        warn_caller(f"evaluate runs without compiled programs: {error}.")
+    return Scorer.eager(eager, chunks, precision)

@@ -1,0 +1,1 @@
+"""Stochastic variational inference: ``fit``, its steps, eager and compiled, its objectives and its messengers."""

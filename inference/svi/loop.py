@@ -1,0 +1,117 @@
+"""The epochs of a fit: what each leaves, when to stop, and which weights are kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import math
+from pathlib import Path
+import time
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from inference.checkpoint import restore, save_checkpoint, snapshot
+from inference.svi.messengers import Steering
+from inference.svi.training import Training, Validation
+from pyro_lvm.modules import KeepsStatistics
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit leaves.
+
+    Attributes:
+        pair: The pair that was fitted, in place, with the weights of ``best_epoch``.
+        history: One row for each epoch: ``epoch``, ``kl_weight`` (by site: ``kl_weight_z1``), ``train_loss``, ``valid_loss`` (both in nats a datum;
+            the validation loss is the plain objective, at full KL weight and without free bits), ``learning_rate``, ``seconds``, and what modules
+            of the pair give as ``epoch_statistics()``, such as the use of codes.
+        best_epoch: The epoch with the least validation loss; the last one if there are no validation data.
+        stopped_early: Whether patience ran out before the last epoch.
+        seed: The seed of the fit.
+        compile_seconds: Time that compiling took, part of the epochs' ``seconds``; 0 if no step was compiled.
+    """
+
+    pair: object
+    history: pd.DataFrame
+    best_epoch: int
+    stopped_early: bool
+    seed: int
+    compile_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One epoch after the other.
+
+    Args:
+        training: Updates on the training data.
+        validation: The loss on validation data, if there are any.
+        steering: The course of the KL's weight.
+        schedulers: Of the learning rates; stepped after each epoch.
+        modules: The pair's modules and all their submodules.
+        seed: The seed of the fit.
+    """
+
+    training: Training
+    validation: Validation | None
+    steering: Steering
+    schedulers: list[torch.optim.lr_scheduler.LRScheduler]
+    modules: list[nn.Module]
+    seed: int
+
+    def run(
+        self, bar: tqdm, *, patience: int | None, checkpoint: str | Path | None, on_epoch: Callable[[pd.DataFrame], None] | None
+    ) -> FitResult:
+        """Runs the epochs of a progress bar; the pair ends with its best weights, also where this is interrupted."""
+        pair, rows, best, stopped = self.training.pair, [], Best(self.training.pair, checkpoint), False
+        try:
+            for epoch in bar:
+                rows.append(self._epoch(epoch))
+                if epoch == 1:
+                    self.training.steps.plan(len(bar) - 1)
+                best.offer(epoch, rows[-1].get("valid_loss"))
+                if on_epoch is not None:
+                    on_epoch(pd.DataFrame(rows))
+                bar.set_postfix({name: f"{rows[-1][name]:.2f}" for name in ("train_loss", "valid_loss") if name in rows[-1]})
+                stopped = patience is not None and epoch - max(best.epoch, self.steering.longest_warmup) >= patience
+                if stopped:
+                    break
+        finally:
+            best.restore()
+        return FitResult(pair, pd.DataFrame(rows), best.epoch, stopped, self.seed, self.training.steps.compile_seconds)
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        start = time.perf_counter()
+        row = {"epoch": epoch} | self.steering.begin_epoch(epoch)
+        row["train_loss"] = self.training.epoch(epoch)
+        if self.validation is not None:
+            row["valid_loss"] = self.validation.loss(epoch)
+        row["learning_rate"] = self.training.optimizers[0].param_groups[0]["lr"]
+        for module in self.modules:
+            row |= module.epoch_statistics() if isinstance(module, KeepsStatistics) else {}
+        for scheduler in self.schedulers:
+            scheduler.step()
+        return row | {"seconds": time.perf_counter() - start}
+
+
+class Best:
+    """The weights of the epoch with the least validation loss so far, in memory and, where wanted, in a file."""
+
+    def __init__(self, pair: object, checkpoint: str | Path | None) -> None:
+        self.pair, self.checkpoint = pair, checkpoint
+        self.epoch, self.loss = 0, math.inf
+        self.state: dict[str, Tensor] | None = None
+
+    def offer(self, epoch: int, loss: float | None) -> None:
+        """Keeps the present weights if the loss is less than before, or if there is none."""
+        if loss is not None and loss >= self.loss:
+            return
+        self.epoch, self.loss, self.state = epoch, math.inf if loss is None else loss, snapshot(self.pair)
+        if self.checkpoint is not None:
+            save_checkpoint(self.pair, self.checkpoint)
+
+    def restore(self) -> None:
+        """Gives the pair its best weights back; tensors made since keep their values."""
+        if self.state is not None:
+            restore(self.pair, snapshot(self.pair) | self.state)

@@ -1,0 +1,96 @@
+"""Objectives that Pyro lacks."""
+
+from collections.abc import Callable
+import math
+
+import pyro
+from pyro.infer import ELBO
+from pyro.poutine.messenger import unwrap
+import torch
+from torch import Tensor
+
+from inference.densities.broadcasting import choose_layout
+from inference.densities.layout import Layout, run_guide, run_model
+from inference.densities.log_density import latents_of, log_density
+from pyro_lvm.checks import check_counts
+from pyro_lvm.contract import Structure, check_pair
+from pyro_lvm.pair import Pair
+from pyro_lvm.sites import density_sites, is_data, is_penalty, sample_sites
+
+
+class IWAE(ELBO):
+    r"""Importance-weighted bound of each datum, right under mini-batch scaling.
+
+    .. math:: \mathcal{L}_K(x) = \mathbb{E}\Big[\log \frac{1}{K} \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k \mid x)}\Big]
+        \le \log p(x)
+
+    The plate's scale multiplies the bound of each datum, not its log weights; a messenger that scales latent sites (KL warm-up)
+    scales :math:`\log p(z) - \log q(z \mid x)` inside the weights.
+
+    Args:
+        num_particles: Draws per datum, :math:`K`.
+
+    Raises:
+        ValueError: If the pair has no likelihood per datum, or a latent of the guide is not reparameterized.
+
+    References:
+        Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders. https://arxiv.org/abs/1509.00519
+    """
+
+    def __init__(self, num_particles: int) -> None:
+        check_counts(num_particles=num_particles)
+        super().__init__(num_particles=num_particles, vectorize_particles=True)
+        self._layouts: dict[tuple[Callable, Callable], Layout] = {}
+
+    def differentiable_loss(self, model: Callable[..., object], guide: Callable[..., object], *batch: Tensor) -> Tensor:
+        """Minus the sum of the data's bounds, each times its plate's scale, plus penalties."""
+        layout, count, size = self._layout(model, guide, batch), self.num_particles, len(batch[0])
+        guide_trace = run_guide(guide, batch, count, layout)
+        latents = latents_of(guide_trace, count, size, layout)
+        model_trace = run_model(model, batch, latents, count, layout)
+        scale = next(site["scale"] for site in density_sites(model_trace) if is_data(site))
+
+        def weight(site: dict) -> float | Tensor:
+            return site["scale"] / scale
+
+        log_p = log_density(model_trace, count, size, layout, weight)
+        log_w = log_p - log_density(guide_trace, count, size, layout, weight)  # [K, B]
+        bound = log_w.logsumexp(0) - math.log(count)  # [B]
+        costs = [site["fn"].log_prob(site["value"]).sum() * site["scale"] for site in sample_sites(model_trace) if is_penalty(site)]
+        return -(scale * bound).sum() - sum(costs) / count
+
+    def loss(self, model: Callable[..., object], guide: Callable[..., object], *batch: Tensor) -> float:
+        """The loss as a number, without gradients."""
+        with torch.no_grad():
+            return self.differentiable_loss(model, guide, *batch).item()
+
+    def loss_and_grads(self, model: Callable[..., object], guide: Callable[..., object], *batch: Tensor) -> float:
+        """The loss as a number, after adding its gradients to the parameters'."""
+        loss = self.differentiable_loss(model, guide, *batch)
+        loss.backward()
+        return loss.item()
+
+    def _get_trace(self, *_: object) -> None:
+        raise TypeError("IWAE combines all particles in one run of the pair; it has no single traces.")
+
+    def _layout(self, model: Callable[..., object], guide: Callable[..., object], batch: tuple[Tensor, ...]) -> Layout:
+        key = (unwrap(model), unwrap(guide))
+        if key not in self._layouts:
+            pair = Pair(model, guide, param_store=pyro.get_param_store())
+            structure = check_pair(pair, *batch)
+            _check_reparameterized(structure, guide, batch)
+            self._layouts[key] = choose_layout(pair, batch)
+        return self._layouts[key]
+
+
+def _check_reparameterized(structure: Structure, guide: Callable[..., object], batch: tuple[Tensor, ...]) -> None:
+    if structure.refusal is not None:
+        raise ValueError(structure.refusal)
+    with torch.random.fork_rng(), torch.no_grad():
+        trace = run_guide(guide, batch, 1, Layout(False))
+    for site in density_sites(trace):
+        if not site["is_observed"] and not getattr(site["fn"], "has_rsample", False):
+            raise ValueError(
+                f"IWAE needs reparameterized latents; '{site['name']}' has no rsample. Enumerate it in the model, or use "
+                "pyro.infer.TraceGraph_ELBO."
+            )

@@ -1,0 +1,59 @@
+"""Which tensors a fit trains, and which of them are the guide's."""
+
+from collections.abc import Callable
+import inspect
+
+import pyro
+from pyro import poutine
+import torch
+from torch import Tensor, nn
+
+from pyro_lvm.checks import warn_caller
+from pyro_lvm.modules import modules_of
+from pyro_lvm.pair import Batch, programs
+
+
+def trainable_parameters(pair: object, batch: Batch) -> list[Tensor]:
+    """The unconstrained leaf tensors of a pair: what its programs register with Pyro, and the parameters of the modules they are.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    model, guide = programs(pair)
+    with torch.random.fork_rng(), torch.no_grad(), poutine.trace(param_only=True) as capture:
+        trace = poutine.trace(guide).get_trace(*batch)
+        poutine.replay(model, trace=trace)(*batch)
+    found = [site["value"].unconstrained() for site in capture.trace.nodes.values() if site["type"] == "param"]
+    for owner in (pair, *(program.__self__ if inspect.ismethod(program) else program for program in (model, guide))):
+        found += list(owner.parameters()) if isinstance(owner, nn.Module) else []
+    parameters = list({id(p): p for p in found if p.requires_grad}.values())
+    _warn_of_strangers(pair, parameters)
+    if not parameters:
+        raise ValueError(
+            "the pair must have parameters to train; got none. Call pyro.module(name, network) in the functions that use a network, "
+            "or declare pyro.param(name, value)."
+        )
+    return parameters
+
+
+def _warn_of_strangers(pair: object, parameters: list[Tensor]) -> None:
+    known = {id(p) for p in parameters}
+    for module in modules_of(pair):
+        if any(p.requires_grad and id(p) not in known for p in module.parameters()):
+            warn_caller(
+                f"the pair uses a {type(module).__name__} that is not registered with Pyro, and will not be trained. Call "
+                "pyro.module(name, network) in the function that uses it, or set requires_grad_(False)."
+            )
+
+
+def guide_parameters(guide: Callable[..., object], parameters: list[Tensor], batch: Batch) -> list[Tensor]:
+    """Those parameters on which the guide's draws or their densities depend."""
+    with torch.random.fork_rng(), torch.enable_grad(), pyro.validation_enabled(False):
+        trace = poutine.trace(guide).get_trace(*batch)
+        trace.compute_log_prob()
+        values = [site["value"] for site in trace.nodes.values() if site["type"] == "sample" and not site["is_observed"]]
+        total = trace.log_prob_sum() + sum(v.sum() for v in values if v.is_floating_point())
+    if not (isinstance(total, Tensor) and total.requires_grad):
+        return []
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]

@@ -1,0 +1,112 @@
+"""One epoch of a fit: updates on the training data, and the loss on the validation data."""
+
+from dataclasses import dataclass
+import math
+
+import pyro
+from pyro.infer import ELBO
+import torch
+from torch import nn
+
+from inference.data.batches import Batches
+from inference.numerics import generator_of, seeded
+from inference.svi.step import Steps, check_observed, find_culprit
+from inference.tracing.patches import no_nan_warnings
+from pyro_lvm.modules import FollowsSteps, eval_mode, train_mode
+from pyro_lvm.pair import Batch, programs
+
+
+class Training:
+    """Updates on the training data.
+
+    Args:
+        pair: The pair that is fitted, whose parameters all exist.
+        batches: The training data.
+        steps: Makes the updates.
+        optimizers: One for all parameters, or several that take turns on every batch.
+        modules: The pair's modules and all their submodules.
+    """
+
+    def __init__(
+        self, pair: object, batches: Batches, steps: Steps, optimizers: list[torch.optim.Optimizer], modules: list[nn.Module]
+    ) -> None:
+        self.pair, self.batches, self.steps, self.optimizers = pair, batches, steps, optimizers
+        self.model, self.guide = programs(pair)
+        self.followers = [module for module in modules if isinstance(module, FollowsSteps)]
+        self.known = set(pyro.get_param_store().keys())
+
+    def epoch(self, number: int) -> float:
+        """One pass through the data; gives the mean loss in nats a datum.
+
+        Raises:
+            FloatingPointError: If the loss ceases to be finite.
+            ValueError: If data lie outside their support, or a parameter is new.
+        """
+        total, count = 0.0, 0
+        with pyro.validation_enabled(False), train_mode(self.pair), no_nan_warnings():  # a NaN becomes an error in _step
+            for place, batch in enumerate(self.batches, start=1):
+                for optimizer in self.optimizers:
+                    loss = self._step(optimizer, batch, number, place)
+                total, count = total + loss * len(batch[0]), count + len(batch[0])
+        self._check_no_late_parameters(number)
+        return total / count
+
+    def _step(self, optimizer: torch.optim.Optimizer, batch: Batch, epoch: int, place: int) -> float:
+        if epoch == 1:
+            with eval_mode(self.pair):
+                check_observed(self.model, self.guide, batch)
+        random_state = generator_of(batch[0].device).get_state()
+        loss = self.steps(optimizer, batch)
+        if not math.isfinite(loss):
+            site = find_culprit(self.pair, batch, random_state)
+            raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, batch {place}: {site}. Lower learning_rate, or set clip_norm.")
+        for module in self.followers:
+            module.after_step()
+        return loss
+
+    def _check_no_late_parameters(self, epoch: int) -> None:
+        late = set(pyro.get_param_store().keys()) - self.known
+        if late:
+            raise ValueError(
+                f"all parameters must exist after the first run of the pair; {sorted(late)} came in epoch {epoch}, and would not be "
+                "trained. Declare them in every run."
+            )
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The loss on the validation data, with the same noise after every epoch.
+
+    Args:
+        pair: The pair that is fitted.
+        batches: The validation data.
+        elbo: The objective.
+        declared_size: The size of the data that the plate declares, if it is more than a batch.
+        seed: Seed of the noise.
+    """
+
+    pair: object
+    batches: Batches
+    elbo: ELBO
+    declared_size: int | None
+    seed: int
+
+    def loss(self, epoch: int) -> float:
+        """Mean loss in nats a datum, in evaluation mode, at full KL weight and without free bits.
+
+        Raises:
+            FloatingPointError: If it is not finite.
+            ValueError: If data lie outside their support.
+        """
+        model, guide = programs(self.pair)
+        total, count = 0.0, 0
+        with seeded(self.seed), torch.no_grad(), pyro.validation_enabled(False), eval_mode(self.pair):
+            for batch in self.batches:
+                size = len(batch[0])
+                if epoch == 1:
+                    check_observed(model, guide, batch)
+                loss = self.elbo.loss(model, guide, *batch)
+                total, count = total + loss * size / (self.declared_size or size), count + size
+        if not math.isfinite(total):
+            raise FloatingPointError(f"the validation loss is {total / count} in epoch {epoch}. Lower learning_rate, or set clip_norm.")
+        return total / count

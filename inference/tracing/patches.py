@@ -1,0 +1,49 @@
+"""What is replaced in Pyro and torch while a pair is trained or traced."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+import sys
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def no_nan_warnings() -> Iterator[None]:
+    """Pyro's objectives do not look for NaN in losses and their gradients for the length of a ``with`` block, as the caller looks at the loss."""
+    with replaced_in_pyro(warn_if_nan=_unchanged, warn_if_inf=_unchanged):
+        yield
+
+
+@contextmanager
+def replaced_in_pyro(**functions: Callable) -> Iterator[None]:
+    """Other functions, by name, in all modules of ``pyro.infer`` for the length of a ``with`` block."""
+    with ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("pyro.infer"):
+                for function in functions.keys() & vars(module).keys():
+                    stack.enter_context(mock.patch.object(module, function, functions[function]))
+        yield
+
+
+def _unchanged(value: object, *_: object, **__: object) -> object:
+    return value
+
+
+@contextmanager
+def no_host_reads() -> Iterator[None]:
+    """Pyro's objectives read losses as Python numbers, to report them and to warn of NaN, and torch's one_hot reads the range of its
+    input; here they stay tensors.
+    """
+    one_hot = mock.patch.object(nn.functional, "one_hot", _one_hot)
+    with no_nan_warnings(), replaced_in_pyro(torch_item=_detached), one_hot:
+        yield
+
+
+def _detached(value: object) -> object:
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def _one_hot(tensor: Tensor, num_classes: int) -> Tensor:
+    return (tensor[..., None] == torch.arange(num_classes, device=tensor.device)).long()

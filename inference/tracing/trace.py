@@ -1,0 +1,45 @@
+"""A function of tensors as one graph of tensor operations: Pyro's handlers and distributions run once, when it is made."""
+
+from collections.abc import Callable
+
+import pyro
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from inference.tracing.graph import Graph, UntraceableError, lift
+from inference.tracing.kept import buffers_kept
+from inference.tracing.passes import free_biases, merge_repeated
+from inference.tracing.patches import no_host_reads
+
+Function = Callable[..., tuple[Tensor, ...]]
+
+
+def trace(function: Function, *inputs: Tensor, modules: list[nn.Module] = ()) -> Graph:
+    """Runs a function once, with its random draws, and records the operations on tensors.
+
+    What Python does is recorded as it went: branches, loops and numbers that are not tensors are frozen, and so are the shapes.
+
+    Args:
+        function: From tensors to a tuple of tensors.
+        inputs: Its arguments; only their shapes, dtypes and devices matter.
+        modules: Modules that it uses; their tensors are as before afterwards.
+
+    Raises:
+        UntraceableError: If the function reads the value of a tensor, as ``.item()`` or ``if tensor > 0`` do, or puts a new tensor in
+            the place of a module's.
+    """
+    with torch.random.fork_rng(), no_host_reads(), pyro.validation_enabled(False), buffers_kept(modules):
+        try:
+            graph = make_fx(function)(*inputs)
+        except RuntimeError as error:
+            raise UntraceableError(f"it cannot be traced: {_first_sentence(error)}") from error
+    free_biases(graph.graph)
+    lifted = lift(graph)
+    merge_repeated(lifted.module)
+    return lifted
+
+
+def _first_sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return "a tensor's value is read in Python" if "tracing tensor" in text else text.split(". ")[0]

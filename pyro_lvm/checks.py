@@ -1,0 +1,48 @@
+"""Checks of arguments, whose errors say what was expected, what was given and what to do; and warnings that name the caller's line."""
+
+import sys
+import warnings
+
+from torch import nn
+
+
+def check_counts(least: int = 1, /, **counts: int | None) -> None:
+    """Checks that every count is an integer of at least ``least``, or None.
+
+    Raises:
+        ValueError: If one is not; names it.
+    """
+    for name, count in counts.items():
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
+            raise ValueError(f"{name} must be an integer of at least {least}; got {count!r}.")
+
+
+def check_positive(**numbers: float | None) -> None:
+    """Checks that every number is positive and finite, or None.
+
+    Raises:
+        ValueError: If one is not; names it.
+    """
+    for name, number in numbers.items():
+        if number is not None and not 0 < number < float("inf"):
+            raise ValueError(f"{name} must be positive and finite; got {number!r}.")
+
+
+def check_types(kind: type, remedy: str, /, **values: object) -> None:
+    """Checks that every value is of a type.
+
+    Raises:
+        TypeError: If one is not; names it, and the remedy.
+    """
+    expected = "torch.nn.Module" if kind is nn.Module else kind.__name__
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {expected}; got {type(value).__name__}. {remedy}")
+
+
+def warn_caller(message: str) -> None:
+    """Warns at the line of the code outside this library that led here."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("pyro_lvm", "inference"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

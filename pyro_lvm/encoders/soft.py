@@ -1,0 +1,48 @@
+"""The guide that draws codes around the nearest ones, as a proposal."""
+
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyro_lvm.checks import check_positive
+from pyro_lvm.distributions.codes import CategoricalCodes
+from pyro_lvm.encoders.quantizer import Quantizer
+
+
+class SoftQuantizer(nn.Module):
+    r"""A guide that draws codes, near ones more often: a proposal for the likelihood of a model trained with the nearest ones.
+
+    .. math:: q(z \mid x) = \prod_m \frac{\exp(-\lVert h_m(x) - e_{z_m} \rVert^2 / T)}{\sum_v \exp(-\lVert h_m(x) - e_v \rVert^2 / T)}
+
+    As T goes to 0 this is the nearest code. With a small T all draws are alike: their weights look perfect, and lie below log p(x).
+
+    Args:
+        quantizer: The guide with the nearest codes; shared.
+        temperature: T, in the units of squared features.
+
+    Returns:
+        On call with data: a distribution of codes, int64, with batch shape ``[*lead]`` and event shape ``code_shape``.
+
+    Raises:
+        ValueError: If the temperature is not positive.
+    """
+
+    def __init__(self, quantizer: Quantizer, temperature: float) -> None:
+        super().__init__()
+        check_positive(temperature=temperature)
+        self.quantizer, self.temperature = quantizer, temperature
+
+    def forward(self, x: Tensor) -> TorchDistribution:
+        distances = self.quantizer.distances(self.quantizer.features(x))  # [*lead, *code_shape, V]
+        return CategoricalCodes(-distances / self.temperature, len(self.quantizer.code_shape))
+
+    def vectors(self, codes: Tensor) -> Tensor:
+        """As :meth:`Quantizer.vectors`."""
+        return self.quantizer.vectors(codes)
+
+    def code_prior(self, prior: TorchDistribution) -> TorchDistribution:
+        """As :meth:`Quantizer.code_prior`."""
+        return self.quantizer.code_prior(prior)
+
+    def steer(self, x: Tensor, codes: Tensor, vectors: Tensor) -> Tensor:
+        """As :meth:`Quantizer.steer`."""
+        return self.quantizer.steer(x, codes, vectors)

@@ -1,0 +1,54 @@
+"""Where the training of a network starts."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pyro_lvm.networks.network import Network
+
+
+def set_output_bias_(network: nn.Module, bias: Tensor) -> None:
+    r"""Set the bias of the last layer that has one, in place.
+
+    A decoder whose output bias starts at the data's mean logit need not spend its first epochs learning it:
+
+    .. math:: b = \log \bar{x} - \log(1 - \bar{x})
+
+    Args:
+        network: A network whose last layer with a bias gives its output.
+        bias: The bias, with as many elements as that layer's, e.g. ``[*X]``.
+
+    Raises:
+        ValueError: If no layer has a bias, or its number of elements differs.
+    """
+    biases = [m.bias for m in network.modules() if isinstance(getattr(m, "bias", None), Tensor)]
+    if not biases or biases[-1].numel() != bias.numel():
+        expected = f"{biases[-1].numel()} elements" if biases else "a layer with a bias"
+        raise ValueError(
+            f"set_output_bias_ expects {expected} in the network's last layer; got a bias of shape "
+            f"{tuple(bias.shape)}. Give one number per output of the network."
+        )
+    with torch.no_grad():
+        biases[-1].copy_(bias.reshape(biases[-1].shape))
+
+
+def he_normal_(module: nn.Module) -> None:
+    r"""Start the hidden layers of all networks in a module with He's variance and no bias, in place; their last layers stay as they are.
+
+    .. math:: W_{ij} \sim \mathcal N(0, 2 / n), \quad b = 0
+
+    for n inputs. Torch's own start, of variance :math:`1 / 3n`, lets a signal fade with every layer: through a gate, which halves it, to a quarter.
+
+    Args:
+        module: A network, or a model made of some.
+
+    References:
+        He, Zhang, Ren, Sun (2015), Delving Deep into Rectifiers. https://arxiv.org/abs/1502.01852
+    """
+    for network in (part for part in module.modules() if isinstance(part, Network)):
+        for layer in [part for part in network.modules() if isinstance(part, nn.Linear)][:-1]:
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.in_features))
+            nn.init.zeros_(layer.bias)

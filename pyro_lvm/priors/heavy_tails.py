@@ -1,0 +1,54 @@
+"""Priors with heavier tails than the normal."""
+
+import pyro.distributions as dist
+from pyro.distributions import TorchDistribution
+import torch
+from torch import nn
+
+from pyro_lvm.checks import check_counts, check_positive
+from pyro_lvm.distributions.student_t import StudentT
+
+
+class _Standard(nn.Module):
+    """Location 0 and scale 1 for each of D features."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        check_counts(latent_dim=latent_dim)
+        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("scale", torch.ones(latent_dim), persistent=False)
+
+
+class LaplacePrior(_Standard):
+    r"""Laplace prior, sparser than the normal.
+
+    .. math:: p(z) = \prod_d \tfrac12 e^{-|z_d|}
+
+    Args:
+        latent_dim: Number of latent features, :math:`D`.
+    """
+
+    def forward(self) -> TorchDistribution:
+        return dist.Laplace(self.loc, self.scale).to_event(1)
+
+
+class StudentTPrior(_Standard):
+    r"""Student t prior, with heavier tails than the normal.
+
+    .. math:: p(z) = \prod_d t_\nu(z_d)
+
+    Args:
+        latent_dim: Number of latent features, :math:`D`.
+        df: Degrees of freedom, :math:`\nu`.
+
+    Raises:
+        ValueError: If ``df`` is not positive.
+    """
+
+    def __init__(self, latent_dim: int, *, df: float = 4.0) -> None:
+        super().__init__(latent_dim)
+        check_positive(df=df)
+        self.df = df
+
+    def forward(self) -> TorchDistribution:
+        return StudentT(torch.full_like(self.loc, self.df), self.loc, self.scale).to_event(1)
