@@ -58,7 +58,7 @@ def test_a_guide_that_samples_a_stranger():
         with pyro.plate("data2", len(x)):
             pyro.sample("w", dist.Normal(torch.zeros(len(x)), 1.0))
 
-    raises_on(normal_model, guide, torch.ones(3), "samples 'w', which is no latent.*Rename")
+    raises_on(normal_model, guide, torch.ones(3), "samples 'w', which is not a latent.*Rename")
 
 
 def test_event_shapes_that_disagree():
@@ -66,7 +66,7 @@ def test_event_shapes_that_disagree():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(torch.zeros(len(x), 3), 1.0).to_event(1))
 
-    raises_on(normal_model, guide, torch.ones(4), r"site 'z'.*model has \(2,\), the guide \(3,\).*Adapt")
+    raises_on(normal_model, guide, torch.ones(4), r"site 'z'.*model has \(2,\), the guide \(3,\).*Change the sizes")
 
 
 def test_a_site_without_event_dimensions():
@@ -274,5 +274,5 @@ def test_another_prior_needs_a_latent_and_a_module():
         check_pair(pair.with_prior(LaplacePrior(), site="w"), x)
     with pytest.raises(TypeError, match="prior must be a torch.nn.Module; got Independent. Its call returns a distribution"):
         pair.with_prior(LaplacePrior()(), site="z")
-    with pytest.raises(ValueError, match="site 'z': model and guide must have one event shape"):
+    with pytest.raises(ValueError, match="site 'z': model and guide must have the same event shape"):
         check_pair(pair.with_prior(LaplacePrior(1), site="z"), x)

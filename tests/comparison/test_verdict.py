@@ -1,0 +1,57 @@
+"""What the verdict on a comparison says."""
+
+import re
+
+import pytest
+import torch
+
+from inference.comparison.verdict import verdict
+from inference.scoring.evaluation import Evaluation
+from inference.scoring.reduction import curve_particles, reduce_log_weights
+
+
+def score(mean, *, num_particles=1000, scale=0.3, seed=0, is_bound=False, noise=0.1):
+    """An evaluation of 400 data whose log p(x) share a spread of 2, and have ``noise`` of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    common = 2 * torch.randn(400, generator=torch.Generator().manual_seed(99)).double()
+    own = noise * torch.randn(400, generator=generator).double()
+    weights = mean + common + own + scale * torch.randn(num_particles, 400, generator=generator).double() - scale**2 / 2
+    is_bound = is_bound or num_particles == 1
+    summary = reduce_log_weights(weights, is_bound=is_bound)._asdict()
+    fields = {"num_particles": num_particles, "seed": 0, "measure": "mass", "data_id": "d", "num_dims": 9}
+    fields |= {"curve_particles": curve_particles(num_particles), "is_bound": is_bound}
+    return Evaluation(**summary, **fields)
+
+
+def test_the_verdict_names_the_best_and_what_cannot_be_told_apart():
+    scores = {"c": score(-15, seed=1), "a": score(-10, seed=2), "b": score(-10.0, seed=3, noise=3.0)}
+    gap = float((scores["a"].log_px - scores["b"].log_px).mean())
+    assert abs(gap) < 2 * 3 / 20
+    first, second, third, *rest = verdict(scores)
+    best, other = ("a", "b") if gap > 0 else ("b", "a")
+    assert first.startswith(f"{best} comes first, with log p(x) = -10.")
+    assert second.startswith("It is ahead of c (by 5.") and "2 standard errors of the paired difference" in second
+    assert third.startswith(f"It cannot be told apart from {other} (by ")
+    assert rest == ["Pareto k-hat finds no datum whose estimate is unreliable."]
+    assert verdict({"a": scores["a"], "c": scores["c"]})[0].startswith("a is best, with log p(x) = -10.")
+
+
+def test_the_verdict_says_what_cannot_be_trusted():
+    lines = verdict({"wide": score(-10, scale=1.6), "narrow": score(-12)})
+    unreliable = score(-10, scale=1.6).bad_k_share
+    assert 0.05 < unreliable < 0.5 and f"wide {100 * unreliable:.0f}%, narrow 0%" in lines[2]
+    share = re.search(r"On the (\d+)% of the data that are reliable for both, wide minus narrow is [12].\d+ ± ", lines[3])
+    assert int(share[1]) == pytest.approx(100 * (1 - unreliable), abs=1)
+    first, *_, fourth, last = verdict({"wide": score(0, scale=6.0), "narrow": score(-12)})
+    assert first.startswith("wide comes first")
+    assert fourth == "That is most of the data for wide: read the figure as a lower bound, or draw more."
+    assert last == "Almost no datum has reliable estimates from both wide and narrow: do not rely on their difference."
+
+
+def test_the_verdict_says_what_is_a_bound():
+    lines = verdict({"bound": score(-10, is_bound=True), "estimate": score(-12)})
+    assert lines[0].startswith("bound comes first, with log p(x) at least -10")
+    assert any(line.startswith("For bound, only a lower bound on log p(x) is known") for line in lines)
+    alone = verdict({"one": score(-10, num_particles=1)})
+    assert alone[0].endswith("there is nothing to compare it with.") and len(alone) == 2
+    assert any("Twenty draws or fewer" in line for line in verdict({"few": score(-10, num_particles=15)}))

@@ -1,0 +1,136 @@
+"""Every word of a recipe builds the part it names, with every other."""
+
+from dataclasses import replace
+from itertools import chain
+import math
+from typing import get_args
+
+from drawn import SMALL, as_data, draw
+import pytest
+import torch
+from torch import nn
+
+from inference.predictive.draws import encode
+from inference.recipes.build import build_vae, evaluate_vae, fit_vae
+from inference.recipes.codes import CODE_ENCODERS, CODE_PRIORS
+from inference.recipes.encoders import ENCODERS
+from inference.recipes.fitted_priors import EXPOST, ExpostName
+from inference.recipes.likelihoods import LIKELIHOODS
+from inference.recipes.networks import NETWORKS
+from inference.recipes.options import EncoderName, EvaluateOptions, FitOptions, LikelihoodName, NetworkName, PriorName, StructureName
+from inference.recipes.priors import PRIORS
+from inference.recipes.structures import STRUCTURES
+
+
+@pytest.mark.parametrize(
+    ("names", "registry"),
+    [
+        (StructureName, STRUCTURES),
+        (PriorName, PRIORS | CODE_PRIORS),
+        (EncoderName, ENCODERS | CODE_ENCODERS),
+        (LikelihoodName, LIKELIHOODS),
+        (NetworkName, NETWORKS),
+        (ExpostName, EXPOST),
+    ],
+)
+def test_every_name_an_option_takes_is_registered(names: object, registry: dict) -> None:
+    assert set(get_args(names)) == set(registry)
+
+
+GUIDES = {"dirichlet": "dirichlet", "logistic-normal": "dirichlet", "sphere": "power-spherical"}
+KINDS = {"dirichlet": "dirichlet", "logistic-normal": "logistic-normal", "power-spherical": "sphere"}
+COMBINATIONS = list(
+    dict.fromkeys(
+        chain(
+            ((prior, GUIDES.get(prior, "normal"), "bernoulli", "mlp") for prior in PRIORS),
+            ((KINDS.get(encoder, "standard"), encoder, "bernoulli", "gated") for encoder in ENCODERS),
+            (("vamp", "normal", likelihood, "mlp") for likelihood in LIKELIHOODS),
+            (("standard", "normal", likelihood, "conv") for likelihood in LIKELIHOODS),
+            [("vamp", "iaf", "categorical", "conv"), ("maf", "full-rank", "student-t", "gated")],
+        )
+    )
+)
+
+
+@pytest.mark.parametrize(("prior", "encoder", "likelihood", "network"), COMBINATIONS)
+def test_parts_combine_and_learn(prior: str, encoder: str, likelihood: str, network: str) -> None:
+    x = draw(likelihood, 40, *((1, 8, 8) if network == "conv" else (6,)))
+    vae = build_vae(replace(SMALL, prior=prior, encoder=encoder, likelihood=likelihood, network=network), x)
+    before = nn.utils.parameters_to_vector(vae.likelihood.parameters())
+    result = fit_vae(vae, as_data(x), FitOptions(epochs=2, batch_size=20), progress=False)
+    assert result.history[["train_loss", "valid_loss"]].map(math.isfinite).all(axis=None)
+    assert not torch.equal(nn.utils.parameters_to_vector(vae.likelihood.parameters()), before)
+
+
+HIERARCHIES = [
+    *(dict(structure="stacked", prior=prior) for prior in PRIORS if prior not in GUIDES),
+    *(dict(structure="ladder", levels=3, likelihood=likelihood) for likelihood in LIKELIHOODS),
+    *(dict(structure="ladder", network="conv", likelihood=likelihood, hidden=(4, 5)) for likelihood in LIKELIHOODS),
+    dict(structure="stacked", network="gated", levels=3, prior="vamp", likelihood="categorical"),
+]
+
+
+@pytest.mark.parametrize("words", HIERARCHIES, ids=lambda words: "-".join(map(str, words.values())))
+def test_hierarchies_combine_with_every_prior_and_likelihood(words: dict) -> None:
+    options = replace(SMALL, **words)
+    x = draw(options.likelihood, 40, *((1, 8, 8) if options.network == "conv" else (6,)))
+    vae = build_vae(options, x)
+    levels = [f"z{level}" for level in range(options.levels, 0, -1)]
+    assert list(encode(vae, x)) == levels
+    result = fit_vae(vae, as_data(x), FitOptions(epochs=1, batch_size=20), progress=False)
+    score = evaluate_vae(result.pair, as_data(x), EvaluateOptions(num_particles=10))
+    assert math.isfinite(score.mean) and not score.is_bound
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {"structure": "stacked"},
+        {"structure": "ladder"},
+        {"structure": "ladder", "network": "conv", "hidden": (4, 5)},
+        {"network": "conv"},
+    ],
+    ids=lambda words: "-".join(map(str, words.values())) or "flat",
+)
+def test_a_decoder_may_have_widths_of_its_own(words: dict) -> None:
+    x = draw("bernoulli", 20, *((1, 8, 8) if "network" in words else (6,)))
+    plain = build_vae(replace(SMALL, **words), x)
+    wider = build_vae(replace(SMALL, **words, decoder_hidden=(9,)), x)
+    assert 9 in {n for parameter in wider.likelihood.parameters() for n in parameter.shape}
+    assert 9 not in {n for parameter in plain.likelihood.parameters() for n in parameter.shape}
+    others = [{name: tuple(p.shape) for name, p in vae.named_parameters() if not name.startswith("likelihood")} for vae in (plain, wider)]
+    assert others[0] == others[1]
+
+
+CODED = [
+    *(dict(encoder=encoder, prior="uniform") for encoder in CODE_ENCODERS),
+    *(dict(encoder="vq", prior=prior, codebook="gradient", code_gradient="rotation") for prior in CODE_PRIORS),
+    *(dict(encoder="fsq", prior="uniform", network="conv", likelihood=likelihood, hidden=(4, 5)) for likelihood in LIKELIHOODS),
+    *(dict(encoder="vq", prior="autoregressive", network=network, num_groups=2) for network in ("gated", "conv")),
+    dict(encoder="gumbel", prior="independent", network="conv"),
+    dict(encoder="vq", prior="autoregressive", network="conv", likelihood="categorical", sequence=True),
+]
+
+
+@pytest.mark.parametrize("words", CODED, ids=lambda words: "-".join(map(str, words.values())))
+def test_codes_combine_with_every_prior_network_and_likelihood(words: dict) -> None:
+    options = replace(SMALL, num_codes=5, num_slots=3, fsq_levels=(3, 2), **{k: v for k, v in words.items() if k != "sequence"})
+    shape = (8,) if "sequence" in words or options.network != "conv" else (1, 8, 8)
+    x = draw(options.likelihood, 40, *shape)
+    vae = build_vae(options, x)
+    result = fit_vae(vae, as_data(x), FitOptions(epochs=2, batch_size=20), progress=False)
+    score = evaluate_vae(result.pair, as_data(x), EvaluateOptions(num_particles=10))
+    assert math.isfinite(score.mean) and score.is_bound == (options.encoder in ("vq", "fsq"))
+    if score.is_bound:
+        assert result.history["code_perplexity"].between(1, vae.encoder.num_codes).all()
+
+
+def test_a_prior_of_codes_needs_an_encoder_of_codes() -> None:
+    x = draw("bernoulli", 8, 5)
+    for words, message in (
+        ({"prior": "uniform"}, "needs an encoder of codes; got 'normal'"),
+        ({"encoder": "vq"}, "needs a prior of codes; got 'standard'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_vae(replace(SMALL, **words), x)

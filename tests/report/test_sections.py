@@ -1,0 +1,65 @@
+"""Sections of a report for latents of every kind."""
+
+from types import SimpleNamespace
+
+from oracles import LinearGaussian
+from pages import Page
+import pyro
+import pyro.distributions as dist
+import torch
+
+from inference import diagnose
+from inference.formatting import format_with_error
+from inference.predictive.draws import encode
+from inference.report import report
+from inference.report import samples as report_samples
+from pyro_lvm import BernoulliLikelihood, ConvDecoder, HierarchicalVAE, Pair, StandardNormal, conv_ladder
+
+
+def run_of(vae: object, x: torch.Tensor) -> SimpleNamespace:
+    data = SimpleNamespace(train=x, valid=x, test=x, transform=None, labels=None, alphabet=None)
+    return SimpleNamespace(vae=vae, data=data, has_means=True)
+
+
+def test_discrete_latents_have_no_plane_and_no_walks(tmp_path):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Categorical(torch.ones(3)))
+            pyro.sample("x", dist.Bernoulli(torch.full((4, 64), 0.5)[z]).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Categorical(torch.ones(len(x), 3)))
+
+    x = torch.ones(30, 64)
+    assert not encode(Pair(model, guide), x).is_floating_point()
+    run = run_of(Pair(model, guide), x)
+    (block,) = report._latents({"codes": run}, tmp_path)
+    assert block.html() == "<p>Discrete latents have no plane of codes and no walks: codes.</p>"
+    assert len(report_samples.made({"codes": run}, tmp_path)) == 2 and not (tmp_path / "walks.png").exists()
+
+
+def test_levels_of_latents_have_a_plane_and_walks(tmp_path):
+    torch.manual_seed(0)
+    x = torch.rand(60, 1, 8, 8).round()
+    levels = conv_ladder((1, 8, 8), 3, [4, 4])
+    vae = HierarchicalVAE(StandardNormal(3), levels, BernoulliLikelihood(ConvDecoder((4, 4, 4), [4], (1, 8, 8))))
+    assert {name: z.shape[1:] for name, z in encode(vae, x).items()} == {"z2": (3,), "z1": (2, 4, 4)}
+    runs = {"levels": run_of(vae, x)}
+    assert [len(report._latents(runs, tmp_path)), len(report_samples.made(runs, tmp_path))] == [1, 3]
+    assert {path.stem for path in tmp_path.iterdir()} == {"codes", "samples", "reconstructions", "walks"}
+    (rest,) = report._diagnoses(report._diagnosed(runs), list(runs), tmp_path)
+    assert "slow to compute: levels. Use pyro-lvm diagnose" in rest.html()
+
+
+def test_diagnoses_of_what_is_quick_to_diagnose(tmp_path):
+    linear = LinearGaussian(4, 2)
+    x = linear.sample(120)
+    data = SimpleNamespace(train=x, valid=x, test=x, transform=None)
+    few = SimpleNamespace(vae=linear, data=SimpleNamespace(train=x[:50], transform=None))
+    runs = {"a": SimpleNamespace(vae=linear, data=data), "b": few}
+    table, notes, picture, rest = report._diagnoses(report._diagnosed(runs), list(runs), tmp_path)
+    expected = diagnose(linear, x[torch.randperm(120, generator=torch.Generator().manual_seed(0))], progress=False)
+    rows = {name: value.replace("\u00a0", " ") for name, value in Page(table.html()).tables[0][1:]}
+    assert rows["rate"] == format_with_error(expected.rate, expected.standard_errors["rate"])
+    assert "log N" in notes.html() and "data:image/png" in picture.html() and ": b." in rest.html()
