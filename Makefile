@@ -1,24 +1,33 @@
-# make compare: the main job, from nothing to a table of priors.   make test: the whole test suite.   make bench: docs/benchmarks.md
-# (make bench DEVICE=cuda: the same on a CUDA device).
+# make compare: the main job, from nothing to a table of priors.   make test: the whole test suite.   make lint: style and types.
+# make bench: what docs/benchmarks/ holds (make bench DEVICE=cuda: the same on a CUDA device).
 PYTHON ?= python3
 VENV ?= .venv
 DEVICE ?= cpu
 INSTALLED := $(VENV)/.installed
 
-.PHONY: bench compare test
+.PHONY: bench compare format lint test
 
 compare: $(INSTALLED)
 	$(VENV)/bin/pyro-lvm compare
 
-bench: $(INSTALLED)
-	$(VENV)/bin/python benchmarks/bench.py --device $(DEVICE)
-
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+format: $(INSTALLED)
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+bench: $(INSTALLED)
+	$(VENV)/bin/python benchmarks/bench.py --device $(DEVICE)
 
 # torch first, at the tested version: an open requirement would fetch the newest build with all of CUDA.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
 	touch $@
