@@ -1,7 +1,7 @@
-"""``make bench``: what a step and a score cost, in ratios of one interleaved run; every contender is a process of its own.
+"""``make bench``: the cost of a training step and of a score, as ratios from one interleaved run; every contender is its own process.
 
-Prints Markdown: ``python benchmarks/bench.py > docs/benchmarks.md``, or, with ``--device cuda``, what a CUDA device does. Contenders whose library is not installed
-(numpyro, pythae: the extra ``bench``) are left out, and on CUDA both.
+Prints Markdown: ``python benchmarks/bench.py > docs/benchmarks/NAME.md``, or with ``--device cuda`` for a CUDA device. numpyro and
+pythae (the extra ``bench``) are left out if they are not installed, and on CUDA always.
 """
 
 from argparse import ArgumentParser
@@ -48,7 +48,7 @@ STEPS = [
     ("two levels, 40 latents each", "hvae", 100, WITHOUT_PEERS),
     ("VQ, 8 of 512 codes, codebook by gradient", "vq", 100, (*WITHOUT_PEERS, "pythae")),
 ]
-SCORES = (  # what is compared most closely has its turns one after the other
+SCORES = (  # ordered so that the closest comparisons take turns one right after the other
     FLOOR,
     "standard",
     "standard, bf16",
@@ -76,7 +76,7 @@ PEERS = ("numpyro", "pythae")
 
 
 class Rounds(NamedTuple):
-    """How often everyone has a turn, and how long one lasts."""
+    """How many turns every contender has, and how long a turn lasts."""
 
     count: int
     seconds: float
@@ -87,7 +87,7 @@ OF_STEPS, OF_SCORES, OF_GROWTH = Rounds(21, 0.2), Rounds(15, 3.0), Rounds(7, 0.4
 
 @dataclass(frozen=True)
 class Place:
-    """Where contenders run: on a device, fed by so many threads of the processor."""
+    """Where contenders run: on a device, fed by a number of threads of the processor."""
 
     device: str
     threads: int
@@ -105,7 +105,7 @@ class Place:
         return "bf16" not in name or has_bfloat16(torch.device(self.device))
 
     def description(self) -> str:
-        """The machine and the versions, in a line."""
+        """The machine and the versions, in one line."""
         model = next(
             (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
             platform.processor(),
@@ -116,7 +116,7 @@ class Place:
 
 
 class Contender:
-    """A process that does something as many times as it is told and says how long that took."""
+    """A process that repeats its task a given number of times and reports how long that took."""
 
     def __init__(self, place: Place, script: str, *arguments: object) -> None:
         threads = place.threads
@@ -130,7 +130,7 @@ class Contender:
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def wait_until_ready(self) -> None:
-        """Returns once everything is built, compiled and warm; all of a table's contenders do that at the same time."""
+        """Returns once everything is built, compiled and warm; all contenders of a table do that at the same time."""
         if self.process.stdout.readline().strip() != "ready":
             raise RuntimeError(f"a contender did not start; run it by itself: {' '.join(self.command)}")
         if self.threads == 1:
@@ -138,12 +138,12 @@ class Contender:
                 os.sched_setaffinity(int(thread), {0})
 
     def seconds(self, count: int) -> float:
-        """Seconds that ``count`` times take."""
+        """Seconds that ``count`` repetitions take."""
         print(count, file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline())
 
     def peak_memory(self) -> float:
-        """MiB, at most, since the start."""
+        """Peak memory since the start, in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
@@ -153,7 +153,7 @@ class Contender:
 
 
 def steps(what: str, size: int, names: Iterable[str], place: Place) -> dict[str, Contender]:
-    """A process for every name."""
+    """Processes that take training steps, by name."""
     return {name: Contender(place, "contenders.py", name, what, size) for name in filter(place.has, names)}
 
 
@@ -164,8 +164,9 @@ def scores(who: str, place: Place, **options: int) -> Contender:
 
 
 def interleaved(contenders: dict[str, Contender], multiple: int, rounds: Rounds) -> dict[str, list[float]]:
-    """Milliseconds of every contender in every round; each does a multiple of so many at a time, and some untimed before: after a while of
-    idleness, memory is slow at first.
+    """Milliseconds per repetition of every contender in every round.
+
+    Repetitions are counted in multiples of ``multiple``. Some are untimed before each turn, as memory is slow at first after idling.
     """
     for contender in contenders.values():
         contender.wait_until_ready()
@@ -192,12 +193,12 @@ def table(contenders: dict[str, Contender], reference: str, what: str, *, multip
 
 
 def growth(place: Place) -> None:
-    """Prints how the cost of a score grows with K, the number of latents and that of a VampPrior's components, and then with N."""
+    """Prints how the cost of a score grows with K, the number of latents and the components of a VampPrior, and then with N."""
     contenders = {
         f"{who}, {value} {name}": scores(who, place, **{name: value}) for who, options in GROWTH for name, value in options.items()
     }
     table(contenders, next(iter(contenders)), "an image", multiple=8, rounds=OF_GROWTH, with_memory=True)
-    print("\nWhole data sets, standard prior, K = 5000; all of `evaluate`, its compiling included:\n")
+    print("\nWhole data sets, standard prior, K = 5000; all of `evaluate`, compilation included:\n")
     print("| of | N | seconds | ms an image | peak MiB |\n|---|---:|---:|---:|---:|")
     for name in filter(place.has, WHOLE):
         for N in NUM_DATA:
@@ -214,13 +215,10 @@ def main() -> None:
     device = parser.parse_args().device
     places = [Place("cpu", 1), Place("cpu", 2)] if device == "cpu" else [Place(device, 1)]
     print("# Benchmarks\n")
-    print(
-        f"What `make bench` printed. {places[0].description()}. Every contender is a process of its own; {OF_STEPS.count} rounds of steps, {OF_SCORES.count} of scores, interleaved, each after an untimed start; ratios are"
-    )
-    print(
-        "medians over the rounds, to hand-written `torch.compile` with fused Adam (steps) or to the matrix products alone (scores). The matrix products of a step"
-    )
-    print("are those of its networks, forward and backward, and nothing else.")
+    print(f"Output of `make bench`. {places[0].description()}. Every contender is its own process;")
+    print(f"{OF_STEPS.count} rounds of steps and {OF_SCORES.count} of scores are interleaved, each turn after an untimed start. Ratios are")
+    print("medians over the rounds, relative to hand-written `torch.compile` with fused Adam (steps) or to the matrix products alone")
+    print("(scores). The matrix products of a step are those of its networks, forward and backward, and nothing else.")
     for place in places:
         for title, what, size, names in STEPS:
             print(f"\n## {title}, batch {size}, {place}\n")

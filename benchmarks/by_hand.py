@@ -1,4 +1,4 @@
-"""The benchmarks' models as a PyTorch user writes them: the loss of a batch in one function."""
+"""The models of the benchmarks as a PyTorch user would write them: the loss of a batch in one function."""
 
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ class Perceptron(nn.Sequential):
 
 
 class OneLevel(nn.Module):
-    """VAE, and with VampPrior, IWAE bound or an IAF as guide."""
+    """VAE, optionally with a VampPrior, the IWAE bound or an IAF guide."""
 
     def __init__(self, what: str, pixels: int, hidden: list[int], latents: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class OneLevel(nn.Module):
 
 
 class Masked(nn.Module):
-    """A masked autoregressive network, the last layer masked strictly."""
+    """A masked autoregressive network whose last layer is masked strictly."""
 
     def __init__(self, features: int, context: int, hidden: list[int], is_reversed: bool) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Hierarchy(nn.Module):
 
 
 def draw(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """A draw of a Normal, reparameterized, and its log density."""
+    """A reparameterized draw from a normal distribution, and its log density."""
     loc, log_scale = parameters.chunk(2, -1)
     noise = torch.randn_like(loc)
     return loc + log_scale.exp() * noise, (-0.5 * noise**2 - log_scale - 0.9189385).sum(-1)
@@ -123,7 +123,7 @@ class Quantized(nn.Module):
 
 
 def make(what: str, pixels: int, hidden: list[int], latents: int) -> nn.Module:
-    """The model of a table."""
+    """The model of a table, by name."""
     if what == "hvae":
         return Hierarchy(pixels, hidden, latents)
     return Quantized(pixels, hidden) if what == "vq" else OneLevel(what, pixels, hidden, latents)

@@ -1,4 +1,4 @@
-"""One process of a benchmark: ``python benchmarks/contenders.py WHO WHAT BATCH`` makes steps, as many as a line on stdin says."""
+"""One process of a benchmark: ``python benchmarks/contenders.py WHO WHAT BATCH`` takes the number of training steps that stdin names."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -29,13 +29,13 @@ def batches(what: str, size: int) -> list[Tensor]:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits for what a CUDA device has been given to do."""
+    """Waits until a CUDA device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def make_pair(what: str, pixels: int, hidden: list[int], latents: int) -> torch.nn.Module:
-    """The library's pair of a table."""
+    """This library's pair for a table."""
     import pyro_lvm as lvm
 
     def likelihood(inputs: int | tuple[int, int]) -> torch.nn.Module:
@@ -97,7 +97,7 @@ def by_hand(what: str, data: list[Tensor], *, compiled: bool, mode: str | None =
 
 
 def tutorial(what: str, data: list[Tensor], *, is_validated: bool) -> Run:
-    """Pyro's SVI as its VAE tutorial writes it."""
+    """Pyro's SVI as in its VAE tutorial."""
     pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
     encoder, decoder = Perceptron([pixels, *hidden, 2 * latents]), Perceptron([latents, *hidden[::-1], pixels])
 
@@ -123,7 +123,7 @@ def tutorial(what: str, data: list[Tensor], *, is_validated: bool) -> Run:
 
 
 def matrix_products(what: str, data: list[Tensor]) -> Run:
-    """A step's products alone: forward, for the weights' gradients and, but in the encoder's first layer, for the layer below."""
+    """The matrix products of a step: forward, for the weights' gradients and, except in the encoder's first layer, for the layer below."""
     pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
     size = len(data[0])
     rows = {"encoder": size, "decoder": size * (NUM_PARTICLES if what == "iwae" else 1)}
@@ -190,7 +190,7 @@ def in_numpyro(what: str, data: list[Tensor], *, scan: bool) -> Run:
 
 
 def in_pythae(what: str, data: list[Tensor]) -> Run:
-    """Pythae's own trainer, an epoch of as many batches at a time."""
+    """Pythae's own trainer, one epoch of ``NUM_BATCHES`` batches at a time."""
     from pythae.data.datasets import BaseDataset
     from pythae.models import IWAE, VAE, VAMP, IWAEConfig, VAEConfig, VAMPConfig
     from pythae.models.base.base_utils import ModelOutput

@@ -1,6 +1,7 @@
-"""How far bf16 scores are from full ones on the same draws: trains VAEs 784-300-300-40 on MNIST and scores its test images both ways.
+"""Difference between bf16 and full-precision scores with the same draws, on the test images of MNIST, for VAEs 784-300-300-40.
 
-Prints Markdown: ``python benchmarks/rounding.py > docs/rounding.md``. Needs PYRO_LVM_DATA or a network for the data.
+Prints Markdown: ``python benchmarks/rounding.py > docs/benchmarks/rounding.md``. Needs PYRO_LVM_DATA or a network connection for the
+data.
 """
 
 from scores import make_vae
@@ -20,14 +21,11 @@ NEAR = 0.01  # nats
 
 def main() -> None:
     data = load_data(SOURCE)
-    print("# What bfloat16 does to an estimate\n")
-    print(
-        'What `python benchmarks/rounding.py` printed. Differences, in nats an image, are of `evaluate(..., precision="bf16")` from `evaluate(...)` with the'
-    )
-    print(
-        f"same draws. VAEs 784-300-300-40 on {SOURCE}, {EPOCHS} epochs in batches of {BATCH_SIZE}, Adam at 1e-3, best validation epoch; {COMPONENTS} components; seed {SEED};"
-    )
-    print(f"{len(data.test)} test images, K = {NUM_PARTICLES}. The last column is what `evaluate` itself says, from some of the images.\n")
+    print("# The effect of bfloat16 on an estimate\n")
+    print('Output of `python benchmarks/rounding.py`: `evaluate(..., precision="bf16")` minus `evaluate(...)` with the same draws, in nats')
+    print(f"per image. VAEs 784-300-300-40 on {SOURCE}, {EPOCHS} epochs in batches of {BATCH_SIZE}, Adam at 1e-3, best validation epoch;")
+    print(f"{COMPONENTS} components; seed {SEED}; {len(data.test)} test images, K = {NUM_PARTICLES}.")
+    print("The last column is what `evaluate` itself reports, from some of the images.\n")
     print(f"| prior | log p(x) | mean difference | root mean square | largest | beyond {NEAR} | largest, as said |\n|---|{'---:|' * 6}")
     for prior in PRIORS:
         torch.manual_seed(SEED)

@@ -1,4 +1,4 @@
-"""One process of a benchmark: ``python benchmarks/scores.py WHO [--particles K ...]`` scores images, as many as a line on stdin says."""
+"""One process of a benchmark: ``python benchmarks/scores.py WHO [--particles K ...]`` scores the number of images that stdin names."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from inference.scoring import importance
 import pyro_lvm as lvm
 
 PIXELS, HIDDEN = 784, [300, 300]
-CHUNK, CHUNK_CUDA = 1000, 20000  # rows of the products alone
+CHUNK, CHUNK_CUDA = 1000, 20000  # rows at a time in matrix_products
 NUM_KNOWN = 512  # different images
 
 Seconds = Callable[[int], float]
@@ -34,7 +34,7 @@ def make_vae(prior: str, latents: int, components: int) -> lvm.VAE:
 
 
 def matrix_products(options: Namespace, dtype: torch.dtype) -> Seconds:
-    """The decoder's products of all particles, a chunk of rows at a time."""
+    """The decoder's matrix products for all particles, one chunk of rows at a time."""
     widths = [options.latents, *HIDDEN[::-1], PIXELS]
     chunk = CHUNK if options.device.type == "cpu" else CHUNK_CUDA
     pairs = [(torch.randn(chunk, n).to(dtype), torch.randn(n, m).to(dtype)) for n, m in pairwise(widths)]
@@ -51,7 +51,7 @@ def matrix_products(options: Namespace, dtype: torch.dtype) -> Seconds:
 
 
 def ours(options: Namespace) -> Seconds:
-    """What is done once, compiling and measuring the error of bfloat16, is left out, unless all of it is asked for."""
+    """This library's ``evaluate``, without what it does once (compiling, measuring the error of bfloat16) unless the whole is requested."""
     prior, *how = options.who.split(", ")
     vae, x = make_vae(prior, options.latents, options.components), torch.rand(NUM_KNOWN, PIXELS).round()
     settings = {"compile": "eager" not in how, "precision": "bf16" if "bf16" in how else "full", "progress": False}
@@ -68,7 +68,7 @@ def ours(options: Namespace) -> Seconds:
 
 
 def timed(owner: object, name: str) -> list[float]:
-    """The seconds of every call of a function from now on."""
+    """A list that is filled with the seconds of every call of a function from now on."""
     function, seconds = getattr(owner, name), []
 
     @functools.wraps(function)
@@ -83,7 +83,7 @@ def timed(owner: object, name: str) -> list[float]:
 
 
 def by_importance(options: Namespace) -> Seconds:
-    """Pyro's own, one image and one particle at a time; a hundredth of the particles, times a hundred."""
+    """Pyro's ``Importance``, one image and one particle at a time: the time of a hundredth of the particles, multiplied by a hundred."""
     vae, x = make_vae("standard", options.latents, options.components), torch.rand(1, PIXELS).round()
     few = options.particles // 100
 
@@ -97,7 +97,7 @@ def by_importance(options: Namespace) -> Seconds:
 
 
 def in_pythae(options: Namespace) -> Seconds:
-    """Pythae's ``get_nll``, one image at a time, in its own chunks of 100 particles, or in as large ones as ours."""
+    """Pythae's ``get_nll``, one image at a time, in its own chunks of 100 particles, or in chunks as large as ours."""
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Fills the MNIST tables of docs/results.md: benchmarks/static_mnist.sh NAME, one row (training, then the whole test set with PARTICLES draws, 5000 by default).
-# Needs PYRO_LVM_DATA or a network for the data; one thread a row, so that two rows share two cores.
+# Computes the MNIST tables of docs/results.md: benchmarks/static_mnist.sh NAME trains the model of one row and scores the whole test
+# set with PARTICLES draws (5000 by default).
+# Needs PYRO_LVM_DATA or a network connection for the data. A row uses one thread, so that two rows can run on two cores.
 set -euo pipefail
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 budget=(--model.network gated --model.hidden '[300,300]' --model.latent_dim 40 --fit.epochs 120 --fit.warmup_epochs 20
         --fit.batch_size 250 --fit.learning_rate 2e-3 --fit.schedule cosine)
-shorter=(--model.init he --fit.epochs 60)  # as He's start needs fewer
-wide=("${shorter[@]}" --model.decoder_hidden '[600,300]')  # in the VampPrior paper's hierarchy each level has a first layer of 300 of its own
+shorter=(--model.init he --fit.epochs 60)  # He's initialization needs fewer epochs
+wide=("${shorter[@]}" --model.decoder_hidden '[600,300]')  # in the decoder of the VampPrior paper's hierarchy, each level has its own first layer of 300 units
 case "$1" in
   static-standard) row=(--data.source mnist-static) ;;
   static-mixture)  row=(--data.source mnist-static --model.prior mixture --model.num_components 500) ;;
