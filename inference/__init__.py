@@ -1,4 +1,4 @@
-"""What is done to a pair: fit it, score it, compare it with others."""
+"""Inference for pairs of Pyro programs: fit them, score them and compare them."""
 
 from inference.checkpoint import load_checkpoint, save_checkpoint
 from inference.comparison.table import compare
@@ -15,41 +15,9 @@ from inference.predictive.quality import SampleQuality, pair_samples, quality_ta
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate, log_weights
 from inference.scoring.temperature import fit_temperature
-from inference.svi.fitting import FitResult, fit
+from inference.svi.fitting import fit
+from inference.svi.loop import FitResult
 from inference.svi.messengers import FreeBits, KLWeight
 from inference.svi.objectives import IWAE
 
-__all__ = [
-    "IWAE",
-    "Diagnosis",
-    "Evaluation",
-    "FitResult",
-    "FreeBits",
-    "KLWeight",
-    "codes_of",
-    "SampleQuality",
-    "classifier_features",
-    "compare",
-    "decode",
-    "decode_text",
-    "diagnose",
-    "encode",
-    "evaluate",
-    "fit",
-    "fit_code_prior",
-    "fit_flow",
-    "fit_gaussian",
-    "fit_gaussian_mixture",
-    "fit_temperature",
-    "load_checkpoint",
-    "load_data",
-    "log_weights",
-    "pair_samples",
-    "pca_features",
-    "quality_table",
-    "reconstruct",
-    "sample_latents",
-    "sample_prior",
-    "sample_quality",
-    "save_checkpoint",
-]
+__all__ = [name for name, thing in list(globals().items()) if getattr(thing, "__module__", "").startswith("inference.")]

@@ -14,9 +14,9 @@ from pyro_lvm.pair import param_scope
 
 
 def pair_tensors(pair: object) -> dict[str, Tensor]:
-    """The tensors that a pair's programs refer to: module parameters and buffers, and unconstrained values of its parameter store.
+    """Return the tensors of a pair by name: parameters and buffers of its modules, and unconstrained values of its parameter store.
 
-    A tensor that several modules share is listed once. Parameters that only a first run creates are missing before it.
+    A tensor that several modules share is listed once. Parameters that are created when the pair first runs are missing until then.
     """
     named: dict[str, Tensor] = {}
     for i, module in enumerate(modules_of(pair)):
@@ -30,22 +30,22 @@ def pair_tensors(pair: object) -> dict[str, Tensor]:
 
 
 def snapshot(pair: object) -> dict[str, Tensor]:
-    """A copy of a pair's tensors."""
+    """Copy a pair's tensors."""
     return {name: tensor.detach().clone() for name, tensor in pair_tensors(pair).items()}
 
 
 def restore(pair: object, state: dict[str, Tensor]) -> None:
-    """Copies a snapshot back into a pair's tensors.
+    """Copy a snapshot back into a pair's tensors.
 
     Raises:
-        ValueError: If names or shapes differ; nothing is changed then.
+        ValueError: If names or shapes differ; the pair is then unchanged.
     """
     tensors = pair_tensors(pair)
     missing, unknown = sorted(tensors.keys() - state.keys()), sorted(state.keys() - tensors.keys())
     if missing or unknown:
         raise ValueError(
-            f"the state must hold this pair's tensors; it lacks {missing[:3]} and has the unknown {unknown[:3]}. Build the pair with "
-            "the options it was saved with; parameters made by pyro.param exist after check_pair(pair, x)."
+            f"the state must hold this pair's tensors; it lacks {missing[:3]} and has the unknown tensors {unknown[:3]}. Build the pair "
+            "with the options it was saved with; parameters created by pyro.param exist only after check_pair(pair, x)."
         )
     for name, tensor in tensors.items():
         if tensor.shape != state[name].shape:
@@ -56,11 +56,11 @@ def restore(pair: object, state: dict[str, Tensor]) -> None:
 
 
 def save_checkpoint(pair: object, path: str | Path) -> None:
-    """Writes a pair's tensors to a safetensors file; an earlier file is replaced only once the new one is complete.
+    """Write a pair's tensors to a safetensors file; an existing file is replaced only once the new one is complete.
 
     Args:
         pair: Any pair.
-        path: The file; its folder is made if there is none.
+        path: Path of the file; its folder is created if it does not exist.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,15 +69,15 @@ def save_checkpoint(pair: object, path: str | Path) -> None:
 
 
 def load_checkpoint(pair: object, path: str | Path) -> None:
-    """Reads a pair's tensors from a file that :func:`save_checkpoint` wrote.
+    """Load a pair's tensors from a file written by :func:`save_checkpoint`.
 
     Args:
         pair: A pair built like the saved one; it is changed in place.
-        path: The file.
+        path: Path of the file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is corrupt, or is another pair's; the pair stays as it was.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is corrupt or belongs to another pair; the pair is then unchanged.
     """
     path = Path(path)
     if not path.is_file():
@@ -85,11 +85,11 @@ def load_checkpoint(pair: object, path: str | Path) -> None:
     try:
         state = load_file(path)
     except Exception as error:
-        raise ValueError(f"{path} is no readable safetensors file ({error}). Save it anew.") from error
+        raise ValueError(f"{path} is not a readable safetensors file ({error}). Save it again.") from error
     restore(pair, state)
 
 
 def saved_shapes(path: str | Path) -> dict[str, torch.Size]:
-    """The shapes of the tensors in a file that :func:`save_checkpoint` wrote, by name."""
+    """Return the shapes, by name, of the tensors in a file written by :func:`save_checkpoint`."""
     with safe_open(path, "pt") as file:
-        return {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, as it is no dict
+        return {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, as it is not a dict

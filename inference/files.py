@@ -1,4 +1,4 @@
-"""Files and folders that are replaced whole or not at all."""
+"""Files and folders that are replaced completely or not at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,40 +13,41 @@ import yaml
 
 
 def check_replaceable(folder: Path, *, overwrite: bool, marker: str) -> None:
-    """Refuses a folder that must not be replaced.
+    """Check that a folder may be created or replaced.
 
     Args:
-        folder: Where a new folder is to go.
-        overwrite: Whether an earlier one may be replaced.
-        marker: A file that an earlier one must hold to be replaced.
+        folder: Path of the new folder.
+        overwrite: Whether an existing folder may be replaced.
+        marker: Name of a file that an existing folder must contain to be replaced.
 
     Raises:
-        ValueError: If there is an earlier one that is in the way.
+        ValueError: If an existing file or folder must not be replaced.
     """
     if folder.is_file():
         raise ValueError(f"{folder} must be a folder; got a file. Choose another --out.")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not overwrite:
-        raise ValueError(f"{folder} exists already. Choose another --out, or replace it with --overwrite.")
+        raise ValueError(f"{folder} already exists. Choose another --out, or replace it with --overwrite.")
     if not (folder / marker).is_file():
-        raise ValueError(f"{folder} must hold {marker} to be replaced, and does not. Choose another --out.")
+        raise ValueError(f"{folder} must hold {marker} to be replaced, but does not. Choose another --out.")
 
 
 @contextmanager
 def replacing_folder(folder: Path, *, overwrite: bool, marker: str, worth_keeping: str) -> Iterator[Path]:
-    """A new folder ``folder.partial`` that takes the place of ``folder`` once it is complete.
+    """Create a folder ``folder.partial`` that replaces ``folder`` once it is complete.
 
-    If the work is interrupted, it stays where it is once it, or a folder in it, holds a file worth keeping; else it is removed.
+    If the work is interrupted, the partial folder is kept if it or one of its subfolders contains a file worth keeping; otherwise, it
+    is removed.
 
     Args:
-        folder: Where the new folder is to go.
-        overwrite: Whether an earlier one may be replaced.
-        marker: A file that an earlier one must hold to be replaced.
-        worth_keeping: Name of the file for whose sake unfinished work is kept.
+        folder: Path of the new folder.
+        overwrite: Whether an existing folder may be replaced.
+        marker: Name of a file that an existing folder must contain to be replaced.
+        worth_keeping: Name of a file for which unfinished work is kept.
 
     Raises:
-        ValueError: As :func:`check_replaceable`.
+        ValueError: As for :func:`check_replaceable`.
     """
     check_replaceable(folder, overwrite=overwrite, marker=marker)
     partial = _new_folder(folder)
@@ -54,7 +55,7 @@ def replacing_folder(folder: Path, *, overwrite: bool, marker: str, worth_keepin
         yield partial
     except BaseException as error:
         if any(partial.rglob(worth_keeping)):
-            error.add_note(f"What was done so far stays in {partial}.")
+            error.add_note(f"The work done so far is kept in {partial}.")
         else:
             shutil.rmtree(partial)
         raise
@@ -63,7 +64,7 @@ def replacing_folder(folder: Path, *, overwrite: bool, marker: str, worth_keepin
 
 
 def _new_folder(folder: Path) -> Path:
-    """The first of ``folder.partial``, ``folder.partial2``, ... that does not exist, made."""
+    """Create and return the first of ``folder.partial``, ``folder.partial2``, ... that does not exist."""
     numbers = count(2)
     partial = folder.with_name(f"{folder.name}.partial")
     while True:
@@ -88,14 +89,14 @@ def _swap(new: Path, folder: Path) -> None:
 
 
 def write_yaml(path: Path, values: dict[str, object]) -> None:
-    """Writes plain values to a file."""
-    plain = json.loads(json.dumps(values))  # numbers that only PositiveInt and the like wrap
+    """Write plain values to a YAML file."""
+    plain = json.loads(json.dumps(values))  # turns types such as PositiveInt, which YAML cannot represent, into plain numbers
     path.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 @contextmanager
 def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside ``path``, with its suffix, that takes its place once it is complete, and is removed if it never is."""
+    """Yield a temporary file beside ``path``, with the same suffix, that replaces it once complete and is removed otherwise."""
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{get_ident()}.{path.name}")
     try:

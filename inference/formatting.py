@@ -1,4 +1,4 @@
-"""Numbers for tables: no digit beyond its error."""
+"""Format numbers for tables, with no digits beyond their standard errors."""
 
 from decimal import Decimal
 from math import inf, isfinite, isnan, sqrt
@@ -9,17 +9,17 @@ _FIXED_POINT = range(-8, 7)
 
 
 def format_value(value: float, error: float) -> str:
-    """A value rounded at the leading digit of its standard error.
+    """Format a value, rounded at the leading digit of its standard error.
 
     The leading digit is that of the error as :func:`format_error` prints it, so that 0.0997 counts as 0.10.
 
     Args:
-        value: What was measured; NaN gives an empty string.
-        error: Its standard error. Zero: the value is exact, six significant digits are shown. NaN: the
-            error is unknown, two significant digits are shown. Infinite: no digit is known, ``?`` is shown.
+        value: The measured value; NaN yields an empty string.
+        error: Its standard error. If it is zero, the value is exact and six significant digits are shown. If it is NaN, the
+            error is unknown and two significant digits are shown. If it is infinite, no digit is known and ``?`` is shown.
 
     Returns:
-        For instance ``"-88.8"`` for -88.812 with error 0.53, ``"-90"`` for -88.812 with error 12.
+        For example, ``"-88.8"`` for -88.812 with error 0.53, and ``"-90"`` for -88.812 with error 12.
 
     Raises:
         ValueError: If ``error`` is negative.
@@ -35,13 +35,13 @@ def format_value(value: float, error: float) -> str:
 
 
 def format_error(error: float) -> str:
-    """A standard error with two significant digits; an empty string if it is NaN.
+    """Format a standard error with two significant digits.
 
     Args:
-        error: Standard error, not negative.
+        error: The standard error, not negative; NaN yields an empty string.
 
     Returns:
-        For instance ``"0.53"`` for 0.5271, ``"10"`` for 9.97.
+        For example, ``"0.53"`` for 0.5271, and ``"10"`` for 9.97.
 
     Raises:
         ValueError: If ``error`` is negative.
@@ -53,14 +53,14 @@ def format_error(error: float) -> str:
 
 
 def format_with_error(value: float, error: float) -> str:
-    """A value and its standard error, ``"-88.8 ± 0.53"``; the value alone if the error is zero or NaN.
+    """Format a value and its standard error, or the value alone if the error is zero or NaN.
 
     Args:
         value: As for :func:`format_value`.
         error: As for :func:`format_value`.
 
     Returns:
-        The text.
+        For example, ``"-88.8 ± 0.53"``.
 
     Raises:
         ValueError: If ``error`` is negative.
@@ -70,14 +70,14 @@ def format_with_error(value: float, error: float) -> str:
 
 
 def format_share(share: float, count: int) -> str:
-    """The share of ``count`` data in percent, rounded at its binomial standard error; empty if it is NaN.
+    """Format a share of ``count`` data in percent, rounded at its binomial standard error.
 
     Args:
-        share: Between 0 and 1.
-        count: The number of data that it is a share of.
+        share: The share, between 0 and 1; NaN yields an empty string.
+        count: The number of data.
 
     Returns:
-        For instance ``"3.1%"`` for 0.0312 of 1000.
+        For example, ``"3.1%"`` for 0.0312 of 1000.
 
     Raises:
         ValueError: If ``share`` is not between 0 and 1.
@@ -90,13 +90,13 @@ def format_share(share: float, count: int) -> str:
 
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """A data frame of finished texts as a Markdown table, its index to the left.
+    """Format a data frame of texts as a Markdown table, with its index on the left.
 
     Args:
-        table: Cells, columns and index; written as they are, with ``|`` escaped.
+        table: The data frame; cells, columns and index are written unchanged, with ``|`` escaped.
 
     Returns:
-        The table, one line a row, without a final newline.
+        The table, with one line per row and no final newline.
     """
     head = [["", *table.columns], ["---", *["---:"] * table.shape[1]]]
     rows = [[str(cell).replace("|", r"\|") for cell in row] for row in [*head, *table.itertuples()]]
@@ -109,12 +109,12 @@ def _check_error(error: float) -> None:
 
 
 def _leading_place(number: float) -> int:
-    """The power of ten of the leading digit of a number, once it is rounded to two significant digits."""
+    """Return the power of ten of the leading digit of a number that is rounded to two significant digits."""
     return int(f"{number:.1e}".split("e")[1])
 
 
 def _at_place(number: float, place: int) -> str:
-    """A number rounded at a power of ten; in scientific notation where that is far from one."""
+    """Round a number at a power of ten, and use scientific notation if that power is far from one."""
     rounded = round(number, -place)
     if place in _FIXED_POINT:
         return f"{rounded:z.{max(-place, 0)}f}"

@@ -1,4 +1,4 @@
-"""How numbers, seeds and memory are handled while a pair runs."""
+"""Random seeds, threads, memory and denormal numbers while a pair runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,21 +11,24 @@ _LARGEST_BLOCK = 32 * 2**20 - 8192  # bytes; with its header, just below 32 MiB
 
 
 def generator_of(device: torch.device) -> torch.Generator:
-    """The generator of all draws on a device that name none."""
+    """Return the default random generator of a device."""
     if device.type != "cuda":
         return torch.default_generator
     return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
 
 
 def seed_generators(device: torch.device, seed: int) -> None:
-    """As ``torch.manual_seed``, which, however, writes down a stack trace for CUDA at every call: a fortieth of a score's time."""
+    """Seed the generators as ``torch.manual_seed`` does, without its overhead on a CPU.
+
+    At every call, ``torch.manual_seed`` also records a stack trace for CUDA, which takes a fortieth of the time of a score.
+    """
     seed_all = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
     seed_all(seed)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Operations of torch use one thread each for the length of a ``with`` block."""
+    """Limit torch operations to one thread each within a ``with`` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -35,20 +38,20 @@ def one_thread() -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Lets the C library keep up to 64 MiB of freed memory, whose pages would otherwise be fetched from the system again at every step.
+    """Let the C library keep up to 64 MiB of freed memory, so that its pages are not requested from the system again at every step.
 
-    By itself glibc gives back what is free beyond twice the largest block that was ever freed, if it had a mapping of its own; blocks
-    of up to 32 MiB count. See M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in mallopt(3).
+    By default, glibc returns free memory to the system beyond twice the size of the largest block that was ever freed from a memory
+    mapping of its own; blocks of up to 32 MiB count. See M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in mallopt(3).
     """
     np.empty(_LARGEST_BLOCK, np.uint8)
 
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Rounds numbers below the normal range to zero for the length of a ``with`` block.
+    """Round denormal numbers to zero within a ``with`` block.
 
-    Responsibilities of many components and saturated pixels have gradients near 1e-40, and a processor multiplies such numbers up to a
-    hundred times more slowly: a step with VampPrior(500) takes 1.7 times as long.
+    Responsibilities of many components and saturated pixels have gradients near 1e-40. A CPU multiplies such numbers up to a hundred
+    times more slowly: a step with VampPrior(500) takes 1.7 times as long.
     """
     before = bool(torch.tensor(1e-39) * 1 == 0)
     torch.set_flush_denormal(True)
@@ -59,13 +62,13 @@ def flushed_denormals() -> Iterator[None]:
 
 
 def block_seed(*path: int) -> int:
-    """A seed for the noise of one block, from the seed of the whole and the block's place."""
+    """Derive the seed of one block's noise from the overall seed and the block's position."""
     return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Draws from a seed for the length of a ``with`` block, and then goes on as before; without one, nothing changes."""
+    """Draw from ``seed`` within a ``with`` block and restore the random state afterwards; do nothing if it is ``None``."""
     if seed is None:
         yield
         return
@@ -75,7 +78,7 @@ def seeded(seed: int | None) -> Iterator[None]:
 
 
 def seeded_blocks(rows: Tensor, size: int, *path: int) -> Iterator[Tensor]:
-    """At most ``size`` rows at a time, with torch's generator seeded by :func:`block_seed` of the path and the block's number."""
+    """Yield at most ``size`` rows at a time, with torch's generator seeded by :func:`block_seed` of the path and the block's number."""
     for number, block in enumerate(rows.split(size)):
         torch.manual_seed(block_seed(*path, number))
         yield block

@@ -1,4 +1,4 @@
-"""Checks of arguments, whose errors say what was expected, what was given and what to do; and warnings that name the caller's line."""
+"""Checks of arguments, whose errors say what was expected, what was given and what to do, and warnings that name the caller's line."""
 
 import sys
 import warnings
@@ -7,10 +7,10 @@ from torch import nn
 
 
 def check_counts(least: int = 1, /, **counts: int | None) -> None:
-    """Checks that every count is an integer of at least ``least``, or None.
+    """Check that every count is an integer of at least ``least``, or None.
 
     Raises:
-        ValueError: If one is not; names it.
+        ValueError: If one is not; the error names it.
     """
     for name, count in counts.items():
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
@@ -18,10 +18,10 @@ def check_counts(least: int = 1, /, **counts: int | None) -> None:
 
 
 def check_positive(**numbers: float | None) -> None:
-    """Checks that every number is positive and finite, or None.
+    """Check that every number is positive and finite, or None.
 
     Raises:
-        ValueError: If one is not; names it.
+        ValueError: If one is not; the error names it.
     """
     for name, number in numbers.items():
         if number is not None and not 0 < number < float("inf"):
@@ -29,10 +29,10 @@ def check_positive(**numbers: float | None) -> None:
 
 
 def check_types(kind: type, remedy: str, /, **values: object) -> None:
-    """Checks that every value is of a type.
+    """Check that every value is of the given type.
 
     Raises:
-        TypeError: If one is not; names it, and the remedy.
+        TypeError: If one is not; the error names it and the remedy.
     """
     expected = "torch.nn.Module" if kind is nn.Module else kind.__name__
     for name, value in values.items():
@@ -41,7 +41,7 @@ def check_types(kind: type, remedy: str, /, **values: object) -> None:
 
 
 def warn_caller(message: str) -> None:
-    """Warns at the line of the code outside this library that led here."""
+    """Issue a warning at the line outside this library from which the call came."""
     frame, level = sys._getframe(), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("pyro_lvm", "inference"):
         frame, level = frame.f_back, level + 1

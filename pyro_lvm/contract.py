@@ -1,4 +1,4 @@
-"""The contract of a pair, checked by running it once on a batch; every error names the site and the remedy."""
+"""Check of a pair's contract by running the pair once on a batch; every error names the site and the remedy."""
 
 from dataclasses import dataclass
 from math import prod
@@ -6,11 +6,13 @@ from math import prod
 import pyro
 from pyro import poutine
 import pyro.distributions as dist
+from pyro.distributions import TorchDistribution
 import torch
 from torch import Tensor
 
-from pyro_lvm.pair import param_scope, programs
+from pyro_lvm.pair import Batch, param_scope, programs
 from pyro_lvm.sites import (
+    Site,
     density_sites,
     in_data_plate,
     innermost,
@@ -27,18 +29,18 @@ from pyro_lvm.sites import (
 
 @dataclass(frozen=True)
 class Structure:
-    """What a pair declares, read off one run of its programs.
+    """Structure of a pair, as declared in one run of its programs.
 
     Attributes:
         latents: Latent sites that the guide samples.
         enumerated: Discrete latents that are summed out.
-        num_states: How many values they have together.
+        num_states: Number of joint values of the enumerated latents.
         observed: Observed sites.
         global_sites: Sample sites outside the data plate.
-        full_size: The number of data that the data plate declares; B unless it subsamples.
+        full_size: Number of data that the data plate declares; the batch size B unless the plate subsamples.
         measure: ``"mass"``, ``"density"`` or ``"mixed"``, from the supports of the observed sites.
-        is_deterministic: Whether the guide gives every latent one certain value.
-        refusal: Why the pair has no likelihood per datum, or None.
+        is_deterministic: Whether the guide assigns every latent a single value with certainty.
+        refusal: Reason why the pair has no likelihood per datum, or None.
     """
 
     latents: tuple[str, ...]
@@ -58,10 +60,10 @@ class Structure:
 
 
 def check_batch(*batch: Tensor) -> int:
-    """The number of data in a batch, after checking that its tensors agree and are finite.
+    """Return the number of data in a batch, after checking that its tensors have the same length and are finite.
 
     Raises:
-        TypeError: If an argument is no tensor.
+        TypeError: If an argument is not a tensor.
         ValueError: If the batch is empty, its lengths differ, or it holds NaN or infinite values.
     """
     if not batch:
@@ -84,11 +86,11 @@ def check_batch(*batch: Tensor) -> int:
     return len(batch[0])
 
 
-def check_support(site: dict) -> None:
-    """Checks that an observed site's data lie in the support of its distribution.
+def check_support(site: Site) -> None:
+    """Check that the data of an observed site lie in the support of its distribution.
 
     Raises:
-        ValueError: If they do not; names the site, the support and the range of the data.
+        ValueError: If they do not. The error names the site, the support and the range of the data.
     """
     value, support = site["value"], support_of(site["fn"])
     if support is None or not isinstance(value, Tensor) or value.numel() == 0:
@@ -101,18 +103,20 @@ def check_support(site: dict) -> None:
 
 
 def check_pair(pair: object, *batch: Tensor) -> Structure:
-    """Runs a pair once on a batch and checks the contract of a pair.
+    """Run a pair once on a batch and check that it meets the contract.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
-        batch: ``[B, *X]`` first, then whatever else the programs take, batch-first.
+        batch: Observed batch ``[B, *X]``, then any other arguments of the programs, batch-first.
 
     Returns:
-        What the pair declares. A pair without a likelihood per datum has a ``refusal``; it may still be trained.
+        Structure of the pair. A pair without a likelihood per datum has a ``refusal`` but can still be trained.
 
     Raises:
-        ValueError: If the batch is empty or not finite, if the guide misses a latent or samples a stranger, if event
-            dimensions disagree, or if data lie outside their support. Names the site and the remedy.
+        TypeError: If an argument of the batch is not a tensor, or the pair has no callable ``model`` and ``guide``.
+        ValueError: If the batch is empty or not finite, if the model observes nothing, if the guide does not sample a latent, samples a
+            site that the model lacks or declares a penalty, if event dimensions or plates disagree, or if data lie outside their
+            support. The error names the site and the remedy.
     """
     structure, observed = _read(pair, batch)
     for site in observed:
@@ -121,11 +125,12 @@ def check_pair(pair: object, *batch: Tensor) -> Structure:
 
 
 def read_structure(pair: object, *batch: Tensor) -> Structure:
-    """As :func:`check_pair`, but the batch stands for its shape only: its values need not lie in any support."""
+    """Return the structure as :func:`check_pair` does, but without checking that the batch lies in any support;
+    it must still be finite."""
     return _read(pair, batch)[0]
 
 
-def _read(pair: object, batch: tuple[Tensor, ...]) -> tuple[Structure, list[dict]]:
+def _read(pair: object, batch: Batch) -> tuple[Structure, list[Site]]:
     size = check_batch(*batch)
     guide_trace, model_trace = _traces(pair, batch)
     guide_sites = {site["name"]: site for site in density_sites(guide_trace)}
@@ -159,7 +164,7 @@ def _read(pair: object, batch: tuple[Tensor, ...]) -> tuple[Structure, list[dict
     return structure, observed
 
 
-def _traces(pair: object, batch: tuple[Tensor, ...]) -> tuple[poutine.Trace, poutine.Trace]:
+def _traces(pair: object, batch: Batch) -> tuple[poutine.Trace, poutine.Trace]:
     model, guide = programs(pair)
     try:
         with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(True), param_scope(pair):
@@ -180,7 +185,7 @@ def _traces(pair: object, batch: tuple[Tensor, ...]) -> tuple[poutine.Trace, pou
     return guide_trace, model_trace
 
 
-def _check_names(sampled: list[str], guide_sites: dict, latents: dict, observed: list[dict]) -> None:
+def _check_names(sampled: list[str], guide_sites: dict[str, Site], latents: dict[str, Site], observed: list[Site]) -> None:
     if not observed:
         raise ValueError("the model must observe the data in at least one site; got none. Pass obs=x to its pyro.sample.")
     for name in sampled:
@@ -192,16 +197,16 @@ def _check_names(sampled: list[str], guide_sites: dict, latents: dict, observed:
     for name, site in guide_sites.items():
         if name not in latents and not site["is_observed"] and not site["infer"].get("is_auxiliary"):
             raise ValueError(
-                f"the guide samples '{name}', which is no latent of the model; its latents are {sorted(latents)}. "
-                "Rename the site, or leave it out."
+                f"the guide samples '{name}', which is not a latent of the model; its latents are {sorted(latents)}. "
+                "Rename or remove the site."
             )
 
 
-def _check_event_dims(name: str, prior: dist.Distribution, posterior: dist.Distribution) -> None:
+def _check_event_dims(name: str, prior: TorchDistribution, posterior: TorchDistribution) -> None:
     if prior.event_shape != posterior.event_shape:
         raise ValueError(
-            f"site '{name}': model and guide must have one event shape; the model has {tuple(prior.event_shape)}, the guide "
-            f"{tuple(posterior.event_shape)}. Adapt the sizes, or .to_event(n) on one of them."
+            f"site '{name}': model and guide must have the same event shape; the model has {tuple(prior.event_shape)}, the guide "
+            f"{tuple(posterior.event_shape)}. Change the sizes, or use .to_event(n) in one of them."
         )
 
 
@@ -209,11 +214,12 @@ def _check_penalties(guide_trace: poutine.Trace) -> None:
     for site in sample_sites(guide_trace):
         if is_penalty(site):
             raise ValueError(
-                f"penalty '{site['name']}' must be declared in the model; got it in the guide, whose terms Pyro subtracts. Move it."
+                f"penalty '{site['name']}' must be declared in the model; got it in the guide, whose terms Pyro subtracts. "
+                "Move it to the model."
             )
 
 
-def _plate_refusal(size: int, sites: list[dict]) -> str | None:
+def _plate_refusal(size: int, sites: list[Site]) -> str | None:
     for site in sites:
         if not in_data_plate(site, size):
             return (
@@ -229,26 +235,26 @@ def _plate_refusal(size: int, sites: list[dict]) -> str | None:
     return None
 
 
-def _enumeration_refusal(enumerated: list[dict]) -> str | None:
+def _enumeration_refusal(enumerated: list[Site]) -> str | None:
     for site in enumerated:
         if site["mask"] is not None or isinstance(site["fn"], dist.MaskedDistribution):
             return (
-                f"site '{site['name']}' is enumerated under a mask, which has no likelihood per datum here: a masked sum over c "
-                "counts every value once. Mask the observed site alone."
+                f"site '{site['name']}' is enumerated under a mask, so there is no likelihood per datum: where the site is masked, "
+                "the sum over its values counts every value once. Mask only the observed site."
             )
     return None
 
 
-def _guide_refusal(continuous: list[str], guide_sites: dict[str, dict]) -> str | None:
-    """A point mass has a density only as the image of an auxiliary draw of as many dimensions."""
+def _guide_refusal(continuous: list[str], guide_sites: dict[str, Site]) -> str | None:
+    """Return why the guide has no density: a point mass has one only as the image of auxiliary draws of the same dimension."""
     auxiliary = [s for s in guide_sites.values() if s["infer"].get("is_auxiliary") and not s["is_observed"]]
     point_masses = [guide_sites[name] for name in continuous if is_point_mass(guide_sites[name])]
     if _num_elements(auxiliary) == _num_elements(point_masses):
         return None
     if not auxiliary:
         return (
-            f"the guide puts a point mass (Delta) on the continuous latent '{point_masses[0]['name']}': its value depends on the units "
-            "of the latent and is no bound. Use a guide with a density, such as Normal."
+            f"the guide puts a point mass (Delta) on the continuous latent '{point_masses[0]['name']}': the ELBO then depends on the "
+            "units of the latent and is not a bound. Use a guide with a density, such as Normal."
         )
     return (
         f"the guide's auxiliary sites {[s['name'] for s in auxiliary]} must have as many elements as the latents that they determine; "
@@ -256,24 +262,24 @@ def _guide_refusal(continuous: list[str], guide_sites: dict[str, dict]) -> str |
     )
 
 
-def _space_refusal(latents: dict[str, dict], guide_sites: dict[str, dict]) -> str | None:
-    """Densities on the simplex or the sphere have one dimension less than others: a ratio of the two means nothing."""
+def _space_refusal(latents: dict[str, Site], guide_sites: dict[str, Site]) -> str | None:
+    """Return why prior and guide have no density ratio: on the simplex or the sphere, densities have one dimension fewer."""
     for name, site in latents.items():
         if is_point_mass(guide_sites[name]):
             continue
         prior, posterior = (space(fn) for fn in (site["fn"], guide_sites[name]["fn"]))
         if prior != posterior:
             return (
-                f"site '{name}': prior and guide must be densities on one space; the prior lives on the {prior}, the guide on the "
+                f"site '{name}': prior and guide must be densities on the same space; the prior lives on the {prior}, the guide on the "
                 f"{posterior}. Choose a prior and an encoder of the same kind."
             )
     return None
 
 
-def _num_elements(sites: list[dict]) -> int:
+def _num_elements(sites: list[Site]) -> int:
     return sum(site["fn"].event_shape.numel() for site in sites)
 
 
-def _measure(observed: list[dict]) -> str:
+def _measure(observed: list[Site]) -> str:
     kinds = {"mass" if is_discrete(site["fn"]) else "density" for site in observed}
     return kinds.pop() if len(kinds) == 1 else "mixed"

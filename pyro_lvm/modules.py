@@ -1,4 +1,4 @@
-"""The torch modules of a pair, and their training and evaluation modes."""
+"""Torch modules of a pair, and their training and evaluation modes."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,27 +10,27 @@ from torch import nn
 
 from pyro_lvm.pair import programs
 
-_MAX_DEPTH = 6  # of functions that call functions, in the search for modules
+_MAX_DEPTH = 6  # of references, such as functions that call functions, in the search for modules
 
 
 @runtime_checkable
 class FollowsSteps(Protocol):
-    """A module that changes tensors of its own after every update of the parameters, as codebooks moved by running averages do."""
+    """Module that changes its own tensors after every update of the parameters, such as a codebook with running averages."""
 
     def after_step(self) -> None:
-        """Called by a fit after every update."""
+        """Change the tensors; a fit calls this after every update."""
 
 
 @runtime_checkable
 class KeepsStatistics(Protocol):
-    """A module that counts something during an epoch, such as the codes in use."""
+    """Module that collects statistics during an epoch, such as the codes in use."""
 
     def epoch_statistics(self) -> dict[str, float]:
-        """Figures by name since the last call, for the history of a fit."""
+        """Return the statistics since the last call by name, for the history of a fit."""
 
 
 def modules_of(pair: object) -> list[nn.Module]:
-    """The torch modules that the pair's programs are, are methods of, or refer to by name, directly or through functions."""
+    """Return the torch modules that the pair's programs are, are methods of, or refer to by name, directly or through functions."""
     found: dict[int, object] = {}
     _collect(pair, found, _MAX_DEPTH)
     for program in programs(pair):
@@ -63,7 +63,7 @@ def _parts(thing: object) -> Iterable[object]:
 
 @contextmanager
 def modes_kept(pair: object) -> Iterator[list[nn.Module]]:
-    """Yields the pair's modules and all their submodules; puts each back in its training or evaluation mode afterwards."""
+    """Yield the pair's modules and all their submodules, and restore their training or evaluation modes afterwards."""
     modules = [module for root in modules_of(pair) for module in root.modules()]
     before = [module.training for module in modules]
     try:
@@ -75,7 +75,7 @@ def modes_kept(pair: object) -> Iterator[list[nn.Module]]:
 
 @contextmanager
 def eval_mode(pair: object) -> Iterator[None]:
-    """Puts the pair's modules in evaluation mode for the length of a ``with`` block."""
+    """Put the pair's modules in evaluation mode within a ``with`` block."""
     with modes_kept(pair) as modules:
         for module in modules:
             module.training = False
@@ -84,7 +84,7 @@ def eval_mode(pair: object) -> Iterator[None]:
 
 @contextmanager
 def train_mode(pair: object) -> Iterator[None]:
-    """Puts the pair's modules, except frozen ones, in training mode for the length of a ``with`` block."""
+    """Put the pair's modules, except frozen ones, in training mode within a ``with`` block."""
     with modes_kept(pair):
         for root in modules_of(pair):
             _start_training(root)

@@ -1,44 +1,46 @@
 """A latent variable model as a pair of Pyro programs.
 
-A pair is any object with a ``model`` that declares p(x, z) and a ``guide`` that declares q(z|x). The contract, which :mod:`pyro_lvm.contract` checks:
+A pair is any object with a ``model`` that declares p(x, z) and a ``guide`` that declares q(z|x). Its contract, checked by
+:mod:`pyro_lvm.contract`, is:
 
-1. every positional argument is a tensor with the data along its first dimension; the first is the observed batch;
-2. every sample site of one datum is inside one ``pyro.plate`` of the batch's size at dim -1;
-3. the guide samples every latent of the model, except discrete ones marked for enumeration;
-4. terms that only steer training are declared with :func:`penalty`.
+1. Every positional argument is a tensor with the data along its first dimension; the first argument is the observed batch.
+2. Every sample site of a datum is inside a single ``pyro.plate`` of the batch's size at dim -1.
+3. The guide samples every latent of the model, except discrete ones marked for enumeration.
+4. Terms that affect only training are declared with :func:`penalty`.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from types import TracebackType
 from weakref import WeakKeyDictionary
 
 import pyro
 from pyro.params.param_store import ParamStoreDict
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from pyro_lvm.checks import check_types
+from pyro_lvm.sites import Site, is_subsample
 
 Batch = tuple[Tensor, ...]
 
 _STORES: WeakKeyDictionary = WeakKeyDictionary()
 _NAMES: WeakKeyDictionary = WeakKeyDictionary()
 _NUMBERS = count()
-_is_known = False  # whether parameters are, so that none need be registered
+_is_known = False  # whether the parameters are already known, so that none need be registered
 
 
 class Pair:
-    r"""A model p(x, z) and a guide q(z|x) written as plain Pyro functions, with a parameter store of their own.
+    r"""Pair of a model p(x, z) and a guide q(z|x), written as plain Pyro functions, with its own parameter store.
 
-    Both are called with the same batch, ``[B, *X]`` first. The pair's ``pyro.param`` and ``pyro.module`` values live in
-    ``param_store``, which is entered on every call, so that pairs that use the same names do not touch one another.
+    Both are called with the same batch, ``[B, *X]`` first. Values of ``pyro.param`` and ``pyro.module`` are kept in
+    ``param_store``, which is active during every call, so that pairs that use the same names do not affect one another.
 
     Args:
-        model: Declares :math:`p(z)\,p(x \mid z)`, with ``obs=`` on what is observed.
-        guide: Declares :math:`q(z \mid x)`.
-        param_store: Parameters made before, such as ``pyro.get_param_store()`` after plain SVI; by default a new store.
+        model: Function that declares :math:`p(z)\,p(x \mid z)`, with ``obs=`` on what is observed.
+        guide: Function that declares :math:`q(z \mid x)`.
+        param_store: Existing parameters, such as ``pyro.get_param_store()`` after plain SVI; by default a new store.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch
@@ -62,40 +64,40 @@ class Pair:
         self._programs = (model, guide)
 
     def model(self, *batch: Tensor) -> object:
-        """Runs the model with this pair's parameters."""
+        """Run the model with this pair's parameters."""
         with param_scope(self):
             return self._programs[0](*batch)
 
     def guide(self, *batch: Tensor) -> object:
-        """Runs the guide with this pair's parameters."""
+        """Run the guide with this pair's parameters."""
         with param_scope(self):
             return self._programs[1](*batch)
 
     def with_prior(self, prior: nn.Module, *, site: str) -> "Pair":
-        r"""The same programs and parameters, shared and not copied, with another density of one latent site.
+        r"""Return a pair in which one latent site has another prior; programs and parameters are shared, not copied.
 
         .. math:: p(z)\, p(x \mid z) \;\to\; p'(z)\, p(x \mid z)
 
         Args:
-            prior: Module whose call returns the distribution. A fit of the new pair leaves it as it is, with a warning.
+            prior: Module whose call returns the distribution. A fit of the new pair does not train it, and warns about it.
             site: Name of the latent site.
 
         Raises:
-            TypeError: If the prior is no module.
+            TypeError: If the prior is not a module.
             ValueError: If (on a run of the model) there is no such latent.
         """
         check_types(nn.Module, "Its call returns a distribution.", prior=prior)
         model, guide = self._programs
 
-        def mended(*batch: Tensor) -> object:
+        def model_with_prior(*batch: Tensor) -> object:
             with _PriorMessenger(site, prior):
                 return model(*batch)
 
-        return Pair(mended, guide, param_store=self.param_store)
+        return Pair(model_with_prior, guide, param_store=self.param_store)
 
 
 class _PriorMessenger(Messenger):
-    """Gives a latent site another prior, whatever its plates."""
+    """Handler that replaces the prior of a latent site, whatever its plates."""
 
     def __init__(self, site: str, prior: nn.Module) -> None:
         super().__init__()
@@ -105,14 +107,14 @@ class _PriorMessenger(Messenger):
         self.latents: list[str] = []
         return super().__enter__()
 
-    def _pyro_sample(self, msg: dict) -> None:
-        if msg["is_observed"] or site_is_subsample(msg):
+    def _pyro_sample(self, msg: Site) -> None:
+        if msg["is_observed"] or is_subsample(msg):
             return
         self.latents.append(msg["name"])
         if msg["name"] == self.site:
             msg["fn"] = self.prior().expand(msg["fn"].batch_shape)
 
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         super().__exit__(kind, error, traceback)
         if error is None and self.site not in self.latents:
             raise ValueError(f"site must be a latent of the model, one of {self.latents}; got '{self.site}'. Give its name.")
@@ -120,7 +122,7 @@ class _PriorMessenger(Messenger):
 
 @contextmanager
 def param_scope(pair: object) -> Iterator[None]:
-    """Lends the pair's own parameter store to Pyro's global one for the length of a ``with`` block; may be nested."""
+    """Use the pair's parameter store as Pyro's global one within a ``with`` block; blocks may be nested."""
     own = _store_of(pair)
     shared = pyro.get_param_store()
     outer = dict(vars(shared))
@@ -142,7 +144,7 @@ def _store_of(pair: object) -> ParamStoreDict:
 
 
 def register(pair: nn.Module, *parts: str) -> None:
-    """Registers parts of a pair with Pyro, under names of their own; a program registers what it uses, as each parameter takes Pyro time."""
+    """Register parts of a pair with Pyro under unique names; a program registers only what it uses, as each parameter costs time."""
     if _is_known:
         return
     # Not an attribute: a deep copy is another pair and needs another name.
@@ -153,7 +155,7 @@ def register(pair: nn.Module, *parts: str) -> None:
 
 @contextmanager
 def parameters_known() -> Iterator[None]:
-    """Pairs do not register their parts for the length of a ``with`` block, as what runs there knows their parameters."""
+    """Skip the registration of parts within a ``with`` block, whose code already knows their parameters."""
     global _is_known
     before, _is_known = _is_known, True
     try:
@@ -163,7 +165,7 @@ def parameters_known() -> Iterator[None]:
 
 
 def programs(pair: object) -> tuple[Callable[..., object], Callable[..., object]]:
-    """The model and guide as the user wrote them.
+    """Return the model and the guide as the user wrote them.
 
     Raises:
         TypeError: If ``pair`` has no callable ``model`` and ``guide``.

@@ -1,91 +1,104 @@
-"""Kinds of sites: what a sample statement of a program declares, read off its trace."""
+"""Kinds of sites: what the sample statements of a program declare, according to its trace."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pyro
 from pyro import poutine
 import pyro.distributions as dist
-from pyro.distributions import constraints
+from pyro.distributions import TorchDistribution, constraints
 from pyro.poutine.util import site_is_subsample
 import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
+Site = dict[str, Any]  # a node of a trace, or the message that becomes one
+
+is_subsample: Callable[[Site], bool] = site_is_subsample  # type: ignore[assignment]  # Pyro's type of a site is a TypedDict
+
 
 def penalty(name: str, value: Tensor) -> None:
-    r"""Declares, in a model, a term that steers training only: the objective gains ``-value``, no likelihood ever sees it.
+    r"""Declare, in a model, a term that affects only training: the objective gains ``-value``, and likelihoods are unaffected.
 
     Args:
         name: Name of the site.
         value: Cost in nats for each datum, shape ``[B]``, inside the data plate.
     """
-    unit = dist.Unit(-value, has_rsample=True)
-    pyro.sample(name, unit, obs=value.new_empty(value.shape + (0,)), infer={"is_penalty": True})
+    unit, nothing = dist.Unit(-value, has_rsample=True), value.new_empty(value.shape + (0,))
+    pyro.sample(name, unit, obs=nothing, infer={"is_penalty": True})  # type: ignore[arg-type]  # Pyro's type allows only its own keys
 
 
-def is_penalty(site: dict) -> bool:
-    """Whether a trace's site was declared by :func:`penalty`."""
+def is_penalty(site: Site) -> bool:
+    """Return whether a site was declared by :func:`penalty`."""
     return bool(site["infer"].get("is_penalty"))
 
 
-def is_data(site: dict) -> bool:
-    """Whether a trace's site observes data: not a penalty, a factor or a deterministic value."""
+def is_data(site: Site) -> bool:
+    """Return whether a site observes data; a penalty, a factor or a deterministic value does not."""
     return site["is_observed"] and not site["infer"].get("_deterministic") and not isinstance(site["fn"], dist.Unit)
 
 
-def sample_sites(trace: poutine.Trace) -> list[dict]:
-    """The sample sites of a trace, latent, observed and penalties, without the bookkeeping sites of plates."""
-    return [site for site in trace.nodes.values() if site["type"] == "sample" and not site_is_subsample(site)]
+def sites_of(trace: poutine.Trace) -> dict[str, Site]:
+    """Return all sites of a trace by name."""
+    nodes: Any = trace.nodes
+    return nodes
 
 
-def density_sites(trace: poutine.Trace) -> list[dict]:
-    """The sample sites whose log densities make up a likelihood."""
+def sample_sites(trace: poutine.Trace) -> list[Site]:
+    """Return the sample sites of a trace: latents, observations and penalties, but not the internal sites of plates."""
+    return [site for site in sites_of(trace).values() if site["type"] == "sample" and not is_subsample(site)]
+
+
+def density_sites(trace: poutine.Trace) -> list[Site]:
+    """Return the sample sites whose log densities make up a likelihood."""
     return [site for site in sample_sites(trace) if not is_penalty(site)]
 
 
-def space(fn: dist.Distribution) -> str:
-    """Where a distribution has its density: on the ``"simplex"``, the ``"sphere"`` or the ``"whole space"``."""
+def space(fn: TorchDistribution) -> str:
+    """Return the space on which a distribution has its density: ``"simplex"``, ``"sphere"`` or ``"whole space"``."""
     support = innermost_support(fn)
     return {id(constraints.simplex): "simplex", id(constraints.sphere): "sphere"}.get(id(support), "whole space")
 
 
-def is_point_mass(site: dict) -> bool:
-    """Whether a site's value is certain."""
+def is_point_mass(site: Site) -> bool:
+    """Return whether a site has a single value with certainty."""
     return isinstance(innermost(site["fn"]), dist.Delta)
 
 
-def in_data_plate(site: dict, size: int) -> bool:
-    """Whether a site lies in a plate of this size at dim -1."""
+def in_data_plate(site: Site, size: int) -> bool:
+    """Return whether a site lies in a plate of this size at dim -1."""
     return any(frame.vectorized and frame.dim == -1 and frame.size == size for frame in site["cond_indep_stack"])
 
 
-def is_deterministic(site: dict) -> bool:
-    """Whether a site was declared by ``pyro.deterministic``."""
+def is_deterministic(site: Site) -> bool:
+    """Return whether a site was declared by ``pyro.deterministic``."""
     return bool(site["infer"].get("_deterministic"))
 
 
-def innermost(fn: dist.Distribution) -> dist.Distribution:
-    """The distribution inside all that only reshapes, expands, masks or transforms it."""
+def innermost(fn: TorchDistribution) -> TorchDistribution:
+    """Return the base distribution, inside all wrappers that reshape, expand, mask or transform it."""
     while isinstance(getattr(fn, "base_dist", None), torch.distributions.Distribution):
         fn = fn.base_dist
     return fn
 
 
-def innermost_support(fn: dist.Distribution) -> Constraint | None:
-    """The constraint on one element of a value, inside those on its dimensions; None if it is not known."""
+def innermost_support(fn: TorchDistribution) -> Constraint | None:
+    """Return the constraint on a single element of a value, inside those on its dimensions, or None if it is unknown."""
     support = support_of(fn)
-    while hasattr(support, "base_constraint"):
+    while support is not None and hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support
 
 
-def support_of(fn: dist.Distribution) -> Constraint | None:
-    """The support of a distribution, or None if it does not know it."""
+def support_of(fn: TorchDistribution) -> Constraint | None:
+    """Return the support of a distribution, or None if it is unknown."""
     try:
         return fn.support
     except NotImplementedError:
         return None
 
 
-def is_discrete(fn: dist.Distribution) -> bool:
-    """Whether a distribution gives masses, not densities."""
+def is_discrete(fn: TorchDistribution) -> bool:
+    """Return whether a distribution has masses instead of densities."""
     support = support_of(fn)
     return support is not None and bool(support.is_discrete)

@@ -28,12 +28,11 @@ _REMEDIES = {
 
 
 class Comparison(pd.DataFrame):
-    """A data frame of full numbers, best model first, that prints no digit beyond its error.
+    """A data frame of numbers in full precision, best model first, that is printed without digits beyond the standard error.
 
-    In print, a value is rounded at the leading digit of its own ``*se`` column, and an error has two
-    significant digits. These errors are over the data and contain the scatter of the draws, so ``mc_error``,
-    the part that more particles would remove, is not added to them. What pandas derives from a comparison is
-    a plain frame.
+    When printed, a value is rounded at the leading digit of its own ``*se`` column, and an error has two significant digits. These
+    errors are over the data and include the scatter of the draws, so ``mc_error``, the part that more particles would remove, is not
+    added to them. Frames that pandas derives from a comparison are plain data frames.
     """
 
     @property
@@ -42,15 +41,15 @@ class Comparison(pd.DataFrame):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What one must know to read the table rightly."""
+        """What one must know to read the table correctly."""
         return tuple(self.attrs["notes"])
 
     def formatted(self) -> pd.DataFrame:
-        """The table as it is printed, a plain data frame of texts."""
+        """The table as it is printed, as a plain data frame of strings."""
         return pd.DataFrame({name: self._texts(name) for name in self.columns}, index=self.index)
 
     def to_markdown(self) -> str:
-        """The table as it is printed, in Markdown, with its notes below."""
+        """The table as it is printed, in Markdown, followed by its notes."""
         return "\n\n".join([markdown_table(self.formatted()), *self.notes])
 
     def __repr__(self) -> str:
@@ -73,30 +72,28 @@ class Comparison(pd.DataFrame):
 
 
 def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Comparison:
-    r"""Compare models by the mean log-likelihood of the same held-out data.
+    r"""Compares models by the mean log-likelihood of the same held-out data.
 
     .. math::
         \mathrm{difference} = \frac{1}{N} \sum_n d_n, \quad
         d_n = \log \hat p(x_n) - \log \hat p_{\mathrm{best}}(x_n), \quad
         \mathrm{difference\_se} = \mathrm{std}(d) / \sqrt{N}
 
-    Differences are paired, datum by datum: their errors are far below those of the means, whose scatter is
-    mostly that of the data and common to all models.
+    Differences are paired, datum by datum: their errors are far below those of the means, whose scatter comes mostly from the data and
+    is common to all models.
 
     Args:
         evaluations: Evaluations by name, all of the same data.
         unit: ``"nats"``, or ``"bits/dim"`` for :math:`-\log_2 \hat p(x)` per dimension of x.
 
     Returns:
-        One row per evaluation, best first, with the columns ``log_px`` and its standard error over the
-        data ``se``, ``difference`` to the best and ``difference_se``, ``mc_error`` (the standard error of
-        ``log_px`` over the draws alone), ``bad_k`` (the share of data with an unreliable k-hat; NaN for
-        bounds and for K <= 20), ``elbo``, ``elbo_se``, ``num_particles`` and ``is_bound``. In bits/dim,
-        ``bits_per_dim`` and ``elbo_bits_per_dim`` stand for ``log_px`` and ``elbo``, and less is better.
+        One row per evaluation, best first, with the columns ``log_px`` and ``se``, its standard error over the data, ``difference`` from
+        the best and ``difference_se``, ``mc_error`` (the standard error of ``log_px`` over the draws alone), ``bad_k`` (the share of data
+        with an unreliable k-hat; NaN for bounds and for K <= 20), ``elbo``, ``elbo_se``, ``num_particles`` and ``is_bound``. In bits/dim,
+        ``bits_per_dim`` and ``elbo_bits_per_dim`` replace ``log_px`` and ``elbo``, and less is better.
 
     Raises:
-        ValueError: If there is nothing to compare, the evaluations are not of the same data and measure, or
-            the unit is unknown.
+        ValueError: If there is nothing to compare, the evaluations are not of the same data and measure, or the unit is unknown.
     """
     _check(evaluations, unit)
     names = sorted(evaluations, key=lambda name: evaluations[name].mean, reverse=True)
@@ -155,7 +152,7 @@ def _in_bits(table: pd.DataFrame, num_dims: int) -> pd.DataFrame:
 
 
 def _sampled_less(evaluations: Mapping[str, Evaluation]) -> list[str]:
-    """Names of the estimates with fewer particles than another; bounds and exact values play no part."""
+    """Names of the estimates with fewer particles than another; bounds and exact values are left out."""
     counts = {name: score.num_particles for name, score in evaluations.items() if not (score.is_bound or score.is_exact)}
     return [name for name, count in counts.items() if count < max(counts.values())]
 
@@ -179,4 +176,4 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
     if (comparison["bad_k"] > 0).any():
         yield "bad_k: k-hat above min(1 - 1/log10 K, 0.7); log p(x) is unreliable there, most often too low."
     if (comparison["bad_k"].isna() & ~bounds & ~exact).any():
-        yield "bad_k is blank where 20 particles or fewer cannot tell."
+        yield "bad_k is blank where 20 particles or fewer are too few for k-hat."

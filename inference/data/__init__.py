@@ -1,1 +1,1 @@
-"""Data sets: published ones and the user's own, their splits, the treatment of their values, and batches."""
+"""Published data sets and the user's own: splits, treatment of values, and batches."""

@@ -1,6 +1,7 @@
-"""Batches of a data set: tensors held on the device and indexed, or any torch Dataset or iterable of batches."""
+"""Batches of data: from tensors held on the device, a torch Dataset, or any iterable of batches."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ Transform = Callable[[Tensor], Tensor]
 
 
 class TensorBatches:
-    """Batches of tensors that lie on the device in one piece; shuffled by torch's generator on every pass."""
+    """Batches of tensors held on the device, shuffled by torch's generator on every pass if ``shuffle`` is set."""
 
     def __init__(self, tensors: Batch, batch_size: int, transform: Transform | None, shuffle: bool) -> None:
         self.tensors = tensors
@@ -31,7 +32,7 @@ class TensorBatches:
 
 
 class IterableBatches:
-    """Batches as a loader or any other iterable gives them."""
+    """Batches as yielded by a loader or any other iterable."""
 
     def __init__(self, source: Iterable, device: torch.device, transform: Transform | None, num_data: int | None) -> None:
         self.source = source
@@ -49,31 +50,31 @@ Batches = TensorBatches | IterableBatches
 
 
 def as_batches(
-    data: object,
+    data: Any,
     *,
     batch_size: int | None,
     device: torch.device,
     transform: Transform | None = None,
     shuffle: bool = True,
 ) -> Batches:
-    """Batches of whatever a user calls data.
+    """Make batches from data in any supported form.
 
     Args:
-        data: A tensor or array ``[N, *X]``, a tuple of such, a torch Dataset, or an iterable of batches, such as a list or a
-            DataLoader, that can be passed through more than once.
-        batch_size: Data in a batch; by default 100, or N if that is less. An iterable comes with its own.
-        device: Where the batches go.
+        data: A tensor or array ``[N, *X]``, a tuple of these, a torch Dataset, or an iterable of batches, such as a list or a
+            DataLoader, that can be iterated over more than once.
+        batch_size: Number of data per batch; by default 100, or N if N is smaller. An iterable of batches has its own.
+        device: Device of the batches.
         transform: Applied to the first tensor of every batch.
-        shuffle: Whether every pass has a new order; an iterable has its own.
+        shuffle: Whether the data are reordered on every pass; an iterable of batches has its own order.
 
     Raises:
-        ValueError: If ``batch_size`` is not between 1 and N or given with an iterable of batches, or the data are empty or not finite.
-        TypeError: If the data are none of these.
+        ValueError: If ``batch_size`` is not between 1 and N, or given with an iterable of batches, or if the data are empty or not finite.
+        TypeError: If the data have another type.
     """
     if isinstance(data, Tensor | np.ndarray):
         data = (data,)
     if isinstance(data, tuple):
-        tensors = tuple(torch.as_tensor(x).to(device).contiguous() for x in data)  # else rows are gathered from far apart
+        tensors = tuple(torch.as_tensor(x).to(device).contiguous() for x in data)  # otherwise, the values of a row may be far apart
         check_batch(*tensors)
         return TensorBatches(tensors, _batch_size(batch_size, len(tensors[0])), transform, shuffle)
     if isinstance(data, IterableDataset):
@@ -83,11 +84,11 @@ def as_batches(
         return IterableBatches(loader, device, transform, len(data))
     if isinstance(data, Iterable) and iter(data) is not data:
         if batch_size is not None:
-            raise ValueError(f"an iterable of batches comes with its own batch size; got batch_size={batch_size}. Leave it out.")
+            raise ValueError(f"an iterable of batches has its own batch size; got batch_size={batch_size}. Leave it out.")
         return IterableBatches(data, device, transform, _count(data))
     raise TypeError(
-        "data must be a tensor, a tuple of tensors, a torch Dataset or an iterable of batches that can be passed through "
-        f"again; got {type(data).__name__}."
+        "data must be a tensor, a tuple of tensors, a torch Dataset or an iterable of batches that can be iterated "
+        f"over more than once; got {type(data).__name__}."
     )
 
 
@@ -107,7 +108,7 @@ def _count(batches: Iterable) -> int | None:
     if isinstance(batches, list):
         return sum(len(batch[0] if isinstance(batch, tuple | list) else batch) for batch in batches)
     dataset = getattr(batches, "dataset", None)
-    return len(dataset) if hasattr(dataset, "__len__") else None
+    return len(dataset) if dataset is not None and hasattr(dataset, "__len__") else None
 
 
 def _transformed(batch: Batch, transform: Transform | None) -> Batch:

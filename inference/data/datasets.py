@@ -1,4 +1,4 @@
-"""The published data sets: their original files, checksums, splits and labels."""
+"""The published data sets: their values, splits and labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from inference.data.text import encode_text
 
 @dataclass(frozen=True)
 class Content:
-    """What a set holds, untreated.
+    """The content of a data set before its values are treated.
 
     Attributes:
-        name: The set's name.
-        origin: Where it comes from and how it is split.
-        arrays: Values by split, float32 ``[N, *X]``; of text, codes ``[n]`` that are still to be cut into windows.
-        labels: Classes by split ``[N]``, or ``None``.
-        levels: Number of gray levels, or ``None`` where the values are not gray.
-        treatment: What becomes of the gray levels by default, a key of ``TREATMENTS``.
-        alphabet: Characters of the codes, where the set is text.
+        name: Name of the data set.
+        origin: Where the data come from and how they are split.
+        arrays: Values by split, float32 ``[N, *X]``; for text, codes ``[n]`` before they are cut into windows.
+        labels: Classes by split, ``[N]``, or ``None``.
+        levels: Number of gray levels, or ``None`` if the values are not gray levels.
+        treatment: How gray levels are treated by default, a key of ``TREATMENTS``.
+        alphabet: Characters of the codes, if the data are text.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Content:
 
 
 def read_published(name: str, *, seed: int, folder: str | Path | None, download: bool) -> Content:
-    """A set of ``PUBLISHED``, images flat, split by ``seed`` if need be; raises as ``read_source`` does."""
+    """Read a data set of ``PUBLISHED`` with flat images, using ``seed`` for any random split; raises as ``read_source`` does."""
     arrays = read_source(SOURCES[name], folder=folder, download=download) if name in SOURCES else {}
     return PUBLISHED[name](arrays, seed)
 
@@ -48,7 +48,7 @@ def _digits(_: Arrays, seed: int) -> Content:
 
     images, classes = load_digits(return_X_y=True)
     rows = cut_rows(len(images), {"valid": 300, "test": 300}, seed)
-    arrays = {split: np.float32(images[rows[split]]) for split in SPLITS}  # [N, 64]
+    arrays = {split: images[rows[split]].astype(np.float32) for split in SPLITS}  # [N, 64]
     labels = {split: classes[rows[split]] for split in SPLITS}
     origin = f"scikit-learn's 8x8 digits, split at random with seed {seed}"
     return Content("digits", origin, arrays, labels, levels=17, treatment="half")
@@ -102,7 +102,7 @@ def _tiny_shakespeare(arrays: Arrays, seed: int) -> Content:
 
 
 def _flat(arrays: Arrays) -> Arrays:
-    return {split: np.float32(x.reshape(len(x), -1)) for split, x in arrays.items()}  # [N, D]
+    return {split: x.reshape(len(x), -1).astype(np.float32) for split, x in arrays.items()}  # [N, D]
 
 
 OMNIGLOT_VALID = 1345

@@ -1,4 +1,4 @@
-"""Verified files of published sets, in a folder, the cache or the network."""
+"""Read verified files of published data sets from a folder, the cache or the network."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from http.client import HTTPException
 import os
 from pathlib import Path
 import struct
+from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
@@ -17,12 +18,12 @@ from inference.files import replacing_file
 
 FOLDER_VARIABLE = "PYRO_LVM_DATA"
 TIMEOUT_SECONDS = 30.0
-IDX_TYPES = {0x08: np.dtype(">u1"), 0x0B: np.dtype(">i2")}
+IDX_TYPES: dict[int, np.dtype] = {0x08: np.dtype(">u1"), 0x0B: np.dtype(">i2")}
 
 
 @dataclass(frozen=True)
 class Remote:
-    """One original file: where it lies, and its checksum, ``None`` where none is published."""
+    """One original file: its URLs and its checksum, ``None`` if none is published."""
 
     urls: tuple[str, ...]
     checksum: str | None = None
@@ -30,7 +31,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Source:
-    """A published set: its ``.npz`` file, the checksum of each array, the original files and their parser."""
+    """A published data set: its ``.npz`` file, the checksum of each array, the original files and their parser."""
 
     file: str
     checksums: dict[str, str]
@@ -39,20 +40,20 @@ class Source:
 
 
 def read_source(source: Source, *, folder: str | Path | None = None, download: bool = True) -> Arrays:
-    """Verified arrays of a published set: from a folder, else the cache, else its original files.
+    """Read the verified arrays of a published data set from a folder, the cache or its original files, in this order.
 
     Args:
-        source: The set to read.
-        folder: Where to look first; by default the folder that the variable ``PYRO_LVM_DATA`` names, if any.
-        download: Whether to fetch the original files, and fill the cache, when no place has the set.
+        source: The data set to read.
+        folder: Folder to search first; by default the one named by the environment variable ``PYRO_LVM_DATA``, if any.
+        download: Whether to download the original files, and fill the cache, if neither the folder nor the cache has the data set.
 
     Returns:
         The arrays that have a checksum, by name.
 
     Raises:
-        FileNotFoundError: If the folder does not exist, or no place has the file and ``download`` is off.
-        ConnectionError: If an original file cannot be had whole.
-        ValueError: If a file is damaged or holds something else.
+        FileNotFoundError: If the folder does not exist, or the file is not found and ``download`` is false.
+        ConnectionError: If an original file cannot be downloaded completely.
+        ValueError: If a file is damaged or has unexpected content.
     """
     places = _places(folder)
     path = next((place / source.file for place in places if (place / source.file).is_file()), None)
@@ -60,19 +61,19 @@ def read_source(source: Source, *, folder: str | Path | None = None, download: b
         return verified(read_numpy(path), source.checksums, path)
     if not download:
         raise FileNotFoundError(
-            f"{source.file} must lie in one of {', '.join(map(str, places))}; got no such file. "
-            f"Set {FOLDER_VARIABLE} to the folder that holds it, or pass download=True."
+            f"{source.file} must be in one of {', '.join(map(str, places))}; found no such file. "
+            f"Set {FOLDER_VARIABLE} to the folder that contains it, or pass download=True."
         )
     contents = {name: _fetch_verified(remote, source.file) for name, remote in source.remotes.items()}
     arrays = verified(source.parse(contents), source.checksums, "the downloaded files")
     cache_folder().mkdir(parents=True, exist_ok=True)
     with replacing_file(cache_folder() / source.file) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]  # no array is named allow_pickle
     return arrays
 
 
 def cache_folder() -> Path:
-    """The folder that downloads are kept in, ``$XDG_CACHE_HOME/pyro-lvm`` or ``~/.cache/pyro-lvm``."""
+    """Return the folder of downloaded files, ``$XDG_CACHE_HOME/pyro-lvm`` or ``~/.cache/pyro-lvm``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyro-lvm"
 
 
@@ -86,19 +87,19 @@ def _places(folder: str | Path | None) -> list[Path]:
 
 
 def verified(arrays: Arrays, checksums: dict[str, str], origin: str | Path) -> Arrays:
-    """The arrays that have a checksum, once each is found to have it."""
+    """Return the arrays that have a checksum, after verifying it for each of them."""
     for name, expected in checksums.items():
         got = checksum(arrays[name], like=expected) if name in arrays else "no such array"
         if got != expected:
             raise ValueError(
                 f"array {name!r} of {origin} must have checksum {expected}; got {got}. "
-                "It is damaged or another version: delete or replace the file."
+                "It is damaged or of another version: delete or replace the file."
             )
     return {name: arrays[name] for name in checksums}
 
 
 def checksum(content: bytes | np.ndarray, *, like: str) -> str:
-    """Checksum ``"algorithm:digest"``, by the algorithm of ``like``, of bytes or of an array in idx form."""
+    """Compute the checksum ``"algorithm:digest"`` of bytes, or of an array in idx form, with the algorithm of ``like``."""
     algorithm = like.partition(":")[0]
     digest = hashlib.new(algorithm, usedforsecurity=False)
     for part in _idx_parts(content) if isinstance(content, np.ndarray) else [content]:
@@ -106,8 +107,8 @@ def checksum(content: bytes | np.ndarray, *, like: str) -> str:
     return f"{algorithm}:{digest.hexdigest()}"
 
 
-def _idx_parts(array: np.ndarray) -> Iterator[bytes | np.ndarray]:
-    # The md5 sums published for MNIST and Fashion-MNIST are of idx files; code 0, for no type, matches none.
+def _idx_parts(array: np.ndarray) -> Iterator[Any]:
+    # The md5 sums published for MNIST and Fashion-MNIST are those of idx files. Code 0, for any other dtype, matches none of them.
     dtype = array.dtype.newbyteorder(">")
     code = next((code for code, known in IDX_TYPES.items() if known == dtype), 0)
     yield struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
@@ -115,7 +116,7 @@ def _idx_parts(array: np.ndarray) -> Iterator[bytes | np.ndarray]:
 
 
 def fetch(url: str) -> bytes:
-    """The bytes at ``url``, with a progress bar."""
+    """Download the bytes at ``url`` with a progress bar."""
     with urlopen(url, timeout=TIMEOUT_SECONDS) as response:
         total, name = int(response.headers.get("Content-Length", 0)) or None, url.rpartition("/")[2]
         with tqdm(total=total, desc=name, unit="B", unit_scale=True, leave=False) as progress:
@@ -139,6 +140,6 @@ def _fetch_verified(remote: Remote, file: str) -> bytes:
             return content
         failures.append(f"{url}: expected checksum {remote.checksum}, got {got}")
     raise ConnectionError(
-        f"{file} must be downloaded, and that failed ({'; '.join(failures)}). "
-        f"Try again later, or set {FOLDER_VARIABLE} to a folder that holds {file}."
+        f"{file} could not be downloaded ({'; '.join(failures)}). "
+        f"Try again later, or set {FOLDER_VARIABLE} to a folder that contains {file}."
     )

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def data_id(*batch: Tensor) -> str:
-    """A fingerprint of the values of a data set, whatever its dtype, device and the shape of one datum."""
+    """Compute a fingerprint of the values of a data set, independent of dtype, device and the shape of one datum."""
     digest = sha256()
     for tensor in batch:
         digest.update(f"{len(tensor)}x{tensor[0].numel()};".encode())

@@ -1,4 +1,4 @@
-"""Data to fit and to score: published sets and the user's own, as training, validation and test tensors."""
+"""Load published data sets and the user's own as training, validation and test tensors."""
 
 from dataclasses import dataclass, field
 import math
@@ -23,18 +23,18 @@ TEXT = ".txt"
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """One data set in three splits.
+    """A data set in three splits.
 
     Attributes:
-        name: The set's name.
+        name: Name of the data set.
         description: Origin, split and treatment of the values, in one sentence.
         train: Training data ``[N, *X]``, float32.
         valid: Validation data ``[N, *X]``, float32.
         test: Test data ``[N, *X]``, float32.
-        transform: Draws fresh noise for a batch of ``train``, ``[B, *X]`` to ``[B, *X]``; ``None`` where that
-            needs none. ``valid`` and ``test`` never do.
-        labels: Classes by split, int64 ``[N]``, or ``None`` where the set has none.
-        alphabet: Symbols of the codes, for text: code i stands for ``alphabet[i]``; see :func:`~inference.data.text.decode_text`.
+        transform: Draws fresh noise for a batch of ``train``, ``[B, *X]`` to ``[B, *X]``; ``None`` if ``train`` needs
+            no noise. ``valid`` and ``test`` never do.
+        labels: Classes by split, int64 ``[N]``, or ``None`` if the data set has no labels.
+        alphabet: For text, the characters of the codes: code i stands for ``alphabet[i]``; see :func:`~inference.data.text.decode_text`.
     """
 
     name: str
@@ -61,38 +61,38 @@ def load_data(
 ) -> Data:
     r"""Load a published data set, a file or an array as training, validation and test tensors.
 
-    Dynamic binarization draws, for a gray level x of at most L, afresh in every batch:
+    For a gray level x with maximum L, dynamic binarization makes a new draw for every batch:
 
     .. math:: b \sim \mathrm{Bernoulli}(x / L)
 
     Args:
-        source: ``"digits"``, ``"mnist"``, ``"mnist-static"``, ``"fashion-mnist"``, ``"omniglot-rebuilt"``,
-            ``"frey-faces"`` or ``"tiny-shakespeare"``; or the path of a .npy, .npz, .csv, .parquet or .txt file; or an
-            array ``[N, *X]``. A .npz file holds one array, or arrays named train and test, and valid if it likes. A
-            .txt file is UTF-8 text: its characters become codes, their places in the sorted alphabet of the whole file.
-        binarize: ``None`` keeps gray levels as they are; ``"half"`` cuts them at half range; ``"static"``
-            draws every pixel once; ``"dynamic"`` draws valid and test once, and leaves probabilities in train
-            for ``transform`` to draw from. By default digits are cut at half range; MNIST, Fashion-MNIST and
-            Omniglot are dynamic; all else is kept.
-        dequantize: Add uniform noise to gray levels and scale them to [0, 1]; ``transform`` does it to train.
-        valid_fraction: Share of rows to hold out for validation, where no split is given; by default 0.1. Of text, it is
-            the share of characters, before those of the test set at the end.
-        test_fraction: Share of rows to hold out for testing, where no split is given; by default 0.1.
-        seed: Seed of the split, where none is given, and of the noise in what is drawn once.
-        shape: Shape of one datum, *X; by default flat for published sets, and as it comes for the user's own. Of text, (T,),
-            by default (64,): each split is cut into windows of T characters, without overlap; a shorter rest is dropped.
-        folder: Where to look for published sets before the cache; by default what ``PYRO_LVM_DATA`` names.
-        download: Whether to download a published set that is in neither.
+        source: The name of a published data set (``"digits"``, ``"mnist"``, ``"mnist-static"``, ``"fashion-mnist"``,
+            ``"omniglot-rebuilt"``, ``"frey-faces"`` or ``"tiny-shakespeare"``); the path of a .npy, .npz, .csv, .parquet or
+            .txt file; or an array ``[N, *X]``. A .npz file holds one array, or arrays named train, test and optionally valid. A
+            .txt file is UTF-8 text: each character becomes a code, its position in the sorted alphabet of the whole file.
+        binarize: ``None`` keeps gray levels unchanged; ``"half"`` thresholds them at half of their range; ``"static"`` draws
+            every pixel once; ``"dynamic"`` draws valid and test once, and leaves probabilities in train for ``transform`` to
+            draw from. By default, digits are thresholded at half of their range; MNIST, Fashion-MNIST and Omniglot are
+            dynamic; all other data are unchanged.
+        dequantize: Whether to add uniform noise to gray levels and scale them to [0, 1]; for train, ``transform`` does this.
+        valid_fraction: Share of rows to hold out for validation if the data have no such split; by default 0.1. For text, the
+            share of characters to hold out before those of the test set, which are at the end.
+        test_fraction: Share of rows to hold out for testing if the data have no such split; by default 0.1.
+        seed: Seed of random splits and of noise that is drawn once.
+        shape: Shape of one datum, *X; by default flat for published data sets and unchanged for the user's own data. For text,
+            (T,), by default (64,): each split is cut into windows of T characters without overlap; a shorter remainder is dropped.
+        folder: Folder to search for published data sets before the cache; by default the one that ``PYRO_LVM_DATA`` names.
+        download: Whether to download a published data set that is in neither.
 
     Returns:
-        The three splits, and the transform that training batches need.
+        A :class:`Data` with the three splits and the transform for training batches.
 
     Raises:
         ValueError: If the source is unknown, damaged, empty or not finite, or an option does not apply to it.
         FileNotFoundError: If a file or folder does not exist.
         ConnectionError: If a download fails.
         ImportError: If a .parquet file is given and pyarrow is missing.
-        TypeError: If the source is none of these.
+        TypeError: If the source has another type.
 
     References:
         Salakhutdinov, Murray (2008), On the quantitative analysis of deep belief networks (static draws).
@@ -110,7 +110,8 @@ def load_data(
     arrays = {split: shaped(x, shape) for split, x in content.arrays.items()}
     arrays, transform, treated = treat(arrays, levels=content.levels, treatment=treatment, seed=seed)
     sizes = ", ".join(f"{len(arrays[split])} {split}" for split in SPLITS)
-    labels = content.labels and {split: torch.from_numpy(np.int64(y)) for split, y in content.labels.items()}
+    classes = content.labels
+    labels = None if classes is None else {split: torch.from_numpy(y.astype(np.int64)) for split, y in classes.items()}
     return Data(
         name=content.name,
         description=f"{content.origin} ({sizes}); {treated}.",
@@ -135,7 +136,7 @@ def _own(source: str | Path | np.ndarray | Tensor, fractions: Fractions, seed: i
 
 def _own_path(source: str | Path) -> Path:
     if not isinstance(source, str | Path):
-        raise TypeError(f"source must be a name, a path or array; got {type(source)}. Try numpy.asarray.")
+        raise TypeError(f"source must be a name, a path or an array; got {type(source)}. Try numpy.asarray.")
     path = Path(source).expanduser()
     if path.suffix not in (*READERS, TEXT):
         raise ValueError(

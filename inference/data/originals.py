@@ -1,4 +1,4 @@
-"""The original files of the published data sets: where they lie, their checksums, and how they are parsed."""
+"""The original files of the published data sets: their URLs, checksums and parsers."""
 
 from collections.abc import Iterator
 import gzip
@@ -15,7 +15,7 @@ from inference.data.splits import cut_rows
 
 
 def parse_idx(content: bytes) -> np.ndarray:
-    """Array of an idx file, the format of MNIST."""
+    """Parse an idx file, the format of MNIST, as an array."""
     _, code, ndim = struct.unpack_from(">HBB", content)
     shape = struct.unpack_from(f">{ndim}I", content, 4)
     return np.frombuffer(content, IDX_TYPES[code], offset=4 + 4 * ndim).reshape(shape)
@@ -42,9 +42,9 @@ def _parse_frey(contents: dict[str, bytes]) -> Arrays:
     from scipy.io import loadmat
 
     try:
-        pixels = np.uint8(loadmat(io.BytesIO(contents["images"]))["ff"].T)  # [N, 560]
-    except Exception as error:  # no checksum guards loadmat here, and it raises whatever the bytes provoke
-        raise ValueError(f"frey_rawface.mat must hold a matrix 'ff'; got {error!r}. Try later.") from error
+        pixels = np.asarray(loadmat(io.BytesIO(contents["images"]))["ff"].T, np.uint8)  # [N, 560]
+    except Exception as error:  # the bytes have no checksum, so loadmat may raise any error
+        raise ValueError(f"frey_rawface.mat must hold a matrix 'ff'; got {error!r}. Try again later.") from error
     rows = cut_rows(len(pixels), {"valid": 200, "test": 200}, seed=0)
     return {f"{split}_idx": np.sort(chosen).astype(np.int16) for split, chosen in rows.items()} | {
         "images": pixels.reshape(-1, 28, 20)  # [N, 28, 20]
@@ -64,7 +64,7 @@ def _parse_omniglot(contents: dict[str, bytes]) -> Arrays:
 
 
 def _drawings(content: bytes) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    """Images of an Omniglot archive by (character, drawer), which the files' names state."""
+    """Yield the images of an Omniglot archive by (character, drawer), as stated in the file names."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for path in archive.namelist():
             if match := re.fullmatch(r"(?:.*/)?(\d{4})_(\d{2})\.png", path):

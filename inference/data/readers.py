@@ -1,4 +1,4 @@
-"""Readers of files: NumPy arrays, tables and text."""
+"""Read files of NumPy arrays, tables and text."""
 
 import csv
 from pathlib import Path
@@ -12,7 +12,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def read_numpy(path: Path) -> Arrays:
-    """Arrays of a ``.npz`` file by name, or that of a ``.npy`` file as ``"data"``; pickles are refused."""
+    """Read the arrays of a ``.npz`` file by name, or the array of a ``.npy`` file as ``"data"``; pickles are refused."""
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
@@ -20,15 +20,15 @@ def read_numpy(path: Path) -> Arrays:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path} must hold plain numeric arrays; it is damaged or holds pickled objects, which are never "
-            f"loaded: {error}. Save the arrays anew with numpy.save or numpy.savez."
+            f"loaded: {error}. Save the arrays again with numpy.save or numpy.savez."
         ) from error
 
 
 def read_csv(path: Path) -> Arrays:
-    """Rows of a table of comma-separated numbers, whose first line may name the columns."""
+    """Read a table of comma-separated numbers, whose first line may name the columns."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an empty table only warns here; load_data refuses it
+            warnings.simplefilter("ignore")  # NumPy only warns of an empty table; load_data refuses it
             skipped = _num_header_lines(next(csv.reader(file), []))
             file.seek(0)
             rows = np.loadtxt(file, delimiter=",", quotechar='"', comments=None, skiprows=skipped, ndmin=2)
@@ -39,9 +39,9 @@ def read_csv(path: Path) -> Arrays:
 
 def _num_header_lines(fields: list[str]) -> int:
     if len(fields) > 2 and fields == [str(i) for i in range(len(fields))]:
-        raise ValueError("its first line counts the columns from 0. Name the columns, or drop that line.")
+        raise ValueError("its first line numbers the columns from 0. Name the columns, or drop that line.")
     if len(fields) > 1 and not fields[0].strip():
-        raise ValueError("its first field is empty, as the name of an index is. Save it with index=False.")
+        raise ValueError("its first field is empty, like the name of a pandas index. Save it with index=False.")
     return 0 if all(map(_is_number, fields)) else 1
 
 
@@ -54,7 +54,7 @@ def _is_number(field: str) -> bool:
 
 
 def read_parquet(path: Path) -> Arrays:
-    """Rows of a Parquet table of numbers."""
+    """Read a Parquet table of numbers."""
     import pandas as pd
 
     try:
@@ -70,7 +70,7 @@ def read_parquet(path: Path) -> Arrays:
 
 
 def read_text(path: Path) -> str:
-    """Text of a UTF-8 file, each line ending in a newline only, without a byte order mark."""
+    """Read a UTF-8 file; line endings become newlines, and a byte order mark is dropped."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

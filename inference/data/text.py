@@ -1,4 +1,4 @@
-"""Text as data: characters as codes, in windows of one length, and back."""
+"""Convert text to windows of character codes, and back."""
 
 import numpy as np
 import torch
@@ -8,23 +8,23 @@ WINDOW = 64
 
 
 def encode_text(text: str) -> tuple[np.ndarray, str]:
-    """Codes of the characters, float32 ``[n]``, and the alphabet: each character once, sorted, the code being its place."""
+    """Return the codes of the characters, float32 ``[n]``, and the alphabet of sorted, distinct characters in which they are positions."""
     points, codes = np.unique(np.frombuffer(text.encode("utf-32-le"), np.dtype("<u4")), return_inverse=True)
-    return np.float32(codes), points.tobytes().decode("utf-32-le")
+    return codes.astype(np.float32), points.tobytes().decode("utf-32-le")
 
 
 def decode_text(codes: Tensor | np.ndarray, alphabet: str) -> list[str]:
     r"""Turn windows of codes back into text.
 
     Args:
-        codes: Whole numbers below the length V of the alphabet, of any type, ``[N, T]``.
+        codes: Whole numbers below the length V of the alphabet, of any dtype, ``[N, T]``.
         alphabet: The character of each code, as in ``Data.alphabet``.
 
     Returns:
         N strings of T characters.
 
     Raises:
-        ValueError: If there is no alphabet, or the codes have another shape or other values.
+        ValueError: If there is no alphabet, or the shape or the values of the codes are invalid.
 
     >>> decode_text(torch.tensor([[0.0, 1.0], [2.0, 2.0]]), "abc")
     ['ab', 'cc']
@@ -33,18 +33,19 @@ def decode_text(codes: Tensor | np.ndarray, alphabet: str) -> list[str]:
         raise ValueError(f"alphabet must be a string of characters; got {alphabet!r}. Only text has one, as Data.alphabet.")
     codes = torch.as_tensor(codes).detach().cpu()
     if codes.dim() != 2:
-        raise ValueError(f"codes must have shape [N, T]; got {tuple(codes.shape)}. Flatten leading dimensions into one, or add it.")
+        raise ValueError(f"codes must have shape [N, T]; got {tuple(codes.shape)}. Flatten leading dimensions into one, or add one.")
     places = codes.long()
     wrong = int(((places != codes) | (places < 0) | (places >= len(alphabet))).sum())
     if wrong:
         raise ValueError(
-            f"codes must be whole numbers from 0 to {len(alphabet) - 1}; got {wrong} other values. Give draws or modes, not means or logits."
+            f"codes must be whole numbers from 0 to {len(alphabet) - 1}; got {wrong} other values. "
+            "Give draws or modes, not means or logits."
         )
     return ["".join(alphabet[place] for place in window) for window in places.tolist()]
 
 
 def windows(codes: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
-    """Codes ``[n]`` cut into ``[n // T, T]``, without overlap, where ``shape`` is ``(T,)``; what is left at the end is dropped."""
+    """Cut codes ``[n]`` into windows ``[n // T, T]`` without overlap, where ``shape`` is ``(T,)``; the remainder is dropped."""
     (T,) = _checked_window((WINDOW,) if shape is None else shape)
     if len(codes) < T:
         raise ValueError(

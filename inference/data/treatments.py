@@ -1,6 +1,8 @@
-"""What becomes of gray levels before a model sees them: binarization and dequantization."""
+"""How gray levels are treated before a model sees them: binarization and dequantization."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,8 +36,8 @@ class Dequantize:
         return self.with_steps(x, torch.randint_like(x, NOISE_STEPS))
 
     def with_steps(self, x: Tensor, steps: Tensor) -> Tensor:
-        """Dequantize ``x`` with u given as whole ``steps`` below ``NOISE_STEPS``, shaped like ``x``."""
-        # float32 adds on this grid without rounding, so y stays below 1 and in its own level; u is never 0.
+        """Dequantize ``x`` with u given by whole ``steps`` below ``NOISE_STEPS``, of the same shape as ``x``."""
+        # float32 sums on this grid are exact, so y stays below 1 and within its own level; u is never 0.
         return (x + (steps + 0.5) / NOISE_STEPS) / self.levels
 
 
@@ -44,12 +46,12 @@ def treat(arrays: Arrays, *, levels: int | None, treatment: str | None, seed: in
 
     Args:
         arrays: Whole gray levels by split, float32 ``[N, *X]``.
-        levels: Number of gray levels, the lowest being 0; not used when the values are kept.
+        levels: Number of gray levels, the lowest being 0; not used if the values are kept.
         treatment: A key of ``TREATMENTS``.
-        seed: Seed of what is drawn once; static and dynamic treatment draw the same validation and test sets.
+        seed: Seed of noise that is drawn once; static and dynamic binarization draw the same validation and test sets.
 
     Returns:
-        The splits treated, the transform of training batches or ``None``, and a description.
+        The treated splits, the transform for training batches or ``None``, and a description.
     """
     return TREATMENTS[treatment](arrays, levels, seed)
 
@@ -60,7 +62,7 @@ def _kept(arrays: Arrays, levels: int, seed: int) -> Treated:
 
 def _half(arrays: Arrays, levels: int, seed: int) -> Treated:
     middle = (levels - 1) / 2
-    return {split: np.float32(x > middle) for split, x in arrays.items()}, None, f"binarized above {middle:g}"
+    return {split: (x > middle).astype(np.float32) for split, x in arrays.items()}, None, f"binarized above {middle:g}"
 
 
 def _static(arrays: Arrays, levels: int, seed: int) -> Treated:
@@ -86,12 +88,18 @@ def _when(seed: int) -> str:
 
 def _drawn(probabilities: np.ndarray, split: str, seed: int) -> np.ndarray:
     uniform = np.random.default_rng([seed, STREAMS[split]]).random(probabilities.shape, dtype=np.float32)
-    return np.float32(uniform < probabilities)
+    return (uniform < probabilities).astype(np.float32)
 
 
 def _with_noise(noise: Dequantize, x: np.ndarray, split: str, seed: int) -> np.ndarray:
     steps = np.random.default_rng([seed, STREAMS[split]]).integers(NOISE_STEPS, size=x.shape)
-    return noise.with_steps(torch.from_numpy(x), torch.from_numpy(np.float32(steps))).numpy()
+    return noise.with_steps(torch.from_numpy(x), torch.from_numpy(steps.astype(np.float32))).numpy()
 
 
-TREATMENTS = {None: _kept, "half": _half, "static": _static, "dynamic": _dynamic, "dequantize": _dequantized}
+TREATMENTS: dict[str | None, Callable[[Arrays, Any, int], Treated]] = {  # called with the splits, the number of gray levels and a seed
+    None: _kept,
+    "half": _half,
+    "static": _static,
+    "dynamic": _dynamic,
+    "dequantize": _dequantized,
+}

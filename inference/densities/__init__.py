@@ -1,1 +1,1 @@
-"""Log densities of a pair for each particle and datum: the one place where they are combined."""
+"""Log densities of a pair for each particle and datum; all of them are combined here."""

@@ -1,4 +1,4 @@
-"""Whether draws may be broadcast: decided by comparing log weights."""
+"""Decide whether draws may be broadcast, by comparing log weights."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 from inference.densities.layout import Latents, Layout, run_guide, run_model
 from inference.densities.log_density import latents_of, log_density
-from pyro_lvm.pair import programs
+from pyro_lvm.pair import Batch, programs
 
 
-def choose_layout(pair: object, batch: tuple[Tensor, ...]) -> Layout:
-    """The broadcast layout if it gives a pair's log weights of a few rows as tiling does on identical draws, else tiling.
+def choose_layout(pair: object, batch: Batch) -> Layout:
+    """Choose the broadcast layout if it yields the same log weights as tiling on a few rows and identical draws, else tiling.
 
-    A program that slices ``z[:, :1]`` runs without an error on ``[K, B, D]`` and gives wrong figures; hence the comparison.
+    The comparison is needed because a program that slices ``z[:, :1]`` runs on ``[K, B, D]`` without an error but returns wrong figures.
     """
     few = tuple(x[:3] for x in batch)
     tiled, broadcast = Layout(False), Layout(True)
@@ -24,16 +24,14 @@ def choose_layout(pair: object, batch: tuple[Tensor, ...]) -> Layout:
         expected = _log_weights_at(model, guide, few, latents, tiled)
         try:
             got = _log_weights_at(model, guide, few, latents, broadcast)
-        except Exception:  # a program may raise anything at a shape that it does not expect; tiled, it has just run
+        except Exception:  # a program may raise any error at an unexpected shape; it has just run tiled
             return tiled
-    # A wrong slice differs by nats, rounding by a few last digits of the largest density; in doubt, tiling is right.
+    # A wrong slice changes log weights by nats, rounding by a few last digits of the largest density. If in doubt, tiling is correct.
     relative, absolute = (1e-12, 1e-9) if expected.dtype == torch.float64 else (1e-6, 1e-3)
     return broadcast if torch.allclose(got, expected, rtol=relative, atol=absolute, equal_nan=True) else tiled
 
 
-def _log_weights_at(
-    model: Callable[..., object], guide: Callable[..., object], batch: tuple[Tensor, ...], latents: Latents, layout: Layout
-) -> Tensor:
+def _log_weights_at(model: Callable[..., object], guide: Callable[..., object], batch: Batch, latents: Latents, layout: Layout) -> Tensor:
     size = len(batch[0])
     log_q = log_density(run_guide(guide, batch, 2, layout, latents), 2, size, layout)
     return log_density(run_model(model, batch, latents, 2, layout), 2, size, layout) - log_q

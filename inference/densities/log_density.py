@@ -1,4 +1,4 @@
-"""Where the log densities of a pair are combined: one run of the guide, one of the model, one number for each particle and datum."""
+"""Combine the log densities in a run of the guide or the model into one number for each particle and datum."""
 
 from collections.abc import Callable
 
@@ -8,27 +8,28 @@ import torch
 from torch import Tensor
 
 from inference.densities.layout import Latents, Layout, run_guide, run_model
-from pyro_lvm.sites import density_sites
+from pyro_lvm.pair import Batch
+from pyro_lvm.sites import Site, density_sites
 
 
-def unweighted(site: dict) -> float:
-    """Gives every density the weight one, whatever the plate's subsampling or the warm-up says."""
+def unweighted(site: Site) -> float:
+    """Weight every density by one, regardless of the plate's subsampling and the warm-up."""
     return 1.0
 
 
-def guide_draws(guide: Callable[..., object], batch: tuple[Tensor, ...], num_particles: int, layout: Layout) -> tuple[Tensor, Latents]:
-    """Log density ``[K, B]`` of fresh draws, and the draws ``[K, B, ...]`` by site."""
+def guide_draws(guide: Callable[..., object], batch: Batch, num_particles: int, layout: Layout) -> tuple[Tensor, Latents]:
+    """Draw from the guide, and return the log density ``[K, B]`` of the draws and the draws ``[K, B, ...]`` by site."""
     trace, size = run_guide(guide, batch, num_particles, layout), len(batch[0])
     return log_density(trace, num_particles, size, layout), latents_of(trace, num_particles, size, layout)
 
 
-def model_density(model: Callable[..., object], batch: tuple[Tensor, ...], latents: Latents, num_particles: int, layout: Layout) -> Tensor:
-    """Log density ``[K, B]`` of the model at given latents ``[K, B, ...]``."""
+def model_density(model: Callable[..., object], batch: Batch, latents: Latents, num_particles: int, layout: Layout) -> Tensor:
+    """Return the log density ``[K, B]`` of the model at given latents ``[K, B, ...]``."""
     return log_density(run_model(model, batch, latents, num_particles, layout), num_particles, len(batch[0]), layout)
 
 
 def latents_of(trace: poutine.Trace, num_particles: int, size: int, layout: Layout) -> Latents:
-    """The unobserved values of a guide's trace, each ``[K, B, ...]``."""
+    """Return the unobserved values of a guide's trace by site, each ``[K, B, ...]``."""
     return {site["name"]: layout.split(site["value"], num_particles, size) for site in density_sites(trace) if not site["is_observed"]}
 
 
@@ -37,19 +38,22 @@ def log_density(
     num_particles: int,
     size: int,
     layout: Layout,
-    weight: Callable[[dict], float | Tensor] = unweighted,
-    where: Callable[[dict], bool] | None = None,
+    weight: Callable[[Site], float | Tensor] = unweighted,
+    where: Callable[[Site], bool] | None = None,
 ) -> Tensor:
-    r"""The log density of a trace for each particle and datum, with enumerated sites summed out.
+    r"""Return the log density of a trace for each particle and datum, with enumerated sites summed out.
 
     .. math:: \log \sum_c \prod_i p_i(\cdot)^{w_i}
 
-    over the sites i of the trace and the values c of its enumerated sites.
+    Here i runs over the sites of the trace, and c over the values of its enumerated sites.
 
     Args:
         trace: A trace of the model or the guide.
+        num_particles: Draws per datum, K.
+        size: Number of data, B.
+        layout: The layout of the trace.
         weight: The weight :math:`w_i` of a site's log density.
-        where: Which sites; by default all.
+        where: Selects sites; by default, all sites count.
 
     Returns:
         Log density in nats, shape ``[K, B]``.

@@ -1,1 +1,1 @@
-"""Why a pair fails: where prior and codes disagree, what the KL is made of, which latents are in use."""
+"""Diagnosis of a pair: where prior and codes disagree, the terms of the KL, and which latents are in use."""

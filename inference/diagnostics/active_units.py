@@ -8,7 +8,8 @@ from torch import Tensor
 
 from inference.densities.layout import Layout, run_guide
 from inference.numerics import seeded_blocks
-from pyro_lvm.pair import programs
+from pyro_lvm.pair import Batch, programs
+from pyro_lvm.sites import Site, sites_of
 
 THRESHOLD = 0.01
 _DRAWS = 32
@@ -21,7 +22,7 @@ class Units(NamedTuple):
     Attributes:
         variance: Var_x(E_q[z_d|x]), shape ``[D]``.
         error: Its standard error over the data, shape ``[D]``.
-        threshold: The variance that makes a unit active.
+        threshold: Variance above which a unit is active.
     """
 
     variance: Tensor
@@ -35,7 +36,7 @@ class Units(NamedTuple):
 
     @property
     def active_error(self) -> float:
-        """Standard error of :attr:`active`: every unit is active with the probability that its estimate's error leaves."""
+        """Standard error of :attr:`active`; the probability that a unit is active follows from its variance and its error."""
         doubt = torch.special.ndtr((self.variance - self.threshold).abs() / -self.error)  # [D]
         return float((doubt * (1 - doubt)).nan_to_num().sum().sqrt())
 
@@ -45,21 +46,19 @@ class Units(NamedTuple):
         return tuple((~(self.variance > self.threshold)).nonzero().flatten().tolist())
 
 
-def active_units(
-    pair: object, batch: tuple[Tensor, ...], rows: Tensor, names: Sequence[str], layout: Layout, seed: int
-) -> dict[str, Units]:
-    r"""How far the posterior mean of every continuous unit varies over the data.
+def active_units(pair: object, batch: Batch, rows: Tensor, names: Sequence[str], layout: Layout, seed: int) -> dict[str, Units]:
+    r"""Computes the variance over the data of the posterior mean of every continuous unit.
 
     .. math:: A_d = \operatorname{Var}_x \left( E_{q(z \mid x)}[z_d] \right)
 
-    Means without a closed form are averages of 32 draws, and the variance that this adds is taken off.
+    Means without a closed form are averages of 32 draws, and the variance that this adds is subtracted.
 
     Args:
         pair: Any pair.
-        batch: All data, ``[N, *X]`` first.
-        rows: Those that are looked at, shape ``[S]``.
+        batch: All data, observations ``[N, *X]`` first.
+        rows: Rows of the data to use, shape ``[S]``.
         names: The continuous latents.
-        layout: As :func:`~inference.densities.broadcasting.choose_layout` gives it.
+        layout: As returned by :func:`~inference.densities.broadcasting.choose_layout`.
         seed: Seed of the draws.
 
     Returns:
@@ -70,19 +69,19 @@ def active_units(
     """
     moments: dict[str, list[Tensor]] = {name: [] for name in names}
     for part in seeded_blocks(rows, _ROWS // _DRAWS, seed, 2):
-        trace = run_guide(programs(pair)[1], tuple(x[part] for x in batch), _DRAWS, layout)
+        sites = sites_of(run_guide(programs(pair)[1], tuple(x[part] for x in batch), _DRAWS, layout))
         for name in names:
-            value = layout.split(_mean_or_draw(trace.nodes[name]), _DRAWS, len(part)).double()
+            value = layout.split(_mean_or_draw(sites[name]), _DRAWS, len(part)).double()
             moments[name].append(_moments(value.reshape(_DRAWS, len(part), -1)))
     return {name: _units(*torch.cat(parts, 1)) for name, parts in moments.items()}
 
 
 def _moments(value: Tensor) -> Tensor:
-    """The mean over draws, and the variance that it has from them, ``[2, B, D]``."""
+    """The mean over draws, and the variance of that mean due to the draws, ``[2, B, D]``."""
     return torch.stack([value.mean(0), value.var(0) / _DRAWS])
 
 
-def _mean_or_draw(site: dict) -> Tensor:
+def _mean_or_draw(site: Site) -> Tensor:
     try:
         mean = site["fn"].mean
     except NotImplementedError:

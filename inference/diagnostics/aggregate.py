@@ -1,4 +1,4 @@
-"""The aggregate posterior, q(z) = mean of q(z|x) over the data: its log density at any codes, streamed over data and codes."""
+"""The aggregate posterior, q(z) = mean of q(z|x) over the data: its log density at any codes, computed in blocks of data and codes."""
 
 from collections.abc import Callable, Sequence
 import math
@@ -16,7 +16,7 @@ from pyro_lvm.distributions.normal_mixture import mixture
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.sites import density_sites
 
-CHUNK_SIZE = 2**20  # codes times data in one piece: a few arrays of 8 MB
+CHUNK_SIZE = 2**20  # codes times data at once: a few arrays of 8 MB
 _ROWS = 1024
 
 
@@ -30,19 +30,19 @@ def log_fold_sums(
     chunk_size: int = CHUNK_SIZE,
     progress: bool = False,
 ) -> Tensor:
-    r"""Log density sums of the parts of the aggregate posterior.
+    r"""Computes the log of the sum of q(z|x) over each fold of the data.
 
     .. math:: \log \sum_{n \in g} q(z_m \mid x_n)
 
-    for every fold g of the data and every code m. No array of codes times data is ever whole.
+    for every fold g of the data and every code m. The whole array of codes times data is never in memory.
 
     Args:
         pair: Any pair.
-        batch: All data, ``[N, *X]`` first.
+        batch: All data, observations ``[N, *X]`` first.
         folds: Rows of each fold, G tensors.
         latents: The codes by site, each ``[M, *Z]``.
-        layout: As :func:`~inference.densities.broadcasting.choose_layout` gives it.
-        chunk_size: At most so many codes times data at once.
+        layout: As returned by :func:`~inference.densities.broadcasting.choose_layout`.
+        chunk_size: Largest number of codes times data at once.
         progress: Whether to show a progress bar over the data.
 
     Returns:
@@ -66,10 +66,10 @@ def log_fold_sums(
 
 
 def leave_out(sums: Tensor, sizes: Tensor) -> Tensor:
-    r"""Log density of the aggregate posterior of all folds but one, :math:`\log q_{-g}(z)`.
+    r"""Log density of the aggregate posterior of all folds except one, :math:`\log q_{-g}(z)`.
 
     Args:
-        sums: What :func:`log_fold_sums` gives, shape ``[G, M]``.
+        sums: As returned by :func:`log_fold_sums`, shape ``[G, M]``.
         sizes: Number of data in each fold, shape ``[G]``.
 
     Returns:
@@ -80,7 +80,7 @@ def leave_out(sums: Tensor, sizes: Tensor) -> Tensor:
 
 
 def is_matrix_form(pair: object, batch: Batch) -> bool:
-    """Whether the aggregate posterior is a mixture whose density is a matrix product, as that of diagonal normals."""
+    """Whether the aggregate posterior is a mixture whose density is a matrix product, such as one of diagonal normals."""
     return _matrix_form(_guide_trace(pair, batch)) is not None
 
 
@@ -105,7 +105,7 @@ def _block_log_sum(pair: object, batch: Batch, layout: Layout) -> Callable[[Late
         return lambda latents: density.log_prob(next(iter(latents.values())).double()) + math.log(size)
 
     def log_sum(latents: Latents) -> Tensor:
-        # The guide's networks make many numbers of every pair of code and datum.
+        # The guide's networks produce many numbers for every pair of code and datum.
         features = sum(value[0].numel() for value in latents.values())
         codes = torch.arange(len(next(iter(latents.values()))), device=batch[0].device)
         parts = codes.split(max(1, len(codes) // features))
@@ -125,9 +125,9 @@ def log_marginals(pair: object, batch: Batch, z: Tensor, *, chunk_size: int = CH
 
     Args:
         pair: A pair with a single latent.
-        batch: All data, ``[N, *X]`` first.
+        batch: All data, observations ``[N, *X]`` first.
         z: Codes, shape ``[M, *Z]``.
-        chunk_size: At most so many codes times data times latent features at once.
+        chunk_size: Largest number of codes times data times latent features at once.
 
     Returns:
         Log densities in nats, float64, shape ``[M, D]``, or None if q(z|x) has no marginals in closed form.
@@ -146,6 +146,6 @@ def log_marginals(pair: object, batch: Batch, z: Tensor, *, chunk_size: int = CH
 
 
 def site_marginals(trace: poutine.Trace) -> Distribution | None:
-    """The marginals of a trace's only latent, or None if they have no closed form."""
+    """The marginals of the only latent of a trace, or None if they have no closed form."""
     (site,) = [site for site in density_sites(trace) if not site["is_observed"]]
     return None if site["mask"] is not None else marginals(site["fn"])

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pyro.distributions import Distribution
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -10,13 +10,13 @@ from pyro_lvm.sites import innermost, innermost_support
 
 
 class Codebook(NamedTuple):
-    """Use of a discrete latent's V values, each with its standard error.
+    """Use of the V values of a discrete latent, with standard errors.
 
     Attributes:
-        share: Distinct values among the codes, divided by V; NaN if there is no end of values.
-        share_error: By the jackknife over codes.
-        perplexity: exp of the entropy of the codes' relative frequencies: so many equally frequent values would be as varied.
-        perplexity_error: Over the data, by the delta method.
+        share: Number of distinct values among the codes, divided by V; NaN if the values cannot be enumerated.
+        share_error: Standard error of ``share``, by the jackknife over codes.
+        perplexity: exp of the entropy of the values' relative frequencies: the number of equally frequent values with that entropy.
+        perplexity_error: Standard error of ``perplexity`` over the data, by the delta method.
     """
 
     share: float
@@ -25,15 +25,15 @@ class Codebook(NamedTuple):
     perplexity_error: float
 
 
-def codebook_use(fn: Distribution, codes: Tensor) -> Codebook:
-    """How much of a discrete latent's values codes use.
+def codebook_use(fn: TorchDistribution, codes: Tensor) -> Codebook:
+    """Measures how many of a discrete latent's values the codes use, and how evenly.
 
     Args:
         fn: Distribution of the latent.
         codes: One code for each datum, ``[S, *Z]``; the slots of a code are pooled.
 
     Returns:
-        Share and perplexity.
+        Share and perplexity, with standard errors.
     """
     base = innermost(fn)
     index = codes.argmax(-1) if innermost_support(base) is constraints.one_hot else codes
@@ -50,8 +50,8 @@ def codebook_use(fn: Distribution, codes: Tensor) -> Codebook:
     )
 
 
-def _num_values(base: Distribution) -> float:
-    """Values of one slot."""
+def _num_values(base: TorchDistribution) -> float:
+    """Number of values of one slot, NaN if they cannot be enumerated."""
     if hasattr(base, "num_codes"):
         return base.num_codes
     try:

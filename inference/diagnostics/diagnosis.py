@@ -1,9 +1,10 @@
-"""Why a fitted pair fails: prior holes both ways, what its rate is made of, units and codebooks in use."""
+"""Diagnosis of a fitted pair: prior holes in both directions, the terms of its rate, and units and codebooks in use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 from math import nan
+from typing import Any
 
 import pandas as pd
 import torch
@@ -41,39 +42,39 @@ FIGURES = (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Diagnosis:
-    r"""How codes and prior of a pair agree, and what its rate is made of, in nats.
+    r"""How well codes and prior of a pair agree, and the terms of its rate, in nats.
 
     .. math:: \mathrm{rate} = \mathrm{MI} + \mathrm{KL}(q(z) \,\|\, p(z)), \quad
         \mathrm{KL}(q(z) \,\|\, p(z)) = \mathrm{TC} + \sum_d \mathrm{KL}(q(z_d) \,\|\, p(z_d))
 
-    with the aggregate posterior :math:`q(z) = \frac{1}{N} \sum_n q(z \mid x_n)`; the second holds if p(z) is a product over d.
-    What has no closed form for a pair is NaN, and ``notes`` says why.
+    with the aggregate posterior :math:`q(z) = \frac{1}{N} \sum_n q(z \mid x_n)`; the second equation holds if p(z) is a product
+    over d. A figure that needs a closed form which the pair lacks is NaN, and ``notes`` says why.
 
     Attributes:
         rate: Mean over the data of E_q[log q(z|x) - log p(z)].
-        mutual_information: Between datum and code, at most log N.
-        marginal_kl: KL(q(z) || p(z)); for new data too high in expectation.
-        marginal_kl_held_out: The same, each code's own fold of the data left out of q(z); for new data too low in expectation.
+        mutual_information: Mutual information of datum and code, at most log N.
+        marginal_kl: KL(q(z) || p(z)); too high in expectation for new data.
+        marginal_kl_held_out: The same with each code's own fold of the data left out of q(z); too low in expectation for new data.
         total_correlation: KL(q(z) || product of all q(z_d)).
         dimension_kl: Sum over d of KL(q(z_d) || p(z_d)).
         reverse_kl: KL(p(z) || q(z)).
         distortion: Mean over the data of -E_q[log p(x|z)].
         holes_prior: Share of prior draws that lie outside the codes; ``quantile`` if prior and codes agree.
         holes_codes: Share of codes that lie outside the prior; ``quantile`` if prior and codes agree.
-        auc: How well a classifier tells prior draws from codes; 1/2 if not at all.
-        active_units: Units, over all continuous latents, whose posterior mean has a variance over the data above 0.01; of proportions
-            and unit vectors, above a hundredth of the prior's.
+        auc: How well a classifier tells prior draws from codes; 1/2 is chance.
+        active_units: Number of units of all continuous latents whose posterior mean has a variance over the data above 0.01; for
+            proportions and unit vectors, above a hundredth of the prior's variance.
         dimension_kls: KL(q(z_d) || p(z_d)) of each d, shape ``[D]``; empty where ``dimension_kl`` is NaN.
         dimension_kl_errors: Their standard errors, of the same shape.
         unit_variances: Var_x(E_q[z_d|x]) of the units of each continuous latent, each ``[D]``.
         collapsed: The units of each continuous latent that are not active.
-        levels: Further figures of single latents: rates and active units of several latents, use of discrete ones.
-        standard_errors: Of every figure by name, those in ``levels`` too.
-        notes: What every figure is, and where its estimator ends.
-        num_data: Data in the aggregate posterior, N.
-        num_codes: Codes that were scored.
-        num_draws: Prior draws.
-        quantile: Share of the codes that lie outside the codes by definition, and of prior draws outside the prior.
+        levels: Figures of single latents: rate and active units of each if there are several, and the use of discrete ones.
+        standard_errors: Standard error of every figure by name, including those in ``levels``.
+        notes: What every figure is, and the limits of its estimator.
+        num_data: Number of data in the aggregate posterior, N.
+        num_codes: Number of codes scored.
+        num_draws: Number of prior draws.
+        quantile: Share of codes that count as outside the codes by definition, and of prior draws as outside the prior.
         seed: Seed of codes and draws.
     """
 
@@ -117,7 +118,8 @@ class Diagnosis:
             for name, row in zip(frame.index, frame.itertuples(), strict=True)
         ]
         head = f"{'':<{width}}  {'value':>9}  {'se':>8}"
-        counts = f"{self.num_data} data, {self.num_codes} codes and {self.num_draws} prior draws scored, seed {self.seed}; nats."
+        sizes = f"{self.num_data} data, {self.num_codes} codes and {self.num_draws} prior draws scored, seed {self.seed}."
+        counts = f"{sizes} Rates, divergences and distortion are in nats."
         return "\n".join([head, *lines, counts, *self._collapsed_lines()])
 
     def _collapsed_lines(self) -> list[str]:
@@ -138,27 +140,27 @@ def diagnose(
     chunk_size: int | None = None,
     progress: bool = True,
 ) -> Diagnosis:
-    r"""Compares the codes of data with the prior, and takes the rate apart.
+    r"""Compares the codes of data with the prior, and decomposes the rate.
 
     A prior draw lies outside the codes if the aggregate posterior's density there is below the ``quantile`` quantile of that
     density at codes of held-out data: ten folds, each scored under the mixture of the other nine. A code lies outside the prior
-    if log p(z) there is below the quantile of log p at prior draws. If prior and codes agree, both shares are the quantile; of
-    discrete codes less, as equal masses are not below one another.
+    if log p(z) there is below the quantile of log p at prior draws. If prior and codes agree, both shares are the quantile, or less
+    for discrete codes, where equal masses do not count as below each other.
 
     .. math:: q(z) = \frac{1}{N} \sum_{n=1}^N q(z \mid x_n), \quad
         \mathrm{MI} = \frac{1}{N} \sum_n E_{q(z \mid x_n)} \left[ \log \frac{q(z \mid x_n)}{q(z)} \right] \le \log N
 
-    The mixture is of all N data; codes are scored at random data, several for each where N is below ``num_draws``. Several
-    latents are one joint code. Memory does not grow with the number of codes times N.
+    The mixture is over all N data. Codes are drawn for random data, several for each datum if N is below ``num_draws``. Several
+    latents form one joint code. Memory does not grow with the number of codes times N.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
         data: Observations ``[N, *X]``, or a tuple of tensors with these first.
-        quantile: Share of the codes that lies outside the codes by definition.
-        num_draws: Prior draws, and about as many codes; by default 10 000, or 1000 where q(z|x) is no diagonal normal, so that
-            the guide itself must score every code for every datum.
+        quantile: Share of codes that count as outside the codes by definition.
+        num_draws: Number of prior draws and, approximately, of codes; by default 10 000, or 1000 unless q(z|x) is a normal
+            distribution of one vector, as the guide itself must then score every code for every datum.
         seed: Seed of codes, draws, folds and classifier.
-        chunk_size: At most so many codes times data at once.
+        chunk_size: Largest number of codes times data at once.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -166,7 +168,7 @@ def diagnose(
 
     Raises:
         ValueError: If the pair breaks the contract of a pair or has no likelihood per datum, its prior depends on the datum, its
-            guide has auxiliary draws, the data or draws are too few for the quantile, or a log density is not finite.
+            guide has auxiliary draws, there are too few data or draws for the quantile, or a log density is not finite.
 
     References:
         Hoffman, Johnson (2016), ELBO surgery. http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
@@ -188,13 +190,17 @@ def diagnose(
         dimensions, dimension_kls = dimension_figures(pair, batch, structure, sample, chunk_size)
         levels, units = level_figures(pair, batch, order[:num_draws], structure, sample, layout, seed)
     figures |= dimensions | {"active_units": total_units(units)}
-    counts = {"num_data": size, "num_codes": sample.log_q.numel(), "num_draws": num_draws}
-    return Diagnosis(**_fields(figures, levels, dimension_kls, units), **counts, quantile=quantile, seed=seed)
+    return Diagnosis(
+        **_fields(figures, levels, dimension_kls, units),
+        num_data=size,
+        num_codes=sample.log_q.numel(),
+        num_draws=num_draws,
+        quantile=quantile,
+        seed=seed,
+    )
 
 
-def _fields(
-    figures: dict[str, Figure], levels: dict[str, Figure], dimension_kls: list[Figure], units: dict[str, Units]
-) -> dict[str, object]:
+def _fields(figures: dict[str, Figure], levels: dict[str, Figure], dimension_kls: list[Figure], units: dict[str, Units]) -> dict[str, Any]:
     return dict(
         **{name: figures[name].value for name in FIGURES},
         dimension_kls=torch.tensor([figure.value for figure in dimension_kls], dtype=torch.float64),
@@ -240,7 +246,7 @@ def _sample(
 
 
 def _scored(codes: Codes, draws: Latents, log_p_draws: Tensor, log_q: Tensor, left: Tensor) -> Sample:
-    """Parts the aggregate posterior's densities, first at the codes and then at the draws, between them."""
+    """Splits the aggregate posterior's densities into those at the codes, which come first, and those at the draws."""
     shape = codes.log_q.shape
     index = torch.arange(shape.numel(), device=log_q.device)
     own_fold = index % shape[1] % NUM_FOLDS

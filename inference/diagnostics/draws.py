@@ -1,4 +1,4 @@
-"""Codes of data and draws from the prior, each with its log densities; the noise of every block of rows has a seed of its own."""
+"""Codes of data and draws from the prior, each with its log densities; every block of rows has its own seed."""
 
 from typing import NamedTuple
 
@@ -11,20 +11,21 @@ from inference.densities.log_density import latents_of, log_density
 from inference.numerics import seeded_blocks
 from pyro_lvm.contract import Structure, check_pair
 from pyro_lvm.pair import Batch, programs
+from pyro_lvm.sites import Site, sites_of
 
 _ROWS = 1024  # particles times data in one run
 _FEW = 64
 
 
 class Codes(NamedTuple):
-    """Draws z of q(z|x), K for each of S data, and their log densities in nats.
+    """K draws z from q(z|x) for each of S data, with their log densities in nats.
 
     Attributes:
         latents: The draws by site, each ``[K, S, *Z]``.
         log_q: log q(z|x), shape ``[K, S]``.
         log_p: log p(z), shape ``[K, S]``.
         log_px: log p(x|z), shape ``[K, S]``.
-        site_rates: log q - log p of each site, each ``[K, S]``; none if the model enumerates a site.
+        site_rates: log q - log p of each site, each ``[K, S]``; empty if the model enumerates a site.
     """
 
     latents: Latents
@@ -35,11 +36,11 @@ class Codes(NamedTuple):
 
 
 def diagnosable(pair: object, batch: Batch) -> Structure:
-    """What a pair declares, after checking that q(z|x) is a density or mass of codes that can be asked for any z.
+    """Returns the structure of a pair after checking that its q(z|x), a density or mass, can be evaluated at any z.
 
     Raises:
         ValueError: As :func:`~pyro_lvm.contract.check_pair`; also if the pair has no likelihood per datum, no latent in the guide,
-            or a guide that makes its latents of auxiliary draws.
+            or a guide that computes its latents from auxiliary draws.
     """
     structure = check_pair(pair, *batch)
     if structure.refusal is not None:
@@ -48,21 +49,21 @@ def diagnosable(pair: object, batch: Batch) -> Structure:
         drawn = tuple(latents_of(run_guide(programs(pair)[1], batch, 1, Layout(False)), 1, len(batch[0]), Layout(False)))
     if not drawn or set(drawn) != set(structure.latents):
         raise ValueError(
-            f"the guide must draw exactly the latents {structure.latents}, so that q(z|x) can be asked for any z; got {drawn}. "
+            f"the guide must draw exactly the latents {structure.latents}, so that q(z|x) can be evaluated at any z; got {drawn}. "
             "Sample the latents directly, without auxiliary sites."
         )
     return structure
 
 
 def draw_codes(pair: object, batch: Batch, rows: Tensor, num_particles: int, layout: Layout, seed: int) -> Codes:
-    r"""Draws :math:`z \sim q(z \mid x_n)` for rows n of the data.
+    r"""Draws :math:`z \sim q(z \mid x_n)` for given rows n of the data.
 
     Args:
         pair: Any pair.
-        batch: All data, ``[N, *X]`` first.
-        rows: Which of them, shape ``[S]``.
+        batch: All data, observations ``[N, *X]`` first.
+        rows: The rows n, shape ``[S]``.
         num_particles: Draws per datum, :math:`K`.
-        layout: As :func:`~inference.densities.broadcasting.choose_layout` gives it.
+        layout: As returned by :func:`~inference.densities.broadcasting.choose_layout`.
         seed: Seed of the draws.
 
     Returns:
@@ -76,8 +77,9 @@ def draw_codes(pair: object, batch: Batch, rows: Tensor, num_particles: int, lay
         block = tuple(x[part] for x in batch)
         structure = diagnosable(pair, block)
         blocks.append(_codes(pair, block, structure, num_particles, layout))
-    latents, log_q, log_p, log_px, site_rates = zip(*blocks, strict=True)
-    codes = Codes(_joined(latents), *(torch.cat(parts, 1).double() for parts in (log_q, log_p, log_px)), _joined(site_rates))
+    latents, *densities, site_rates = zip(*blocks, strict=True)
+    log_q, log_p, log_px = (torch.cat(parts, 1).double() for parts in densities)
+    codes = Codes(_joined(latents), log_q, log_p, log_px, _joined(site_rates))
     for meaning, values in (("log q(z|x)", codes.log_q), ("log p(z)", codes.log_p), ("log p(x|z)", codes.log_px)):
         _check_finite(meaning, values)
     return codes
@@ -93,11 +95,11 @@ def _codes(pair: object, batch: Batch, structure: Structure, num_particles: int,
     log_p = log_density(model_trace, *shape, where=_is_latent)
     names = () if structure.enumerated else structure.latents
     rates = {name: _of_site(name, guide_trace, shape) - _of_site(name, model_trace, shape) for name in names}
-    # Not the observed sites' own densities: an enumerated site is shared by z and x.
+    # A difference instead of the densities of the observed sites: an enumerated site belongs to both z and x.
     return Codes(latents, log_q, log_p, log_density(model_trace, *shape) - log_p, rates)
 
 
-def _is_latent(site: dict) -> bool:
+def _is_latent(site: Site) -> bool:
     return not site["is_observed"]
 
 
@@ -113,12 +115,12 @@ def _check_finite(meaning: str, values: Tensor) -> None:
     if not values.isfinite().all():
         raise ValueError(
             f"{meaning} must be finite at every code; {int((~values.isfinite()).sum())} of {values.numel()} are not. "
-            "Look for NaN in the parameters, or for codes outside the support of the prior."
+            "Check for NaN in the parameters and for codes outside the support of the prior."
         )
 
 
 def draw_prior(pair: object, batch: Batch, num_draws: int, names: tuple[str, ...], layout: Layout, seed: int) -> tuple[Latents, Tensor]:
-    r"""Draws :math:`z \sim p(z)`, the data serving as templates only.
+    r"""Draws :math:`z \sim p(z)`; the data serve only as templates.
 
     Returns:
         The draws by site, each ``[M, *Z]``, and log p(z), shape ``[M]``.
@@ -128,7 +130,7 @@ def draw_prior(pair: object, batch: Batch, num_draws: int, names: tuple[str, ...
     for part in seeded_blocks(rows, _ROWS, seed, 1):
         block = tuple(x[part] for x in batch)
         trace = poutine.trace(programs(pair)[0]).get_trace(*block)
-        draws.append({name: trace.nodes[name]["value"][None] for name in names})  # [1, B, *Z]
+        draws.append({name: sites_of(trace)[name]["value"][None] for name in names})  # [1, B, *Z]
         log_p.append(log_prior(pair, block, draws[-1], layout))
     values = torch.cat(log_p, 1)[0].double()
     _check_finite("log p(z)", values)
@@ -143,7 +145,7 @@ def log_prior(pair: object, batch: Batch, latents: Latents, layout: Layout) -> T
 
 
 def check_one_prior(pair: object, batch: Batch, rows: Tensor, codes: Codes, layout: Layout) -> None:
-    """Checks on some codes that log p(z) is the same whatever datum the model is given.
+    """Checks on some codes that log p(z) does not depend on the datum that the model is given.
 
     Raises:
         ValueError: If it is not.
@@ -154,5 +156,5 @@ def check_one_prior(pair: object, batch: Batch, rows: Tensor, codes: Codes, layo
     if not torch.allclose(own, other, rtol=1e-5, atol=1e-4):
         raise ValueError(
             "p(z) must be the same for every datum; the model's prior changes with its arguments, by up to "
-            f"{(own - other).abs().max().item():.2g} nats. Diagnose the data of each label apart, with a model of that label."
+            f"{(own - other).abs().max().item():.2g} nats. Diagnose the data of each label separately, with a model for that label."
         )

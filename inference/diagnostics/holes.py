@@ -17,21 +17,22 @@ def share_below(scores: Tensor, reference: Tensor, quantile: float, *, num_score
         + \left( \frac{\hat s(t_{\alpha + \delta}) - \hat s(t_{\alpha - \delta})}{2} \right)^2, \quad
         \delta^2 = \frac{\alpha (1 - \alpha)}{m}
 
-    with :math:`\tilde s = (n \hat s + 1/2) / (n + 1)`, so that a share of 0 has an error; the second term is the threshold's.
+    with :math:`\tilde s = (n \hat s + 1/2) / (n + 1)`, so that a share of 0 has a positive error; the second term is the error of the
+    threshold.
 
     Args:
         scores: Log densities, of any shape.
         reference: Log densities whose quantile is the threshold, of any shape.
         quantile: :math:`\alpha`.
-        num_scores: Independent scores among them, n.
-        num_reference: Independent reference scores among them, m.
+        num_scores: Number of independent scores among them, n.
+        num_reference: Number of independent reference scores among them, m.
 
     Returns:
         The share and its standard error.
     """
     delta = (quantile * (1 - quantile) / num_reference) ** 0.5
     levels = torch.tensor([quantile, max(quantile - delta, 0.0), min(quantile + delta, 1.0)]).to(reference)
-    # No interpolation: between a finite score and minus infinity there is none.
+    # No interpolation: it is undefined between a finite score and minus infinity.
     thresholds = reference.flatten().quantile(levels, interpolation="lower")
     share, low, high = (float((scores < threshold).double().mean()) for threshold in thresholds)
     shrunk = (num_scores * share + 0.5) / (num_scores + 1)
@@ -41,9 +42,9 @@ def share_below(scores: Tensor, reference: Tensor, quantile: float, *, num_score
 def two_sample_auc(codes: Tensor, draws: Tensor, *, seed: int) -> Estimate:
     """The area under the ROC curve of a classifier that tells codes from prior draws, by two-fold cross-validation.
 
-    Gradient-boosted trees, which see rings and shells. Half means that they cannot tell; a better classifier might, so that
-    the area bounds from below how far the two can be told apart. The two halves' areas depend on one another, so that the error
-    of their mean is bounded by that of one.
+    The classifier is an ensemble of gradient-boosted trees, which recognize rings and shells. An area of 1/2 means that it cannot tell
+    the two apart; a better classifier might, so the area is a lower bound on how well they can be told apart. The areas of the two
+    halves are dependent, so the error of their mean is bounded by the error of one of them.
 
     Args:
         codes: Features of codes, shape ``[n, F]``.
@@ -69,7 +70,7 @@ def two_sample_auc(codes: Tensor, draws: Tensor, *, seed: int) -> Estimate:
 
 def _auc_error(auc: float, n: int, m: int) -> float:
     fewer = min(n, m)
-    auc = (fewer * auc + 0.5) / (fewer + 1)  # as in share_below: an area of 1 has an error
+    auc = (fewer * auc + 0.5) / (fewer + 1)  # as in share_below, so that an area of 1 has a positive error
     two_draws, two_codes = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     variance = auc * (1 - auc) + (m - 1) * (two_draws - auc**2) + (n - 1) * (two_codes - auc**2)
     return (variance / (n * m)) ** 0.5

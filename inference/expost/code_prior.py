@@ -1,4 +1,4 @@
-"""Priors of discrete codes, fitted after training to the codes of a fitted pair."""
+"""Priors over discrete codes, fitted after training to the codes of a pair."""
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,14 @@ def fit_code_prior(
     .. math:: \max_\theta \sum_n \log p_\theta(z_n)
 
     Args:
-        prior: Module whose call returns a distribution of codes, such as :class:`~pyro_lvm.priors.autoregressive.PixelCNNPrior` for a grid or
-            :class:`~pyro_lvm.priors.autoregressive.TransformerPrior` for a sequence; trained in place.
-        codes: Codes of training data, int64 ``[N, *S]``, as :func:`~inference.expost.codes.codes_of` gives them.
-        valid: Codes of validation data ``[M, *S]``, which choose the epoch.
-        epochs: Passes through the codes at most.
+        prior: Module whose call returns a distribution of codes, such as :class:`~pyro_lvm.priors.autoregressive.PixelCNNPrior` for
+            a grid or :class:`~pyro_lvm.priors.autoregressive.TransformerPrior` for a sequence; trained in place.
+        codes: Codes of training data, int64 ``[N, *S]``, as returned by :func:`~inference.expost.codes.codes_of`.
+        valid: Codes of validation data ``[M, *S]``, by which the best epoch is chosen.
+        epochs: Largest number of passes through the codes.
         batch_size: Codes in a batch; by default 100, or N if that is less.
-        learning_rate: Of Adam.
-        patience: Stop after so many epochs without a better validation loss.
+        learning_rate: Learning rate of Adam.
+        patience: Stop after this many epochs without a better validation loss.
         seed: Seed of shuffling.
         progress: Whether to show a progress bar.
 
@@ -39,8 +39,8 @@ def fit_code_prior(
         The prior.
 
     Raises:
-        TypeError: If the codes are no indices.
-        ValueError: If their shapes are not the prior's, or an option is bad.
+        TypeError: If the codes are not indices.
+        ValueError: If their shapes differ from the prior's, or an option is invalid.
     """
     shape = prior().event_shape
     for name, values in (("codes", codes), ("valid", valid)):
@@ -49,9 +49,20 @@ def fit_code_prior(
         if values.shape[1:] != shape:
             expected = ", ".join(map(str, shape))
             raise ValueError(
-                f"{name} must have shape [N, {expected}], as the prior; got {tuple(values.shape)}. Build the prior for codes of this shape."
+                f"{name} must have shape [N, {expected}], like the prior; got {tuple(values.shape)}. "
+                "Build the prior for codes of this shape."
             )
-    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience, "seed": seed}
-    # Not compiled: of such steps Python is a small part, and compiling them takes minutes.
-    fit(density_of(prior), codes, valid=valid, compile=False, progress=progress, **options)
+    # Not compiled: Python takes a small part of the time of such steps, and compiling them takes minutes.
+    fit(
+        density_of(prior),
+        codes,
+        valid=valid,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience,
+        compile=False,
+        seed=seed,
+        progress=progress,
+    )
     return prior

@@ -18,13 +18,13 @@ def codes_of(
     batch_size: int = 1000,
     seed: int = 0,
 ) -> Tensor:
-    r"""One code for each datum, :math:`z \sim q(z \mid x)`, batch by batch: draws from the aggregate posterior.
+    r"""Draws one code for each datum, :math:`z \sim q(z \mid x)`, batch by batch; together they are draws from the aggregate posterior.
 
     Args:
         pair: Any pair with one latent site.
-        data: Observations ``[N, *X]``, or a tuple of tensors with these first; training data, if a prior is to be fitted.
+        data: Observations ``[N, *X]``, or a tuple of tensors with these first; to fit a prior, those of the training data.
         transform: Applied to the observations of every batch, as in :func:`~inference.svi.fitting.fit`.
-        batch_size: Data that are encoded at a time.
+        batch_size: Number of data encoded at a time.
         seed: Seed of the draws.
 
     Returns:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pyro_lvm.pair import Pair
 
-LEAST_SPREAD = 1e-6  # of a feature given the others, in its standard deviations; less is rounding
+LEAST_SPREAD = 1e-6  # standard deviation of a feature given the others, relative to its own; anything less is rounding error
 
 
 def density_of(prior: nn.Module) -> Pair:
@@ -21,7 +21,7 @@ def density_of(prior: nn.Module) -> Pair:
 
 
 def cholesky_factor(z: Tensor) -> Tensor:
-    """Cholesky factor of the covariance of standardized codes, and of a spread of its own where they lie in a subspace."""
+    """Cholesky factor of the covariance of standardized codes, plus a small diagonal for codes that lie in a subspace."""
     own = LEAST_SPREAD**2 * torch.eye(z.shape[1]).to(z)
     return torch.linalg.cholesky(z.T @ z / len(z) + own)
 
@@ -49,4 +49,4 @@ def check_codes(name: str, codes: Tensor, num_features: int | None = None) -> No
         raise TypeError(f"{name} must be floating point; got {codes.dtype}. Use .float(), unless they are discrete.")
     wrong = int((~codes.isfinite()).any(1).sum())
     if wrong:
-        raise ValueError(f"{name} must be finite; {wrong} of {len(codes)} hold NaN or infinite values. Look at the encoder.")
+        raise ValueError(f"{name} must be finite; {wrong} of {len(codes)} hold NaN or infinite values. Check the encoder.")

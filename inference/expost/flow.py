@@ -22,20 +22,21 @@ def fit_flow(
     seed: int = 0,
     progress: bool = False,
 ) -> FlowPrior:
-    r"""A normalizing flow of the whitened codes, fitted by maximum likelihood; the weights of the best epoch are kept.
+    r"""Fits a normalizing flow to whitened codes by maximum likelihood; the weights of the best epoch are kept.
 
     .. math:: \max_\theta \sum_n \log p_\theta(z_n)
 
-    A flow that starts near the identity, as ours do, starts near the codes' normal distribution.
+    A flow that is initialized near the identity, as all flows of this library are, is initialized near the normal distribution of the
+    codes.
 
     Args:
         codes: Codes of training data ``[N, D]``.
-        valid: Codes of validation data ``[M, D]``, which choose the epoch.
+        valid: Codes of validation data ``[M, D]``, by which the best epoch is chosen.
         flow: Zuko lazy flow of D features, trained in place; by default :func:`~pyro_lvm.networks.flows.spline`.
-        epochs: Passes through the codes at most.
+        epochs: Largest number of passes through the codes.
         batch_size: Codes in a batch; by default 100, or N if that is less.
-        learning_rate: Of Adam.
-        patience: Stop after so many epochs without a better validation loss.
+        learning_rate: Learning rate of Adam.
+        patience: Stop after this many epochs without a better validation loss.
         seed: Seed of the default flow's weights and of shuffling.
         progress: Whether to show a progress bar.
 
@@ -43,7 +44,7 @@ def fit_flow(
         The prior, with the codes' dtype and device.
 
     Raises:
-        ValueError: If the codes or an option are bad, or the flow has not D features.
+        ValueError: If the codes or an option are invalid, or the flow does not have D features.
         TypeError: If ``flow`` is not a zuko lazy flow.
     """
     loc, scale = moments("codes", codes)
@@ -52,7 +53,7 @@ def fit_flow(
         flow = spline(len(loc)) if flow is None else flow
     features = FlowPrior(flow)().event_shape[0]
     if features != len(loc):
-        raise ValueError(f"flow must have {len(loc)} features, as the codes; got {features}. Pass maf({len(loc)}).")
+        raise ValueError(f"flow must have {len(loc)} features, like the codes; got {features}. Pass maf({len(loc)}).")
     prior = FlowPrior(whitened(flow, loc, scale[:, None] * cholesky_factor((codes.double() - loc) / scale))).to(codes)
     fit(
         density_of(prior),

@@ -1,6 +1,7 @@
 """Normal distributions and their mixtures, fitted to codes."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from sklearn.mixture import GaussianMixture
 import torch
@@ -9,12 +10,13 @@ from torch import Tensor, nn
 from inference.expost.density import LEAST_SPREAD, check_codes, cholesky_factor, moments
 from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior, GaussianMixturePrior
 
+Prior = TypeVar("Prior", bound=nn.Module)
 NUM_COMPONENTS = (1, 2, 5, 10, 20, 50)
 
 
 @torch.no_grad()
 def fit_gaussian(codes: Tensor) -> FullGaussianMixturePrior:
-    r"""The normal distribution of the codes, by maximum likelihood in closed form.
+    r"""Fits a normal distribution to codes by maximum likelihood, in closed form.
 
     .. math:: p(z) = \mathcal N(z \mid m, S), \quad m = \frac{1}{N} \sum_n z_n, \quad S = \frac{1}{N} \sum_n (z_n - m)(z_n - m)^\top
 
@@ -25,7 +27,7 @@ def fit_gaussian(codes: Tensor) -> FullGaussianMixturePrior:
         A mixture of one component, with the codes' dtype and device.
 
     Raises:
-        ValueError: If the codes are bad, or lie in a subspace.
+        ValueError: If the codes are invalid, or lie in a subspace.
     """
     loc, scale = moments("codes", codes)
     factor = cholesky_factor((codes.double() - loc) / scale)
@@ -46,22 +48,23 @@ def fit_gaussian_mixture(
     diagonal: bool = False,
     seed: int = 0,
 ) -> FullGaussianMixturePrior | GaussianMixturePrior:
-    r"""A mixture of normal distributions fitted to codes by expectation maximization.
+    r"""Fits a mixture of normal distributions to codes by expectation maximization.
 
     .. math:: p(z) = \sum_{c=1}^C w_c \, \mathcal N(z \mid m_c, S_c)
 
     Args:
         codes: Codes of training data ``[N, D]``.
-        valid: Codes of validation data ``[M, D]``, whose mean log p(z) chooses among the candidates; without them, the least BIC does.
-        num_components: :math:`C`, or candidates to choose from; by default 1, 2, 5, 10, 20 and 50, as far as there are codes enough.
+        valid: Codes of validation data ``[M, D]``; the candidate with their highest mean log p(z) is chosen, and without them the one
+            with the lowest BIC.
+        num_components: :math:`C`, or candidates to choose from; by default 1, 2, 5, 10, 20 and 50, as far as there are enough codes.
         diagonal: Whether the covariances are diagonal.
-        seed: Seed of the starts, by k-means.
+        seed: Seed of the initialization by k-means.
 
     Returns:
         The prior, with the codes' dtype and device.
 
     Raises:
-        ValueError: If the codes are bad, or too few for the components.
+        ValueError: If the codes are invalid, or too few for the components.
 
     References:
         Ghosh et al. (2020), From Variational to Deterministic Autoencoders. https://arxiv.org/abs/1903.12436
@@ -87,19 +90,20 @@ def fit_gaussian_mixture(
 def _diagonal_prior(codes: Tensor, logits: Tensor, loc: Tensor, scale: Tensor) -> GaussianMixturePrior:
     with torch.random.fork_rng():
         prior = GaussianMixturePrior(loc.shape[1], len(loc))
-    return _started(prior, codes, logits=logits, loc=loc, log_scale=scale.log())
+    return _initialized(prior, codes, logits=logits, loc=loc, log_scale=scale.log())
 
 
 def _full_prior(codes: Tensor, logits: Tensor, loc: Tensor, scale_tril: Tensor) -> FullGaussianMixturePrior:
-    row, column = torch.tril_indices(*scale_tril.shape[1:], offset=-1)
+    D = loc.shape[1]
+    row, column = torch.tril_indices(D, D, offset=-1)
     log_diagonal, below = scale_tril.diagonal(dim1=1, dim2=2).log(), scale_tril[:, row, column]
     with torch.random.fork_rng():
-        prior = FullGaussianMixturePrior(loc.shape[1], len(loc))
-    return _started(prior, codes, logits=logits, loc=loc, log_diagonal=log_diagonal, below=below)
+        prior = FullGaussianMixturePrior(D, len(loc))
+    return _initialized(prior, codes, logits=logits, loc=loc, log_diagonal=log_diagonal, below=below)
 
 
 @torch.no_grad()
-def _started(prior: nn.Module, codes: Tensor, **values: Tensor) -> nn.Module:
+def _initialized(prior: Prior, codes: Tensor, **values: Tensor) -> Prior:
     prior.to(codes)
     for name, value in values.items():
         getattr(prior, name).copy_(value)

@@ -1,1 +1,1 @@
-"""What a fitted pair gives: codes, reconstructions, samples, and how much samples resemble data."""
+"""Codes, reconstructions and samples of a fitted pair, and the quality of its samples."""

@@ -22,7 +22,7 @@ class Features:
     """A fitted map from data to features.
 
     Attributes:
-        description: What the features are, for whoever reads a number measured in them.
+        description: What the features are, in words, to be shown beside every figure measured in them.
         function: The map from flat data ``[N, X]`` to features ``[N, F]``, both NumPy arrays.
     """
 
@@ -35,25 +35,25 @@ class Features:
 
 
 def pca_features(train: Tensor, *, num_features: int = 32) -> Features:
-    r"""The first principal components of training data, in the data's own units.
+    r"""Fits the first principal components of training data, in the data's own units.
 
     .. math:: f(x) = W^\top (x - \bar x)
 
     Args:
         train: Training data ``[N, *X]``.
-        num_features: Number of components, F; fewer if data or dimensions are.
+        num_features: Number of components, F; fewer if there are fewer data or dimensions.
 
     Returns:
-        The features, with the share of the variance that they hold.
+        The features; their description states the share of the variance that they explain.
 
     Raises:
-        ValueError: If ``num_features`` is below 1 or the data are fewer than two.
+        ValueError: If ``num_features`` is below 1 or there are fewer than two data.
     """
     from sklearn.decomposition import PCA
 
     check_counts(num_features=num_features)
     if len(train) < 2:
-        raise ValueError(f"train must hold at least 2 data; got {len(train)}. Give more.")
+        raise ValueError(f"train must hold at least 2 data; got {len(train)}. Pass more.")
     x = _flat(train)
     pca = PCA(min(num_features, *x.shape), random_state=0).fit(x)
     share = f"{100 * pca.explained_variance_ratio_.sum():.0f}%"
@@ -61,7 +61,7 @@ def pca_features(train: Tensor, *, num_features: int = 32) -> Features:
 
 
 def classifier_features(train: Tensor, labels: Tensor, *, num_features: int = 64, seed: int = 0) -> Features:
-    """The last hidden layer of a classifier of the training data, scikit-learn's MLPClassifier with two hidden layers.
+    """Fits a classifier, scikit-learn's MLPClassifier with two hidden layers, and takes its last hidden layer as features.
 
     Args:
         train: Training data ``[N, *X]``.
@@ -70,34 +70,34 @@ def classifier_features(train: Tensor, labels: Tensor, *, num_features: int = 64
         seed: Seed of the classifier.
 
     Returns:
-        The features, with the classifier's accuracy on the tenth of the training data by which it was stopped.
+        The features; their description states the classifier's accuracy on the tenth of the training data used for early stopping.
 
     Raises:
-        ValueError: If there are not as many labels as data, or fewer than two classes.
+        ValueError: If the numbers of labels and of data differ, or there are fewer than two classes.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import StandardScaler
 
     if len(labels) != len(train):
-        raise ValueError(f"labels must be as many as the data, {len(train)}; got {len(labels)}. Take both from one split.")
+        raise ValueError(f"labels must have one row per datum, {len(train)}; got {len(labels)}. Take both from one split.")
     if len(labels.unique()) < 2:
         raise ValueError("labels must hold at least two classes; got one. Use pca_features(train).")
     x = _flat(train)
     scaler = StandardScaler().fit(x)
     classifier = MLPClassifier((2 * num_features, num_features), early_stopping=True, n_iter_no_change=5, max_iter=100, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the accuracy below says how good it is
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the description states how accurate it is
         classifier.fit(scaler.transform(x), labels.cpu().numpy())
     description = (
         f"{num_features} units of the last hidden layer of a classifier trained on {len(train)} labelled training data "
-        f"(accuracy {100 * classifier.best_validation_score_:.0f}% on those held out)"
+        f"(accuracy {100 * classifier.best_validation_score_:.0f}% on those held out for early stopping)"
     )
     return Features(description, lambda x: _last_hidden_layer(classifier, scaler.transform(x)))
 
 
 def default_features(train: Tensor, labels: Tensor | None = None) -> Features:
-    """Features of a classifier where there are labels, of at most a hundred classes; else principal components.
+    """Fits the features of a classifier if there are labels, of at most a hundred classes, and principal components otherwise.
 
     Args:
         train: Training data ``[N, *X]``.

@@ -1,4 +1,4 @@
-"""The way from one code to another."""
+"""Interpolation between two codes."""
 
 import math
 
@@ -9,15 +9,15 @@ from pyro_lvm.checks import check_counts
 
 
 def interpolate(first: Tensor, second: Tensor, num_steps: int) -> Tensor:
-    r"""Codes on the way from one code to another: the direction turns evenly, the length changes evenly.
+    r"""Interpolates between two codes; the direction and the length change evenly from step to step.
 
-    A straight line would pass near the origin, where high-dimensional codes never lie. One-dimensional, parallel and
-    opposite codes have no plane to turn in, and are joined by a straight line; so are proportions, which must add up to 1 all the way.
+    A straight line would pass near the origin, where high-dimensional codes never lie. Codes that are one-dimensional, parallel
+    or opposite span no plane to turn in and are joined by a straight line; so are proportions, which must sum to 1 at every step.
 
     Args:
-        first: Where it starts, ``[*Z]``.
-        second: Where it ends, ``[*Z]``.
-        num_steps: Number of codes, both ends among them, S.
+        first: First code, ``[*Z]``.
+        second: Last code, ``[*Z]``.
+        num_steps: Number of codes, both ends included, S.
 
     Returns:
         Codes ``[S, *Z]``.

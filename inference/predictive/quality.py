@@ -1,4 +1,4 @@
-"""Sample quality beside likelihood: precision, recall, density, coverage and the Fréchet distance, in a stated feature space."""
+"""Sample quality, a complement to likelihood: precision, recall, density, coverage and the Fréchet distance in a stated feature space."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inference.formatting import format_with_error
-from inference.predictive.draws import in_blocks, reconstruct, sample_prior
+from inference.predictive.draws import in_blocks, of_one_site, reconstruct, sample_prior
 from inference.predictive.features import Features
 from pyro_lvm.checks import check_counts
 
@@ -20,18 +20,18 @@ _BLOCK_ELEMENTS = 2**22
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SampleQuality:
-    r"""How well samples resemble data, and how well they cover them; each figure with its standard error.
+    r"""How well samples resemble data and cover them, each figure with its standard error.
 
-    Errors come from R random halvings of samples and of data: two halves differ by twice the error of the whole,
+    Errors come from R random halvings of samples and data: the difference of two halves has twice the error of the whole,
 
     .. math:: \mathrm{se}^2 = \frac1R \sum_r \tfrac14 (\theta_{r1} - \theta_{r2})^2
 
     Attributes:
         values: precision, recall, density, coverage and the Fréchet distance, shape ``[5]``.
-        halves: The same of the halves, shape ``[R, 2, 5]``.
+        halves: The same figures for the halves, shape ``[R, 2, 5]``.
         num_samples: Number of samples.
         num_real: Number of data.
-        neighbours: Nearest neighbours that make a ball.
+        neighbours: Number of nearest neighbours inside a ball.
         features: What the features are.
         seed: Seed of the halvings.
     """
@@ -46,13 +46,13 @@ class SampleQuality:
 
     precision = property(lambda self: float(self.values[0]), doc="Share of the samples in a ball of data.")
     recall = property(lambda self: float(self.values[1]), doc="Share of the data in a ball of samples.")
-    density = property(lambda self: float(self.values[2]), doc="Balls of data that a sample lies in, over their number expected.")
-    coverage = property(lambda self: float(self.values[3]), doc="Share of the balls of data that hold a sample.")
-    frechet = property(lambda self: float(self.values[4]), doc="Squared Fréchet distance of the normal fits.")
+    density = property(lambda self: float(self.values[2]), doc="Mean number of balls of data that a sample lies in, over its expectation.")
+    coverage = property(lambda self: float(self.values[3]), doc="Share of the balls of data that contain a sample.")
+    frechet = property(lambda self: float(self.values[4]), doc="Squared Fréchet distance between normal fits.")
 
     @property
     def standard_errors(self) -> dict[str, float]:
-        """Standard errors by the figures' names."""
+        """Standard errors by the names of the figures."""
         return dict(zip(METRICS, _errors(self.halves), strict=True))
 
     def __repr__(self) -> str:
@@ -62,9 +62,10 @@ class SampleQuality:
 
 
 def sample_quality(samples: Tensor, real: Tensor, features: Features, *, neighbours: int = 5, seed: int = 0) -> SampleQuality:
-    r"""Compare M samples with N data, as points y and x in a feature space.
+    r"""Compares M samples with N data, as points y and x in a feature space.
 
-    With :math:`r_k(x)` the distance from x to the k-th nearest of the other data, :math:`r_k(y)` to that of the other samples,
+    With the distances :math:`r_k(x)` from x to the k-th nearest of the other data and :math:`r_k(y)` from y to the k-th nearest of the
+    other samples,
 
     .. math::
         \mathrm{precision} &= \frac1M \sum_j \max_i 1[|y_j - x_i| \le r_k(x_i)], \quad
@@ -73,23 +74,23 @@ def sample_quality(samples: Tensor, real: Tensor, features: Features, *, neighbo
         \mathrm{coverage} = \frac1N \sum_i \max_j 1[|y_j - x_i| \le r_k(x_i)], \\
         \mathrm{frechet} &= |m_x - m_y|^2 + \operatorname{tr}(S_x + S_y - 2 (S_x S_y)^{1/2})
 
-    with means m and covariances S. If samples and data have one distribution without ties, density has expectation 1,
-    coverage one minus the product of :math:`(N - l) / (N + M - l)` over l = 1 to k, which is near :math:`1 - 2^{-k}` for M = N;
-    the Fréchet distance is above 0 and falls with more data: compare it at equal M and N only.
+    with means m and covariances S. If samples and data have the same distribution, without ties, density has expectation 1, and
+    coverage has one minus the product of :math:`(N - l) / (N + M - l)` over l = 1 to k, which is near :math:`1 - 2^{-k}` for M = N;
+    the Fréchet distance is above 0 and falls with more data, so compare it only at equal M and N.
     Memory does not grow with M times N.
 
     Args:
         samples: Samples ``[M, *X]``.
-        real: Data ``[N, *X]`` that made neither the model nor the features, if they are to judge it.
+        real: Data ``[N, *X]``; to judge a model, data to which neither the model nor the features were fitted.
         features: The feature space.
-        neighbours: Nearest neighbours that make a ball, k.
+        neighbours: Number of nearest neighbours inside a ball, k.
         seed: Seed of the halvings.
 
     Returns:
         The figures and their errors.
 
     Raises:
-        ValueError: If shapes of a datum differ, values are not finite, or there are too few rows for the neighbours.
+        ValueError: If samples and data differ in shape, values are not finite, or there are too few rows for the neighbours.
 
     References:
         Kynkäänniemi, Karras, Laine, Lehtinen, Aila (2019), Improved precision and recall metric for assessing generative
@@ -110,7 +111,7 @@ def sample_quality(samples: Tensor, real: Tensor, features: Features, *, neighbo
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> Tensor:
-    r"""Squared Fréchet distance of the normal distributions with two sets' means and covariances.
+    r"""Squared Fréchet distance between two normal distributions with the means and covariances of two sets of points.
 
     .. math:: |m_1 - m_2|^2 + \operatorname{tr}(S_1 + S_2 - 2 (S_1 S_2)^{1/2})
 
@@ -128,16 +129,17 @@ def frechet_distance(first: Tensor, second: Tensor) -> Tensor:
 
 
 def pair_samples(pair: object, *batch: Tensor, seed: int = 0, means: bool = False) -> dict[str, Tensor]:
-    """What a pair makes of data, and from nothing: one reconstruction and one prior sample for each datum.
+    """Draws one reconstruction and one prior sample for each datum.
 
-    Both are draws from p(x|z); what lies between the two is the price of the hole, that prior draws are no codes.
+    Both are draws from p(x|z), one at a code of the datum and the other at a draw from the prior. The difference in their quality
+    shows what is lost because prior draws are not distributed like codes.
 
     Args:
         pair: Any pair.
-        batch: Observations ``[N, *X]`` first, then whatever else the pair takes. Compare with other data than these, or
-            the reconstructions are likened to their own originals.
+        batch: Observations ``[N, *X]``, then any other arguments of the pair. Compare the results with data other than these, or
+            reconstructions are compared with their own originals.
         seed: Seed of the draws.
-        means: Whether x is the mean of p(x|z) instead of a draw; then means are compared with data, which are draws.
+        means: Whether to return means of p(x|z) instead of draws; the data with which they are compared are draws.
 
     Returns:
         ``"reconstructions"`` and ``"prior samples"``, each ``[N, *X]``.
@@ -145,24 +147,20 @@ def pair_samples(pair: object, *batch: Tensor, seed: int = 0, means: bool = Fals
     Raises:
         TypeError: If the pair observes several sites.
     """
-    made = {
-        "reconstructions": in_blocks(lambda *rows: reconstruct(pair, *rows, draws=not means), *batch, seed=seed),
-        "prior samples": in_blocks(lambda *rows: sample_prior(pair, *rows, means=means), *batch, seed=seed),
+    return {
+        "reconstructions": of_one_site(in_blocks(lambda *rows: reconstruct(pair, *rows, draws=not means), *batch, seed=seed)),
+        "prior samples": of_one_site(in_blocks(lambda *rows: sample_prior(pair, *rows, means=means), *batch, seed=seed)),
     }
-    if isinstance(made["prior samples"], dict):
-        got = sorted(made["prior samples"])
-        raise TypeError(f"the pair must observe one site to be judged by its samples; got {got}. Use sample_prior and pick one.")
-    return made
 
 
 def quality_table(qualities: Mapping[str, SampleQuality]) -> pd.DataFrame:
-    """Figures and their errors, one row for each set of samples.
+    """Tabulates figures and their standard errors, one row for each set of samples.
 
     Args:
-        qualities: Figures by the samples' names, all against the same data.
+        qualities: Figures by the names of the samples, all compared with the same data.
 
     Raises:
-        ValueError: If they differ in numbers of samples or data, in neighbours, in features or in seed.
+        ValueError: If they differ in the number of samples or data, in neighbours, in features or in seed.
     """
     _check_alike(qualities)
     rows = {name: _row(quality.values, quality.halves) for name, quality in qualities.items()}
@@ -170,13 +168,13 @@ def quality_table(qualities: Mapping[str, SampleQuality]) -> pd.DataFrame:
 
 
 def quality_differences(qualities: Mapping[str, tuple[SampleQuality, SampleQuality]]) -> pd.DataFrame:
-    """First less second, each figure with its standard error; the part of both errors that the shared data make cancels.
+    """Tabulates differences, first minus second, with their standard errors; the part of the errors due to the shared data cancels.
 
     Args:
-        qualities: Pairs of figures by name, each pair against the same data.
+        qualities: Pairs of figures by name, each pair compared with the same data.
 
     Raises:
-        ValueError: If two differ in numbers of samples or data, in neighbours, in features or in seed.
+        ValueError: If two differ in the number of samples or data, in neighbours, in features or in seed.
     """
     for first, second in qualities.values():
         _check_alike({"first": first, "second": second})
@@ -185,7 +183,7 @@ def quality_differences(qualities: Mapping[str, tuple[SampleQuality, SampleQuali
 
 
 def format_quality(table: pd.DataFrame) -> pd.DataFrame:
-    """A :func:`quality_table` as texts, no digit beyond its error."""
+    """Formats a :func:`quality_table` as strings without digits beyond the standard error."""
     texts = {m: map(format_with_error, table[m], table[f"{m}_se"]) for m in METRICS}
     return pd.DataFrame(texts, index=table.index)
 
@@ -200,7 +198,7 @@ def _errors(halves: Tensor) -> list[float]:
 
 
 def _halves(y: Tensor, x: Tensor, generator: torch.Generator, neighbours: int) -> Tensor:
-    """Figures ``[2, 5]`` of two random halves; equally large sets, such as pairs, are cut at the same rows."""
+    """Figures ``[2, 5]`` of two random halves; sets of equal size, such as pairs, are split at the same rows."""
     state = generator.get_state()
     x_rows = torch.randperm(len(x), generator=generator).chunk(2)
     y_rows = torch.randperm(len(y), generator=generator.set_state(state)).chunk(2)
@@ -210,7 +208,7 @@ def _halves(y: Tensor, x: Tensor, generator: torch.Generator, neighbours: int) -
 def _figures(y: Tensor, x: Tensor, neighbours: int) -> Tensor:
     """The five figures, ``[5]``, of samples ``[M, F]`` and data ``[N, F]``."""
     y_radii, x_radii = _radii(y, neighbours), _radii(x, neighbours)
-    balls = torch.zeros(len(y), dtype=torch.float64)  # of data that a sample lies in
+    balls = torch.zeros(len(y), dtype=torch.float64)  # how many balls of data each sample lies in
     is_recalled, is_covered = torch.zeros(2, len(x), dtype=torch.bool)
     for rows in _blocks(len(y), len(x)):
         distances = _squared_distances(y[rows], x)  # [b, N]
@@ -223,12 +221,12 @@ def _figures(y: Tensor, x: Tensor, neighbours: int) -> Tensor:
 
 
 def _radii(points: Tensor, neighbours: int) -> Tensor:
-    """Squared distance of each point to the k-th nearest other one, ``[N]``."""
-    # Filled in place: small results kept between large blocks would split the memory that the next block needs.
+    """Squared distance from each point to the k-th nearest of the others, ``[N]``."""
+    # Filled in place: small results kept between large blocks would fragment the memory that the next block needs.
     radii = torch.empty(len(points), dtype=torch.float64)
     for rows in _blocks(len(points), len(points)):
         radii[rows] = _squared_distances(points[rows], points).topk(neighbours + 1, largest=False).values[:, -1]
-    # A distance that ties with the radius lies inside, however the two are rounded.
+    # A distance equal to the radius counts as inside, however the two are rounded.
     return radii + 1e-12 * points.square().sum(1).max()
 
 
@@ -258,14 +256,14 @@ def _check(samples: Tensor, real: Tensor, neighbours: int) -> None:
         raise ValueError(f"samples and real must agree on the shape of a datum; got {got}. Reshape one of them.")
     for name, x in (("samples", samples), ("real", real)):
         if not bool(x.isfinite().all()):
-            raise ValueError(f"{name} must be finite; got NaN or infinite values. Drop or mend those rows.")
+            raise ValueError(f"{name} must be finite; got NaN or infinite values. Drop or correct those rows.")
         fewest = max(MIN_ROWS, 2 * (neighbours + 1))
         if len(x) < fewest:
-            raise ValueError(f"{name} must hold at least {fewest} rows for {neighbours} neighbours; got {len(x)}. Give more.")
+            raise ValueError(f"{name} must hold at least {fewest} rows for {neighbours} neighbours; got {len(x)}. Pass more.")
 
 
 def _check_alike(qualities: Mapping[str, SampleQuality]) -> None:
     for field in ("num_samples", "num_real", "neighbours", "features", "seed"):
         found = {name: getattr(quality, field) for name, quality in qualities.items()}
         if len(set(found.values())) > 1:
-            raise ValueError(f"{field} must be the same everywhere, as the figures depend on it; got {found}. Make them alike.")
+            raise ValueError(f"{field} must be the same everywhere, as the figures depend on it; got {found}. Use one {field} for all.")

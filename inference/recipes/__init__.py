@@ -1,1 +1,1 @@
-"""Models, fits and scores by name: the only place with registries of names, for the command line and YAML files."""
+"""Models, fits and scores by name: all registries of names, for the command line and YAML files."""

@@ -1,8 +1,9 @@
-"""Data, models, fits and scores as options name them."""
+"""Data, models, fits and scores built from options."""
 
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pandas import DataFrame
 import pyro
@@ -29,11 +30,11 @@ def load(options: DataOptions) -> Data:
 
 
 def build_vae(options: ModelOptions, train: Tensor) -> AnyVAE:
-    """A VAE by name, its output biases, noise scales and pseudo-inputs started from the data.
+    """Builds a VAE from options, with output biases, noise scales and pseudo-inputs initialized from the data.
 
     Args:
         options: Names and sizes of the parts.
-        train: Training data as the model sees them, ``[N, *X]``: binarized or dequantized if they are to be.
+        train: Training data as the model sees them, ``[N, *X]``: binarized or dequantized if they are to be so.
 
     Returns:
         The VAE, not yet fitted.
@@ -52,7 +53,7 @@ def build_vae(options: ModelOptions, train: Tensor) -> AnyVAE:
 
 
 def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
-    """The training data after one draw of their transform's noise, ``[N, *X]``."""
+    """The training data as the model sees them, after one draw of their transform's noise, ``[N, *X]``."""
     if data.transform is None:
         return data.train
     with seeded(seed):
@@ -69,7 +70,7 @@ def fit_vae(
     device: str | None = None,
     progress: bool = True,
 ) -> FitResult:
-    """Fits a VAE as the options say; see :func:`inference.svi.fitting.fit`."""
+    """Fits a VAE with the given options; see :func:`inference.svi.fitting.fit`."""
     named = ("objective", "num_particles", "schedule")
     return fit(
         vae,
@@ -93,12 +94,13 @@ def evaluate_vae(vae: AnyVAE, data: Data, options: EvaluateOptions, *, device: s
 
 
 def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tensor) -> None:
-    # Without validation: from data outside the support the output biases may be NaN.
+    network: Any = likelihood.network  # one of this library's networks, which have an in_shape
+    # Without validation: data outside the support may have made the output biases NaN.
     with torch.no_grad(), pyro.validation_enabled(False):
-        support = likelihood(train.new_zeros(1, *likelihood.network.in_shape)).support
+        support = likelihood(train.new_zeros(1, *network.in_shape)).support
     if not support.check(train).all():
         raise ValueError(
-            f"likelihood {options.likelihood!r} cannot have made the data, whose values go from "
+            f"likelihood {options.likelihood!r} cannot have generated the data, whose values range from "
             f"{train.min():g} to {train.max():g}: its support is {support}. Choose another model.likelihood, "
             "or change data.binarize or data.dequantize."
         )

@@ -6,35 +6,30 @@ from functools import partial
 from torch import nn
 
 from inference.recipes.sizes import MakeNetwork, Sizes
-from pyro_lvm.encoders.flow import FlowEncoder
-from pyro_lvm.encoders.heavy_tails import LaplaceEncoder, StudentTEncoder
-from pyro_lvm.encoders.normal import FullRankNormalEncoder, NormalEncoder
-from pyro_lvm.encoders.simplex import DirichletEncoder, LogisticNormalEncoder
-from pyro_lvm.encoders.sphere import PowerSphericalEncoder
-from pyro_lvm.networks.flows import iaf, inverse_spline
+import pyro_lvm as lvm
 
 MakeEncoder = Callable[[Sizes, MakeNetwork], nn.Module]
 
 
-def _full_rank(sizes: Sizes, network: MakeNetwork) -> FullRankNormalEncoder:
+def _full_rank(sizes: Sizes, network: MakeNetwork) -> lvm.FullRankNormalEncoder:
     D = sizes.latent_dim
-    return FullRankNormalEncoder(network(D + D * (D + 1) // 2), D)
+    return lvm.FullRankNormalEncoder(network(D + D * (D + 1) // 2), D)
 
 
-def _flow_encoder(flow: Callable, sizes: Sizes, network: MakeNetwork) -> FlowEncoder:
+def _flow_encoder(flow: Callable, sizes: Sizes, network: MakeNetwork) -> lvm.FlowEncoder:
     D, H = sizes.latent_dim, sizes.flow_context
     steps = flow(D, H, transforms=sizes.flow_transforms, hidden=sizes.flow_hidden)
-    return FlowEncoder(network(2 * D + H), steps)
+    return lvm.FlowEncoder(network(2 * D + H), steps)
 
 
-ENCODERS: dict[str, MakeEncoder] = {  # from sizes, and what makes a network of so many features
-    "normal": lambda sizes, network: NormalEncoder(network(2 * sizes.latent_dim)),
+ENCODERS: dict[str, MakeEncoder] = {  # from sizes, and a function that makes a network with a given number of outputs
+    "normal": lambda sizes, network: lvm.NormalEncoder(network(2 * sizes.latent_dim)),
     "full-rank": _full_rank,
-    "iaf": partial(_flow_encoder, iaf),
-    "inverse-spline": partial(_flow_encoder, inverse_spline),
-    "laplace": lambda sizes, network: LaplaceEncoder(network(2 * sizes.latent_dim)),
-    "student-t": lambda sizes, network: StudentTEncoder(network(2 * sizes.latent_dim)),
-    "dirichlet": lambda sizes, network: DirichletEncoder(network(sizes.latent_dim)),
-    "logistic-normal": lambda sizes, network: LogisticNormalEncoder(network(2 * sizes.latent_dim)),
-    "power-spherical": lambda sizes, network: PowerSphericalEncoder(network(sizes.latent_dim + 1)),
+    "iaf": partial(_flow_encoder, lvm.iaf),
+    "inverse-spline": partial(_flow_encoder, lvm.inverse_spline),
+    "laplace": lambda sizes, network: lvm.LaplaceEncoder(network(2 * sizes.latent_dim)),
+    "student-t": lambda sizes, network: lvm.StudentTEncoder(network(2 * sizes.latent_dim)),
+    "dirichlet": lambda sizes, network: lvm.DirichletEncoder(network(sizes.latent_dim)),
+    "logistic-normal": lambda sizes, network: lvm.LogisticNormalEncoder(network(2 * sizes.latent_dim)),
+    "power-spherical": lambda sizes, network: lvm.PowerSphericalEncoder(network(sizes.latent_dim + 1)),
 }

@@ -1,9 +1,9 @@
-"""Priors fitted after training, by name, and how they are read again."""
+"""Priors fitted after training, by name: how each is fitted, and how it is loaded from a checkpoint."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -35,29 +35,30 @@ class Expost:
     """A kind of prior fitted after training.
 
     Attributes:
-        fit: From a fitted VAE, codes of training and of validation data, and the recipe, to the pair under the fitted prior.
-        blank: The same pair with a prior that is not fitted, from the VAE, the recipe and the shapes in a checkpoint.
-        is_of_codes: Whether it is a prior of discrete codes, not of vectors.
+        fit: Returns the VAE with the fitted prior, from the VAE, codes of training and of validation data, and the recipe.
+        blank: Returns the VAE with a prior that is not yet fitted, from the VAE, the recipe and the shapes in a checkpoint.
+        is_of_codes: Whether it is a prior over discrete codes instead of vectors.
     """
 
-    fit: Callable[[AnyVAE, Tensor, Tensor, Recipe], AnyVAE | TwoStageVAE]
-    blank: Callable[[AnyVAE, Recipe, dict[str, torch.Size]], AnyVAE | TwoStageVAE]
+    # Any: a VQVAE if it is of codes, else a VAE.
+    fit: Callable[[Any, Tensor, Tensor, Recipe], AnyVAE]
+    blank: Callable[[Any, Recipe, dict[str, torch.Size]], AnyVAE]
     is_of_codes: bool = False
 
 
-def fit_expost(vae: AnyVAE, data: Data, expost: str, recipe: Recipe, *, device: str | None = None) -> AnyVAE | TwoStageVAE:
-    """A fitted VAE's likelihood and encoder under a prior fitted to its codes; test data play no part.
+def fit_expost(vae: AnyVAE, data: Data, expost: str, recipe: Recipe, *, device: str | None = None) -> AnyVAE:
+    """Fits a prior to the codes of a VAE and returns the VAE with that prior; test data are not used.
 
     Args:
-        vae: The fitted VAE; it stays as it is.
-        data: Its data: codes of ``train`` fit the prior, codes of ``valid`` choose its size or its epoch.
-        expost: What kind of prior.
-        recipe: What the VAE was made from, for the sizes of networks, the length of a fit and its seed.
-        device: Where to encode and to fit.
+        vae: The fitted VAE; its weights are left unchanged.
+        data: Its data: the prior is fitted to codes of ``train``, and its size or its epoch is chosen by codes of ``valid``.
+        expost: Kind of prior.
+        recipe: Recipe of the VAE, for the sizes of networks, the length of a fit and its seed.
+        device: Device to encode and fit on.
 
     Raises:
-        ValueError: If the kind does not suit the VAE's latents, vectors or discrete codes; if the VAE has several latents, or its codes are
-            proportions or unit vectors, which no fitted prior is of.
+        ValueError: If the kind of prior does not suit the VAE's latents (vectors or discrete codes), the VAE has several latents, or its
+            codes are proportions or unit vectors, for which there is no fitted prior.
     """
     vae, seed = vae.to(device), recipe.fit.seed
     _check_kind(vae, expost)
@@ -75,14 +76,14 @@ def _check_kind(vae: AnyVAE, expost: str) -> None:
         )
 
 
-def _check_vectors(vae: VAE, codes: Tensor, x: Tensor) -> None:
+def _check_vectors(vae: Any, codes: Tensor, x: Tensor) -> None:
     refusal = read_structure(vae.with_prior(StandardNormal(codes.shape[1]).to(codes)), x).refusal
     if refusal is not None:
         raise ValueError(refusal)
 
 
-def load_expost(vae: AnyVAE, expost: str, recipe: Recipe, path: Path) -> AnyVAE | TwoStageVAE:
-    """What :func:`fit_expost` gave, from a checkpoint of it; arguments as there."""
+def load_expost(vae: AnyVAE, expost: str, recipe: Recipe, path: Path) -> AnyVAE:
+    """Loads a result of :func:`fit_expost` from its checkpoint; the arguments are the same."""
     with torch.random.fork_rng():
         blank = EXPOST[expost].blank(vae, recipe, saved_shapes(path))
     load_checkpoint(blank, path)
@@ -104,7 +105,7 @@ def _blank_flow(vae: VAE, recipe: Recipe, shapes: dict[str, torch.Size]) -> VAE:
 
 
 def _fit_autoregressive(vae: VQVAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> VQVAE:
-    codes, valid = (z.argmax(-1) if z.is_floating_point() else z for z in (codes, valid))  # of indicators
+    codes, valid = (z.argmax(-1) if z.is_floating_point() else z for z in (codes, valid))  # indices of indicators
     prior = _autoregressive(vae, recipe).to(codes.device)
     return vae.with_prior(fit_code_prior(prior, codes, valid, **_density_budget(recipe.fit, codes)))
 
@@ -116,25 +117,39 @@ def _autoregressive(vae: VQVAE, recipe: Recipe) -> nn.Module:
 
 def _fit_two_stage(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> TwoStageVAE:
     second = _second_stage(recipe, codes.cpu()).to(codes)
-    # Without warm-up the noise, which starts at the codes' own spread, often explains them all and u nothing.
+    # Without warm-up, the noise scale, initialized at the codes' standard deviation, often explains all of them and u nothing.
     fit(second, codes, valid=valid, warmup_epochs=recipe.fit.epochs // 5, progress=False, **_budget(recipe.fit, codes))
     return TwoStageVAE(vae, second)
 
 
 def _second_stage(recipe: Recipe, codes: Tensor) -> VAE:
     options = ModelOptions(likelihood="gaussian", feature_noise=True, latent_dim=codes.shape[1], seed=recipe.model.seed)
-    return build_vae(options, codes)
+    second: Any = build_vae(options, codes)  # these options make a VAE
+    return second
 
 
-def _budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]:
-    same = {name: getattr(options, name) for name in ("epochs", "learning_rate", "patience", "seed")}
-    return same | {"batch_size": min(options.batch_size, len(codes))}
+class _Budget(TypedDict):
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    patience: int | None
+    seed: int
 
 
-def _density_budget(options: FitOptions, codes: Tensor) -> dict[str, int | float | None]:
-    """A third of the epochs, as codes without new noise are overfitted sooner than data, and batches of at least a fiftieth of the codes."""
+def _budget(options: FitOptions, codes: Tensor) -> _Budget:
+    return {
+        "epochs": options.epochs,
+        "batch_size": min(options.batch_size, len(codes)),
+        "learning_rate": options.learning_rate,
+        "patience": options.patience,
+        "seed": options.seed,
+    }
+
+
+def _density_budget(options: FitOptions, codes: Tensor) -> _Budget:
+    """Options for codes, whose noise stays the same and which are overfitted sooner than data: a third of the epochs, larger batches."""
     batch_size = min(max(options.batch_size, len(codes) // 50), len(codes))
-    return _budget(options, codes) | {"epochs": -(-options.epochs // 3), "batch_size": batch_size}
+    return {**_budget(options, codes), "epochs": -(-options.epochs // 3), "batch_size": batch_size}
 
 
 EXPOST: dict[str, Expost] = {
@@ -157,4 +172,7 @@ EXPOST: dict[str, Expost] = {
         fit=_fit_autoregressive, blank=lambda vae, recipe, shapes: vae.with_prior(_autoregressive(vae, recipe)), is_of_codes=True
     ),
 }
-ExpostName = str if TYPE_CHECKING else names(EXPOST)
+if TYPE_CHECKING:
+    ExpostName = str
+else:
+    ExpostName = names(EXPOST)

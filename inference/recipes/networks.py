@@ -1,17 +1,15 @@
-"""Networks by name, and where their training starts."""
+"""Networks and initializations of their weights, by name."""
 
 from collections.abc import Callable
 
 from torch import nn
 
 from inference.recipes.sizes import MakeNetwork
-from pyro_lvm.networks.conv import ConvDecoder, ConvEncoder
-from pyro_lvm.networks.initialize import he_normal_
-from pyro_lvm.networks.mlp import MLP, GatedMLP
+import pyro_lvm as lvm
 
-NETWORKS: dict[str, tuple[MakeNetwork, MakeNetwork]] = {  # of the encoder and of the decoder
-    "mlp": (MLP, MLP),
-    "gated": (GatedMLP, GatedMLP),
-    "conv": (ConvEncoder, ConvDecoder),
+NETWORKS: dict[str, tuple[MakeNetwork, MakeNetwork]] = {  # for the encoder and for the decoder
+    "mlp": (lvm.MLP, lvm.MLP),
+    "gated": (lvm.GatedMLP, lvm.GatedMLP),
+    "conv": (lvm.ConvEncoder, lvm.ConvDecoder),
 }
-INITS: dict[str, Callable[[nn.Module], None]] = {"torch": lambda vae: None, "he": he_normal_}
+INITS: dict[str, Callable[[nn.Module], None]] = {"torch": lambda vae: None, "he": lvm.he_normal_}

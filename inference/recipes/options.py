@@ -1,4 +1,4 @@
-"""Options of data, models, fits and scores: typed records, filled from the command line and from YAML."""
+"""Options of data, models, fits and scores: typed dataclasses, filled from the command line and from YAML."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,17 +17,26 @@ from inference.tracing.precision import Precision
 
 
 def names(*registries: Mapping[str, object]) -> Any:
-    """The type of the names in some registries."""
+    """The type whose values are the names in the registries."""
     return Literal[tuple(name for registry in registries for name in registry)]
 
 
-PriorName = str if TYPE_CHECKING else names(PRIORS, CODE_PRIORS)
-EncoderName = str if TYPE_CHECKING else names(ENCODERS, CODE_ENCODERS)
-LikelihoodName = str if TYPE_CHECKING else names(LIKELIHOODS)
-NetworkName = str if TYPE_CHECKING else names(NETWORKS)
-InitName = str if TYPE_CHECKING else names(INITS)
-ObjectiveName = str if TYPE_CHECKING else names(OBJECTIVES)
-ScheduleName = str if TYPE_CHECKING else names(SCHEDULES)
+if TYPE_CHECKING:
+    PriorName = str
+    EncoderName = str
+    LikelihoodName = str
+    NetworkName = str
+    InitName = str
+    ObjectiveName = str
+    ScheduleName = str
+else:
+    PriorName = names(PRIORS, CODE_PRIORS)
+    EncoderName = names(ENCODERS, CODE_ENCODERS)
+    LikelihoodName = names(LIKELIHOODS)
+    NetworkName = names(NETWORKS)
+    InitName = names(INITS)
+    ObjectiveName = names(OBJECTIVES)
+    ScheduleName = names(SCHEDULES)
 StructureName = Literal["flat", "stacked", "ladder"]
 Split = Literal["train", "valid", "test"]
 
@@ -39,11 +48,11 @@ class DataOptions:
     Args:
         source: digits, mnist, mnist-static, fashion-mnist, omniglot-rebuilt, frey-faces, tiny-shakespeare, or the path of a
             .npy, .npz, .csv, .parquet or .txt file.
-        binarize: What becomes of gray levels; null keeps them.
-        dequantize: Spread gray levels over [0, 1] by uniform noise, for a likelihood of real data.
-        shape: Shape of one datum, such as [1,28,28] for the conv network, or the length of a piece of text; by default as the set comes.
-        valid_fraction: Share of rows held out for validation, where the set has no split.
-        test_fraction: Share of rows held out for testing, where the set has no split.
+        binarize: How gray levels are treated; null keeps them.
+        dequantize: Spread gray levels over [0, 1] by uniform noise, for a likelihood of continuous data.
+        shape: Shape of one datum, such as [1,28,28] for the conv network, or the length of a piece of text; by default, that of the data.
+        valid_fraction: Share of rows held out for validation, if the data come without a split.
+        test_fraction: Share of rows held out for testing, if the data come without a split.
         seed: Seed of the split and of noise that is drawn once.
     """
 
@@ -61,15 +70,15 @@ class _Names:
     """Names of a model's parts.
 
     Args:
-        structure: One level of latents, or several: stacked, each with networks of its own as in the VampPrior paper, or a
-            ladder, where guide and model share a path from the top down (conv: the latents below the top are images).
-        prior: p(z), of the top level; dirichlet and logistic-normal are of proportions, sphere of unit vectors, and uniform, independent
-            and autoregressive of discrete codes.
-        encoder: q(z|x), of the prior's kind: dirichlet or logistic-normal for proportions, power-spherical for unit vectors, vq, fsq,
-            straight-through or gumbel for discrete codes; of several levels, each is normal.
+        structure: One level of latents (flat), or several: stacked, each with its own networks, as in the VampPrior paper, or ladder,
+            where guide and model share a path from the top down (with conv networks, the latents below the top are images).
+        prior: p(z), of the top level; dirichlet and logistic-normal are for proportions, sphere is for unit vectors, and uniform,
+            independent and autoregressive are for discrete codes.
+        encoder: q(z|x), for the same kind of latents as the prior: dirichlet or logistic-normal for proportions, power-spherical for unit
+            vectors, vq, fsq, straight-through or gumbel for discrete codes; with several levels, normal at each.
         likelihood: p(x|z).
-        network: Kind of the encoder's and the decoder's network.
-        init: Where the hidden layers of mlp and gated networks start: as torch starts them, or with He's variance.
+        network: Kind of network of the encoder and the decoder.
+        init: Initialization of the hidden layers of mlp and gated networks: torch's own, or with He's variance.
     """
 
     structure: StructureName = "flat"
@@ -90,15 +99,15 @@ class FitOptions:
     """Stochastic variational inference.
 
     Args:
-        objective: The bound that is maximized.
+        objective: Bound to maximize.
         num_particles: Draws of z for each datum in a step.
         epochs: Passes through the training data.
         batch_size: Data in a batch.
-        learning_rate: Of Adam.
+        learning_rate: Learning rate of Adam.
         schedule: Course of the learning rate over the epochs.
-        warmup_epochs: Epochs over which the weight of the KL rises to 1; {z1: 20, z2: 50} for each level.
-        free_bits: Nats of the KL of each latent site that cost nothing; {z1: 2.0} for some of them.
-        patience: Stop after so many epochs without a better validation loss; null never stops early.
+        warmup_epochs: Epochs over which the weight of the KL rises to 1; {z1: 20, z2: 50} sets them for each level.
+        free_bits: Nats of the KL of each latent site that are not penalized; {z1: 2.0} sets them for some sites.
+        patience: Stop after this many epochs without a better validation loss; null never stops early.
         clip_norm: Largest norm of the gradient of a step.
         alternating: Update guide and generative parameters in turn.
         seed: Seed of shuffling and draws.
@@ -123,10 +132,10 @@ class EvaluateOptions:
     """Importance-sampled log-likelihood.
 
     Args:
-        split: The data that are scored.
+        split: Split to score.
         num_particles: Draws of z for each datum, K.
         seed: Seed of the draws.
-        precision: Of matrix products: full, or bf16, which takes two thirds of the time where the processor has instructions for it.
+        precision: Precision of matrix products: full, or bf16, which takes two thirds of the time on processors with instructions for it.
     """
 
     split: Split = "test"
@@ -137,12 +146,12 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a fitted model was made from.
+    """All options of a fitted model.
 
     Args:
-        data: The data.
-        model: The model.
-        fit: The fit.
+        data: Options of the data.
+        model: Options of the model.
+        fit: Options of the fit.
     """
 
     data: DataOptions = field(default_factory=DataOptions)

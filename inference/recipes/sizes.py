@@ -20,21 +20,21 @@ class Sizes:
         latent_dim: Number of latent features of each level, or of a code vector.
         latent_channels: Channels of the latent images of a conv ladder.
         hidden: Widths of the encoder's hidden layers, or channels for conv.
-        decoder_hidden: Those of the decoder, from the latents on; by default ``hidden`` in reverse.
+        decoder_hidden: Those of the decoder, starting at the latents; by default ``hidden`` in reverse.
         num_components: Components of the mixture prior, or pseudo-inputs of the vamp prior.
-        flow_transforms: Steps of a flow, as prior or in the encoder.
+        flow_transforms: Steps of a flow, in the prior or in the encoder.
         flow_hidden: Widths of the hidden layers of each step of a flow.
         flow_context: Features of x that condition a flow in the encoder.
-        num_codes: Codes in a codebook; of fsq, the product of its levels.
-        num_slots: Codes of each datum, for mlp and gated networks; of conv, the grid that is left after the halvings by ``hidden``.
-        num_groups: Codebooks of a product, for vq; each codes a part of every vector.
+        num_codes: Number of codes in a codebook; for fsq, it is the product of the levels.
+        num_slots: Codes per datum, for mlp and gated networks; for conv, they form the grid left after one halving per entry of ``hidden``.
+        num_groups: Number of codebooks whose product vq uses; each encodes a part of every vector.
         fsq_levels: Levels of each feature of a vector, for fsq; latent_dim has no effect.
-        codebook: How the codebook of vq follows the data.
-        code_gradient: How the gradient passes the rounding of vq and fsq.
-        gumbel_temperature: Of the relaxation, for gumbel.
+        codebook: How the codebook of vq is updated.
+        code_gradient: How the gradient passes through the rounding of vq and fsq.
+        gumbel_temperature: Temperature of the relaxation, for gumbel.
         logistic_components: Logistics in the mixture of each pixel, for discretized-logistic.
         feature_noise: Learn a noise scale (gaussian, student-t) or dispersion (negative-binomial) for each
-            feature, not one for all.
+            feature instead of one for all.
         seed: Seed of the initial weights and of the choice of pseudo-inputs.
     """
 

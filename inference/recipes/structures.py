@@ -1,4 +1,4 @@
-"""Models by name: one level of latents, several, or discrete codes, made of named parts."""
+"""Models by name: one level of latents, several, or discrete codes, built from named parts."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,13 +14,13 @@ from inference.recipes.priors import PRIORS
 from inference.recipes.sizes import Counts, MakeNetwork
 from pyro_lvm.models.hierarchical import HierarchicalVAE
 from pyro_lvm.models.levels import Levels, conv_ladder, ladder, stacked
-from pyro_lvm.models.vae import VAE
+from pyro_lvm.models.vae import VAE, TwoStageVAE
 from pyro_lvm.models.vqvae import VQVAE
 from pyro_lvm.networks.conv import ConvDecoder
 from pyro_lvm.networks.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
 from pyro_lvm.networks.inputs import OneHot, Standardize
 
-AnyVAE = VAE | HierarchicalVAE | VQVAE
+AnyVAE = VAE | HierarchicalVAE | VQVAE | TwoStageVAE
 MakeLevels = Callable[[ModelOptions, nn.Module | None, Counts], tuple[Levels, MakeNetwork]]
 
 
@@ -29,7 +29,9 @@ def _flat(options: ModelOptions, train: Tensor) -> VAE | VQVAE:
         return _coded(options, train)
     if options.prior in CODE_PRIORS:
         encoders = ", ".join(CODE_ENCODERS)
-        raise ValueError(f"prior {options.prior!r} is one of codes; got encoder {options.encoder!r}. Choose model.encoder {encoders}.")
+        raise ValueError(
+            f"prior {options.prior!r} needs an encoder of codes; got {options.encoder!r}. Choose one for model.encoder: {encoders}."
+        )
     encoder = ENCODERS[options.encoder](options, partial(_encoder_network, options, train))
     network = partial(NETWORKS[options.network][1], options.latent_dim, _decoder_hidden(options))
     likelihood = LIKELIHOODS[options.likelihood](options, network, train)
@@ -73,14 +75,15 @@ def _conv_ladder(options: ModelOptions, inputs: nn.Module | None, shape: Counts)
 
 
 def _coded(options: ModelOptions, train: Tensor) -> VQVAE:
-    """A VQVAE by name, its output biases and noise scales started from the data.
+    """Builds a VQVAE from options, with output biases and noise scales initialized from the data.
 
     Raises:
-        ValueError: If the prior is none of codes, or the grid does not fit the data.
+        ValueError: If the prior is not one of codes, or the grid does not fit the data.
     """
     if options.prior not in CODE_PRIORS:
         raise ValueError(
-            f"encoder {options.encoder!r} needs a prior of codes; got {options.prior!r}. Choose model.prior {', '.join(CODE_PRIORS)}."
+            f"encoder {options.encoder!r} needs a prior of codes; got {options.prior!r}. Choose one for model.prior: "
+            f"{', '.join(CODE_PRIORS)}."
         )
     encoder, shape = CODE_ENCODERS[options.encoder](options, partial(_grid, options, train))
     likelihood = LIKELIHOODS[options.likelihood](options, partial(_decoder(options, train), shape), train)
@@ -93,15 +96,15 @@ def _grid(options: ModelOptions, train: Tensor, vector_dim: int) -> tuple[nn.Mod
         shape = Size((options.num_slots, vector_dim))
         return _encoder_network(options, train, shape), shape
     if _is_sequence(options, train):
-        network = SequenceEncoder(train.shape[1], num_categories(train), options.hidden, vector_dim)
-        return network, network.out_shape
-    inputs, shape = _inputs_of(options, train)
-    network = GridEncoder(shape, options.hidden, vector_dim)
+        sequence = SequenceEncoder(train.shape[1], num_categories(train), options.hidden, vector_dim)
+        return sequence, sequence.out_shape
+    inputs, in_shape = _inputs_of(options, train)
+    network = GridEncoder(in_shape, options.hidden, vector_dim)
     return network if inputs is None else nn.Sequential(inputs, network), network.out_shape
 
 
 def _decoder(options: ModelOptions, train: Tensor) -> MakeNetwork:
-    """What makes a network of the shapes of code vectors and of data."""
+    """A function that makes a network from the shapes of code vectors and of data."""
     if options.network != "conv":
         return lambda in_shape, out_shape: NETWORKS[options.network][1](in_shape, _decoder_hidden(options), out_shape)
     make = SequenceDecoder if _is_sequence(options, train) else GridDecoder
@@ -113,19 +116,19 @@ def _is_sequence(options: ModelOptions, train: Tensor) -> bool:
 
 
 def _encoder_network(options: ModelOptions, train: Tensor, out_shape: int | Counts) -> nn.Module:
-    """The network of an encoder, from data as they come to ``out_shape``."""
+    """The network of an encoder, from raw data to ``out_shape``."""
     inputs, shape = _inputs_of(options, train)
     network = NETWORKS[options.network][0](shape, options.hidden, out_shape)
     return network if inputs is None else nn.Sequential(inputs, network)
 
 
 def _decoder_hidden(options: ModelOptions) -> Counts:
-    """The decoder's hidden widths or channels, from the latents on."""
+    """The decoder's hidden widths or channels, starting at the latents."""
     return options.decoder_hidden or options.hidden[::-1]
 
 
 def _inputs_of(options: ModelOptions, train: Tensor) -> tuple[nn.Module | None, Counts]:
-    """The layer that data pass first, and the shape they have after it."""
+    """The layer that prepares data for the network, or None, and the shape of the data after it."""
     shape = _checked_shape(options, train.shape[1:])
     if options.likelihood == "categorical":
         V = num_categories(train)

@@ -1,4 +1,4 @@
-"""A page of HTML that needs nothing beside it: its style, its tables and its pictures are all inside."""
+"""A self-contained page of HTML, with its style, tables and pictures inside."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Notes:
-    """What one must know to read a table rightly, a sentence each."""
+    """What one must know to read a table correctly, one sentence per note."""
 
     sentences: Sequence[str]
 
@@ -83,12 +83,12 @@ class Notes:
 
 @dataclass(frozen=True)
 class Table:
-    """A data frame of finished texts, its index to the left.
+    """A data frame of formatted strings, with its index on the left.
 
     Attributes:
         frame: Cells, columns and index; escaped here.
-        caption: What it shows.
-        is_prose: Whether the cells are lines to read, not figures to compare.
+        caption: What the table shows.
+        is_prose: Whether the cells are lines of text instead of figures.
     """
 
     frame: pd.DataFrame
@@ -107,11 +107,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG picture, kept inside the page.
+    """A PNG picture, embedded in the page.
 
     Attributes:
         path: The picture.
-        caption: What it shows; also its text for those who cannot see it.
+        caption: What the picture shows; also its alternative text.
     """
 
     path: Path
@@ -119,19 +119,19 @@ class Picture:
 
     def html(self) -> str:
         content = self.path.read_bytes()
-        width = int.from_bytes(content[16:20], "big")  # where a PNG file has it
+        width = int.from_bytes(content[16:20], "big")  # from the header of the PNG file
         source = f"data:image/png;base64,{b64encode(content).decode()}"
         image = f'<img src="{source}" width="{width * PIXELS_PER_INCH // DPI}" alt="{escape(self.caption)}">'
         return f"<figure>{image}<figcaption>{escape(self.caption)}</figcaption></figure>"
 
 
 def page(title: str, lead: str, verdict: Sequence[str], sections: Mapping[str, Sequence[Block]]) -> str:
-    """A whole page.
+    """Returns a whole page.
 
     Args:
-        title: Its title; text.
-        lead: What it is about; text.
-        verdict: What it finds, a sentence each; text.
+        title: Title, as plain text.
+        lead: What the page is about, as plain text.
+        verdict: Findings, one sentence each, as plain text.
         sections: Parts of the page by their headings.
 
     Returns:
@@ -154,7 +154,7 @@ def page(title: str, lead: str, verdict: Sequence[str], sections: Mapping[str, S
 
 
 def escape(text: str) -> str:
-    """Text as HTML; a value stays on one line with its error."""
+    """Escapes text for HTML; a value stays on one line with its error."""
     return html.escape(text).replace(" ± ", "\u00a0±\u00a0").replace("k-hat", "k\u2011hat")
 
 

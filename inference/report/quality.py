@@ -1,8 +1,9 @@
-"""The part of a report that measures how much what the models make looks like data."""
+"""The part of a report on sample quality: how much samples of the models look like data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -27,7 +28,7 @@ _MOST_TRAINING, _MOST_SAMPLES = 10_000, 2000
 
 @dataclass(frozen=True)
 class ModelQuality:
-    """How much the samples of one model look like test data, and how much its reconstructions of validation data do."""
+    """Quality of one model's prior samples, and of its reconstructions of validation data, compared with test data."""
 
     reconstructions: SampleQuality
     prior_samples: SampleQuality
@@ -35,12 +36,12 @@ class ModelQuality:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The quality of what models make, as many of each against the same test data.
+    """Sample quality of several models, each with the same number of samples and compared with the same test data.
 
     Attributes:
-        features: The feature space; or, where nothing was judged, why.
-        real: Validation data judged in the same way: what perfect samples would get; None where nothing was judged.
-        models: By the models' names.
+        features: The feature space or, if nothing was judged, the reason.
+        real: Quality of validation data, which perfect samples would reach; None if nothing was judged.
+        models: Quality by the names of the models.
     """
 
     features: str
@@ -49,7 +50,7 @@ class Judgement:
 
     def table(self) -> pd.DataFrame:
         """All figures with their errors, real data first."""
-        rows = {"real data": self.real}
+        rows: dict[str, Any] = {"real data": self.real}
         for name, quality in self.models.items():
             rows |= {f"{name}: reconstructions": quality.reconstructions, f"{name}: prior samples": quality.prior_samples}
         return quality_table(rows)
@@ -59,11 +60,11 @@ def judge(runs: Mapping[str, Run]) -> Judgement:
     """Judges samples, and reconstructions of validation data, against test data."""
     data = next(iter(runs.values())).data
     if data.alphabet is not None:
-        return Judgement("The quality of text is not measured: its codes are names, which have no distances.")
+        return Judgement("The quality of text is not measured: codes of characters are labels, without distances between them.")
     size = min(len(data.valid), len(data.test), _MOST_SAMPLES)
     if size < MIN_ROWS:
-        return Judgement(f"Too few data to judge samples: {MIN_ROWS} held out are needed.")
-    train, labels = seen_by_model(data), data.labels and data.labels["train"]
+        return Judgement(f"Too few data to judge samples: at least {MIN_ROWS} validation and {MIN_ROWS} test data are needed.")
+    train, labels = seen_by_model(data), None if data.labels is None else data.labels["train"]
     rows = random_rows(torch.arange(len(train)), _MOST_TRAINING, seed=0)
     features = default_features(train[rows], labels if labels is None else labels[rows])
     real = random_rows(data.test, size, seed=0)
@@ -76,27 +77,30 @@ def judge(runs: Mapping[str, Run]) -> Judgement:
 
 
 def quality_blocks(judgement: Judgement, out: Path) -> list[Block]:
-    """The tables of a report; writes quality.csv."""
+    """The tables of a report; also writes quality.csv."""
     if judgement.real is None:
         return [Paragraph(judgement.features)]
     table = judgement.table()
     table.to_csv(out / "quality.csv")
     differences = quality_differences({name: (model.prior_samples, model.reconstructions) for name, model in judgement.models.items()})
-    caption = f"Samples against {judgement.real.num_real} test data, as many in each row; standard errors from random halvings."
-    price = "The price of the hole: prior samples less reconstructions."
+    caption = (
+        f"Each row compares {judgement.real.num_samples} samples with {judgement.real.num_real} test data; standard errors come from "
+        "random halvings."
+    )
+    gap = "Prior samples minus reconstructions: what is lost because prior draws are not distributed like codes."
     explanation = (
         "Samples are draws from p(x|z), not means. Real data and reconstructions are of the validation set, so the first row is "
-        "what perfect samples would get. Precision and density: do samples look like data? Recall and coverage: are all data "
-        "sampled? The Fréchet distance is squared, less is better, and depends on the number of data."
+        "what perfect samples would reach. Precision and density measure whether samples look like data, recall and coverage whether "
+        "they cover all data. The Fréchet distance is squared; less is better, and it depends on the number of data."
     )
     return [
         Paragraph(explanation),
         Table(with_names(format_quality(table)), caption),
-        Table(with_names(format_quality(differences)), price),
-        Notes([f"Feature space: {judgement.features}; neighbours in a ball: {judgement.real.neighbours}."]),
+        Table(with_names(format_quality(differences)), gap),
+        Notes([f"Feature space: {judgement.features}. Nearest neighbours in a ball: {judgement.real.neighbours}."]),
     ]
 
 
 def with_names(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of figures, with their names as a reader knows them."""
+    """A table of figures, with their names as shown to the reader."""
     return table.rename(columns=lambda name: "Fréchet distance" if name == "frechet" else name)

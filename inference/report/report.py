@@ -1,6 +1,6 @@
-"""A report of runs: tables, pictures and a verdict in a folder, and all of it on one page of HTML."""
+"""A report of runs: tables, pictures and a verdict in a folder, and all of them on one page of HTML."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -30,9 +30,9 @@ from inference.scoring.evaluation import Evaluation
 OVERVIEW = "overview.csv"
 _MISMATCH = ("holes_prior", "holes_codes", "auc")
 _OVERVIEW_NOTES = {
-    "holes_prior": "holes_prior: share of prior draws where no codes are; holes_codes: share of codes that the prior hardly ever draws. "
-    "Both are 0.01 if prior and codes agree, and auc, how well a classifier tells them apart, is 0.5.",
-    "precision": "Precision and the figures below it are of prior samples against test data.",
+    "holes_prior": "holes_prior: share of prior draws where there are no codes; holes_codes: share of codes where the prior has hardly "
+    "any mass; auc: how well a classifier tells prior draws from codes. If prior and codes agree, the shares are 0.01 and auc is 0.5.",
+    "precision": "Precision and the figures below it compare prior samples with test data.",
 }
 _NUM_CODES = 5000
 _LEAST_DIAGNOSED = 100
@@ -47,9 +47,9 @@ def write_report(
     """Writes a comparison as CSV and Markdown, pictures as PNG, and report.html, which holds all of them.
 
     Args:
-        folders: Run folders by the models' names; a prior fitted after training has none of its own.
+        folders: Run folders by the names of the models; a prior fitted after training has no folder of its own.
         runs: Fitted models by name, all of the same data; moved to the CPU.
-        scores: Their evaluations.
+        scores: Their evaluations, by the same names.
         out: An existing folder.
 
     Raises:
@@ -57,7 +57,9 @@ def write_report(
     """
     table = compare(scores)
     names = list(table.index)
-    folders, runs, scores = ({name: given[name] for name in names if name in given} for given in (folders, runs, scores))
+    folders = {name: folders[name] for name in names if name in folders}
+    runs = {name: runs[name] for name in names if name in runs}
+    scores = {name: scores[name] for name in names if name in scores}
     for run in runs.values():
         run.vae.cpu()
     fits = budget(folders, scores)
@@ -69,8 +71,8 @@ def write_report(
     notes = [note for name, note in _OVERVIEW_NOTES.items() if name in overview]
     tables = [table.to_markdown(), markdown_table(overview.T), markdown_table(fits)]
     (out / "comparison.md").write_text("\n\n".join([description, *tables]) + "\n")
-    sections = {
-        "Overview": [Table(overview.T, "What speaks for each model."), Notes(notes)],
+    sections: dict[str, Sequence[Block]] = {
+        "Overview": [Table(overview.T, "Likelihood, agreement of prior and codes, and sample quality of each model."), Notes(notes)],
         "Log-likelihood": _scores(table, out),
         "Reliability": _reliability(scores, out),
         "Samples": [*made(runs, out), *quality_blocks(judgement, out)],
@@ -95,10 +97,10 @@ def _scores(table: Comparison, out: Path) -> list[Block]:
         },
         index=table.index,
     )
-    blocks = [Table(texts, "Nats a datum, with standard errors over the data; best model first."), Notes(table.notes)]
+    blocks: list[Block] = [Table(texts, "Nats per datum, with standard errors over the data; best model first."), Notes(table.notes)]
     if len(table) > 1:
         draw_differences(table, out / "differences.png")
-        blocks.append(Picture(out / "differences.png", "Paired differences to the best model in log p(x)."))
+        blocks.append(Picture(out / "differences.png", "Paired differences in log p(x) from the best model."))
     return blocks
 
 
@@ -110,8 +112,8 @@ def _kind(name: str, table: Comparison) -> str:
 
 def _reliability(scores: Mapping[str, Evaluation], out: Path) -> list[Block]:
     draw_estimates(scores, out / "estimate-vs-particles.png")
-    curve = "Mean estimate of log p(x) by the number of draws: where it still rises at the right end, it is too low."
-    blocks = [Picture(out / "estimate-vs-particles.png", curve)]
+    curve = "Mean estimate of log p(x) against the number of draws: an estimate that still rises at the right end is too low."
+    blocks: list[Block] = [Picture(out / "estimate-vs-particles.png", curve)]
     sampled = {name: score for name, score in scores.items() if not (score.is_bound or score.is_exact)}
     if sampled:
         draw_reliability(sampled, out / "reliability.png")
@@ -124,7 +126,7 @@ def _reliability(scores: Mapping[str, Evaluation], out: Path) -> list[Block]:
 
 
 def _overview(table: Comparison, diagnoses: Mapping[str, Diagnosis], judgement: Judgement) -> pd.DataFrame:
-    """What speaks for each model, in texts: likelihood, the fit of prior and codes, and what prior samples look like."""
+    """The main figures of each model, formatted: likelihood, agreement of prior and codes, and quality of prior samples."""
     rows = {}
     for name, score in table.iterrows():
         rows[name] = {"log p(x)": format_with_error(score["log_px"], score["se"])}
@@ -146,17 +148,17 @@ def _latents(runs: Mapping[str, Run], out: Path) -> list[Block]:
         if is_continuous(z):
             codes[name] = torch.stack(_joined(z).chunk(2))  # [2, N, D]
             draws[name] = _joined(in_blocks(lambda rows, pair=run.vae: sample_latents(pair, rows), x, seed=1))
-    blocks = []
+    blocks: list[Block] = []
     if codes:
         draw_codes(codes, draws, out / "codes.png")
         caption = (
-            "Codes of training data against the prior, in the plane that tells data apart best. Marked, if any: where one holds 80% of "
-            "its mass and the other has a tenth of that density at most. A hole seen here is one; others may not show in a plane."
+            "Codes of training data and the prior, in the plane that best tells data apart. Marked, if any: where one has 80% of its "
+            "mass and the other at most a tenth of its density. A hole seen here is real; others may not show in a plane."
         )
         blocks.append(Picture(out / "codes.png", caption))
     if len(codes) < len(runs):
         discrete = ", ".join(name for name in runs if name not in codes)
-        blocks.append(Paragraph(f"No plane of codes and no walks where latents are discrete: {discrete}."))
+        blocks.append(Paragraph(f"Discrete latents have no plane of codes and no walks: {discrete}."))
     return blocks
 
 
@@ -166,7 +168,7 @@ def _joined(codes: Values) -> Tensor:
 
 
 def _diagnosed(runs: Mapping[str, Run]) -> dict[str, Diagnosis]:
-    """Diagnoses on training data, where every code can be scored under every datum's q(z|x) in seconds."""
+    """Diagnoses, on training data, of the models for which every code can be scored under every datum's q(z|x) in seconds."""
     shown = {name: random_rows(seen_by_model(run.data), _NUM_CODES, seed=0) for name, run in runs.items()}
     return {
         name: diagnose(runs[name].vae, x, progress=False)
@@ -175,21 +177,22 @@ def _diagnosed(runs: Mapping[str, Run]) -> dict[str, Diagnosis]:
     }
 
 
-def _diagnoses(diagnoses: Mapping[str, Diagnosis], names: list[Block], out: Path) -> list[Block]:
-    blocks = []
+def _diagnoses(diagnoses: Mapping[str, Diagnosis], names: Sequence[str], out: Path) -> list[Block]:
+    blocks: list[Block] = []
     if diagnoses:
         columns = {name: _with_errors(diagnosis.to_frame()) for name, diagnosis in diagnoses.items()}
         meanings = pd.concat([diagnosis.to_frame()["note"] for diagnosis in diagnoses.values()]).drop_duplicates()
-        caption = "What the KL is made of, and how far prior and codes agree, on training data; nats where not said otherwise."
+        caption = "Terms of the KL, and how far prior and codes agree, on training data; in nats unless stated otherwise."
         blocks.append(Table(pd.DataFrame(columns).fillna(""), caption))
         blocks.append(Notes([f"{figure}: {note}" for figure, note in meanings.items()]))
     kls = {name: kl for name, diagnosis in diagnoses.items() if len(kl := _dimension_kls(diagnosis))}
     if kls:
         draw_dimension_kl(kls, out / "dimension-kl.png")
-        blocks.append(Picture(out / "dimension-kl.png", "KL of each latent dimension; those near zero are unused."))
+        blocks.append(Picture(out / "dimension-kl.png", "KL of each latent dimension; dimensions near zero are unused."))
     if len(diagnoses) < len(names):
         rest = ", ".join(name for name in names if name not in diagnoses)
-        blocks.append(Paragraph(f"Not diagnosed here, for lack of data or of a quick density: {rest}. Use pyro-lvm diagnose."))
+        reasons = "there are too few data or the density of codes is slow to compute"
+        blocks.append(Paragraph(f"Not diagnosed here, as {reasons}: {rest}. Use pyro-lvm diagnose."))
     return blocks
 
 
@@ -208,5 +211,5 @@ def _dimension_kls(diagnosis: Diagnosis) -> pd.DataFrame:
 
 def _training(folders: Mapping[str, Path], fits: pd.DataFrame, out: Path) -> list[Block]:
     draw_history({name: read_history(folder) for name, folder in folders.items()}, out / "curves.png")
-    curves = "Loss over the epochs."
-    return [Picture(out / "curves.png", curves), Table(fits, "What each model was given and used.")]
+    curves = "Loss by epoch."
+    return [Picture(out / "curves.png", curves), Table(fits, "Training budget of each model, and how much of it was used.")]

@@ -1,4 +1,4 @@
-"""The part of a report that shows what the models make."""
+"""The part of a report that shows samples, reconstructions and walks through latent space."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from inference.data.splits import random_rows
 from inference.data.text import decode_text
-from inference.predictive.draws import Values, decode, encode, reconstruct, sample_prior
+from inference.predictive.draws import Values, decode, encode, of_one_site, reconstruct, sample_prior
 from inference.predictive.interpolation import interpolate
 from inference.report.html import Block, Paragraph, Picture, Table
 from inference.report.plots.images import are_images, draw_images
@@ -19,26 +19,26 @@ NUM_IMAGES, NUM_TEXTS = 20, 5
 
 
 def made(runs: Mapping[str, Run], out: Path) -> list[Block]:
-    """What the models make: pictures of images, lines of text."""
+    """Shows samples and reconstructions of the models: images as pictures, text as lines."""
     shown = {name: random_rows(run.data.test, NUM_IMAGES, seed=0) for name, run in runs.items()}
     data = next(iter(runs.values())).data
     shape = data.test.shape[1:]
     if data.alphabet is not None:
         return _texts(runs, shown, data.alphabet)
     if not are_images(shape):
-        return [Paragraph(f"No pictures of samples: data of shape {tuple(shape)} are no images.")]
+        return [Paragraph(f"No pictures of samples: data of shape {tuple(shape)} are not images.")]
     return _images(runs, shown, out)
 
 
 def _texts(runs: Mapping[str, Run], shown: Mapping[str, Tensor], alphabet: str) -> list[Block]:
-    """Lines of draws, and of test data beside what was drawn from their codes."""
+    """Lines of prior draws, and of reconstructions, each below test data."""
     first = {name: x[:NUM_TEXTS] for name, x in shown.items()}
-    samples = {name: sample_prior(run.vae, first[name], seed=0) for name, run in runs.items()}
-    mirrored = {name: reconstruct(run.vae, first[name], seed=0, draws=True) for name, run in runs.items()}
+    samples = {name: of_one_site(sample_prior(run.vae, first[name], seed=0)) for name, run in runs.items()}
+    reconstructions = {name: of_one_site(reconstruct(run.vae, first[name], seed=0, draws=True)) for name, run in runs.items()}
     data = {"test data": next(iter(first.values()))}
     return [
-        _lines(data | samples, alphabet, "Draws from each prior, decoded; above them test data."),
-        _lines(data | mirrored, alphabet, "Test data, encoded and decoded to draws."),
+        _lines(data | samples, alphabet, "Test data, and draws from each prior, decoded."),
+        _lines(data | reconstructions, alphabet, "Test data, and the same data encoded and decoded to draws."),
     ]
 
 
@@ -50,15 +50,15 @@ def _lines(windows: Mapping[str, Tensor], alphabet: str, caption: str) -> Table:
 
 def _images(runs: Mapping[str, Run], shown: Mapping[str, Tensor], out: Path) -> list[Block]:
     x = next(iter(shown.values()))
-    samples = {name: sample_prior(run.vae, shown[name], seed=0, means=run.has_means) for name, run in runs.items()}
-    mirrored = {name: reconstruct(run.vae, shown[name], seed=0, draws=not run.has_means) for name, run in runs.items()}
+    samples = {name: of_one_site(sample_prior(run.vae, shown[name], seed=0, means=run.has_means)) for name, run in runs.items()}
+    reconstructions = {name: of_one_site(reconstruct(run.vae, shown[name], seed=0, draws=not run.has_means)) for name, run in runs.items()}
     walks = {name: walk for name, run in runs.items() if (walk := _walks(run, shown[name])) is not None}
-    pictures = {
-        "samples": ({"test data": x} | samples, "Draws from each prior, decoded to means (of categories, to draws); above them test data."),
-        "reconstructions": ({"test data": x} | mirrored, "Test data, encoded and decoded alike."),
-        "walks": (walks, "Two walks through latent space, each from one test datum to another: these are its ends."),
+    pictures: dict[str, tuple[dict[str, Tensor], str]] = {
+        "samples": ({"test data": x} | samples, "Test data, and draws from each prior, decoded to means (for categories, to draws)."),
+        "reconstructions": ({"test data": x} | reconstructions, "Test data, and the same data encoded and decoded in the same way."),
+        "walks": (walks, "Two walks through latent space, each between two test data, which are shown at its ends."),
     }
-    blocks = []
+    blocks: list[Block] = []
     for name, (rows, caption) in pictures.items():
         if rows:
             same_shape = {label: images.reshape(-1, *x.shape[1:]) for label, images in rows.items()}
@@ -68,21 +68,22 @@ def _images(runs: Mapping[str, Run], shown: Mapping[str, Tensor], out: Path) -> 
 
 
 def _walks(run: Run, x: Tensor) -> Tensor | None:
-    """Two walks of ten images, data at both ends; None where there is nothing to walk in or between."""
+    """Two walks of ten images, with data at both ends; None for discrete latents or fewer than four data."""
     codes = encode(run.vae, x, seed=0)
     if not is_continuous(codes) or len(x) < 4:
         return None
     steps = NUM_IMAGES // 2 - 2
     strips = []
     for start in (0, 2):
-        decoded = decode(run.vae, _between(codes, start, steps), x[:1].expand(steps, *x.shape[1:]), seed=0, draws=not run.has_means)
-        strips += [x[start, None], decoded, x[start + 1, None], torch.full_like(x[:1], float(x.max()))]
+        template = x[:1].expand(steps, *x.shape[1:])
+        decoded = decode(run.vae, _between(codes, start, steps), template, seed=0, draws=not run.has_means)
+        strips += [x[start, None], of_one_site(decoded), x[start + 1, None], torch.full_like(x[:1], float(x.max()))]
     return torch.cat(strips[:-1])
 
 
 def _between(codes: Values, start: int, num_steps: int) -> Values:
     if isinstance(codes, dict):
-        return {name: _between(values, start, num_steps) for name, values in codes.items()}
+        return {name: interpolate(values[start], values[start + 1], num_steps) for name, values in codes.items()}
     return interpolate(codes[start], codes[start + 1], num_steps)
 
 

@@ -1,1 +1,1 @@
-"""Run folders: what a fitted model was made from, its weights, and its scores."""
+"""Run folders: the options, weights and scores of a fitted model."""

@@ -1,4 +1,4 @@
-"""Finished runs, read from their folders."""
+"""Reading finished runs from their folders."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from inference.scoring.evaluation import Evaluation
 
 
 def load_runs(folders: Mapping[str, Path]) -> dict[str, Run]:
-    """Fitted models by name, as :func:`fit_run` left them; runs of the same data share one copy.
+    """Loads fitted models by name, as :func:`fit_run` saved them; runs of the same data share one copy of the data.
 
     Raises:
         FileNotFoundError: If a folder holds no finished run.
@@ -33,7 +33,7 @@ def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
     if found != trained_on:
         raise ValueError(
             f"the data of {folder} must be those it was trained on, {trained_on}; {recipe.data.source} now "
-            f"gives {found}. Restore the file, or train again."
+            f"yields {found}. Restore the file, or train again."
         )
     run = build_run(recipe, data)
     load_checkpoint(run.vae, folder / CHECKPOINT)
@@ -41,14 +41,14 @@ def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """What a run was made from.
+    """Reads the recipe of a run.
 
     Raises:
         FileNotFoundError: If the folder holds no finished run.
     """
     for name in (CONFIG, CHECKPOINT, HISTORY, SUMMARY):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} must hold a finished run; it has no {name}. Make it: pyro-lvm train --out {folder}")
+            raise FileNotFoundError(f"{folder} must hold a finished run; it has no {name}. Train one: pyro-lvm train --out {folder}")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Recipe)
     values = parser.instantiate(parser.parse_path(folder / CONFIG))
@@ -56,12 +56,12 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def read_history(folder: Path) -> pd.DataFrame:
-    """The history of a run's fit, one row for each epoch."""
+    """Reads the history of a run's fit, one row per epoch."""
     return pd.read_csv(folder / HISTORY)
 
 
 def budget(folders: Mapping[str, Path], scores: Mapping[str, Evaluation]) -> pd.DataFrame:
-    """What each run was given and used, and how it was scored, one row for each run."""
+    """The training budget of each run, how much of it was used, and how the run was scored, one row per run."""
     rows = {name: _budget(folder, scores[name]) for name, folder in folders.items()}
     return pd.DataFrame.from_dict(rows, orient="index")
 

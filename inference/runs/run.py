@@ -1,4 +1,4 @@
-"""Run folders: what a fitted model was made from and its weights, written whole or not at all."""
+"""Runs: a model with its options and data, fitted and saved in a folder."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,6 @@ from inference.recipes.build import build_vae, fit_vae, seen_by_model
 from inference.recipes.options import Recipe
 from inference.recipes.structures import AnyVAE
 from inference.svi.loop import FitResult
-from pyro_lvm.models.vae import TwoStageVAE
 
 CONFIG, SUMMARY, CHECKPOINT, HISTORY = "config.yaml", "summary.yaml", "checkpoint.safetensors", "history.csv"
 TABLE, PAGE = "comparison.csv", "report.html"
@@ -22,37 +21,37 @@ TABLE, PAGE = "comparison.csv", "report.html"
 
 @dataclass(frozen=True)
 class Run:
-    """A model and what it is made from.
+    """A model with its options and data.
 
     Attributes:
         recipe: All options.
         data: Its data.
-        vae: The model; once it is fitted, with the weights of the best epoch, or under a prior fitted after training.
+        vae: The model; once fitted, with the weights of the best epoch, and possibly a prior fitted after training.
     """
 
     recipe: Recipe
     data: Data
-    vae: AnyVAE | TwoStageVAE
+    vae: AnyVAE
 
     @property
     def has_means(self) -> bool:
-        """Whether p(x|z) has a mean that looks like a datum; one of categories has none."""
+        """Whether p(x|z) has a mean that looks like a datum; a categorical distribution has none."""
         return self.recipe.model.likelihood != "categorical"
 
 
 def build_run(recipe: Recipe, data: Data) -> Run:
-    """Builds the model for data already loaded; writes nothing.
+    """Builds the model for loaded data; writes nothing.
 
     Raises:
-        ValueError: If the recipe is wrong.
+        ValueError: If the recipe is invalid.
     """
     return Run(recipe, data, build_vae(recipe.model, seen_by_model(data, seed=recipe.model.seed)))
 
 
 def fit_run(run: Run, folder: Path, *, device: str | None = None) -> FitResult:
-    """Fits a run's model and fills its folder: options, best weights and history so far, and at last a summary.
+    """Fits a run's model and writes its folder: options, the best weights and history so far, and finally a summary.
 
-    Progress is a bar in a terminal; elsewhere, as in a log, every epoch is a line.
+    Progress is shown as a bar in a terminal, and as one line per epoch elsewhere, such as in a log.
     """
     is_terminal = sys.stderr.isatty()
 

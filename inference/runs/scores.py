@@ -22,14 +22,14 @@ from pyro_lvm.encoders.quantizer import Quantizer
 from pyro_lvm.models.vqvae import VQVAE
 
 PROPOSAL = "proposal.yaml"
-_MOST_PARTICLES = 200  # for the choice of a temperature
+_MOST_PARTICLES = 200  # when a temperature is chosen
 
 
 class ScoredRow(NamedTuple):
     """A row of a comparison.
 
     Attributes:
-        suffix: What its name adds to that of the run: nothing for the run as it was fitted, ``"+KIND"`` for a prior fitted after training,
+        suffix: What is appended to the name of the run: nothing for the run as fitted, ``"+KIND"`` for a prior fitted after training,
             ``"~soft"`` for a soft proposal.
         run: The run, with the model of this row.
         score: Its score.
@@ -41,18 +41,18 @@ class ScoredRow(NamedTuple):
 
 
 def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
-    """Where the netCDF file of an evaluation lies."""
+    """Path of the netCDF file of an evaluation."""
     precision = "" if options.precision == "full" else f"-{options.precision}"
     return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}{precision}.nc"
 
 
 def expost_path(folder: Path, expost: str) -> Path:
-    """Where a prior fitted after training lies."""
+    """Folder of a prior fitted after training."""
     return folder / f"expost-{expost}"
 
 
 def evaluate_run(run: Run, folder: Path, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
-    """Scores a run's model on its own data, and keeps the score in its folder as netCDF and CSV."""
+    """Scores a run's model on its own data, and saves the score in its folder as netCDF and CSV."""
     score = evaluate_vae(run.vae, run.data, options, device=device, progress=progress)
     path = evaluation_path(folder, options)
     score.to_csv(path.with_suffix(".csv"))
@@ -61,7 +61,7 @@ def evaluate_run(run: Run, folder: Path, options: EvaluateOptions, *, device: st
 
 
 def read_evaluation(run: Run, folder: Path, options: EvaluateOptions) -> Evaluation | None:
-    """A score of the run's present data that :func:`evaluate_run` kept, or ``None``."""
+    """Reads a score that :func:`evaluate_run` saved; ``None`` if there is none for the run's current data."""
     path = evaluation_path(folder, options)
     score = Evaluation.from_netcdf(path) if path.is_file() else None
     is_current = score is not None and score.data_id == data_id(getattr(run.data, options.split))
@@ -77,17 +77,17 @@ def score_run(
     anew: bool = False,
     device: str | None = None,
 ) -> Iterator[ScoredRow]:
-    """Scores a run, then its model under each of some priors fitted after training; priors and scores that a folder keeps are read.
+    """Scores a run, then its model under priors fitted after training; saved priors and scores are reused.
 
-    A model with the nearest codes is scored twice: its bound, and the estimate with a soft proposal.
+    A model whose encoder takes the nearest codes is scored twice: by its bound, and by the estimate with a soft proposal.
 
     Args:
         run: The fitted run.
         folder: Its folder; weights and scores of a prior fitted after training go to a folder ``expost-KIND`` in it.
         expost: Kinds of priors to fit.
         options: How to score.
-        anew: Whether the run is scored even if its folder keeps a score.
-        device: Where to fit and to score.
+        anew: Whether to score again even if there is a saved score.
+        device: Device to fit and score on.
 
     Yields:
         The rows of the run, then those of each prior.
@@ -101,7 +101,7 @@ def score_run(
 def _rows(suffix: str, run: Run, folder: Path, options: EvaluateOptions, anew: bool, device: str | None) -> Iterator[ScoredRow]:
     yield ScoredRow(suffix, run, _score(run, folder, options, anew, device))
     if isinstance(run.vae, VQVAE) and isinstance(run.vae.encoder, Quantizer):
-        soft, place = replace(run, vae=run.vae.soft(_temperature(run, folder, options, device))), folder / "soft"
+        soft, place = replace(run, vae=run.vae.soft(_temperature(run.vae, run, folder, options, device))), folder / "soft"
         place.mkdir(exist_ok=True)
         yield ScoredRow(f"{suffix}~soft", soft, _score(soft, place, options, anew, device))
 
@@ -111,19 +111,19 @@ def _score(run: Run, folder: Path, options: EvaluateOptions, anew: bool, device:
     return kept or evaluate_run(run, folder, options, device=device, progress=sys.stderr.isatty())
 
 
-def _temperature(run: Run, folder: Path, options: EvaluateOptions, device: str | None) -> float:
-    """The temperature that the folder keeps for so many draws, or one that is fitted to validation data now."""
+def _temperature(vae: VQVAE, run: Run, folder: Path, options: EvaluateOptions, device: str | None) -> float:
+    """The temperature saved in the folder for this number of draws, or one fitted now to validation data."""
     path, num_particles = folder / PROPOSAL, min(options.num_particles, _MOST_PARTICLES)
     kept = yaml.safe_load(path.read_text()) if path.is_file() else {}
     if kept.get("num_particles") == num_particles:
         return kept["temperature"]
-    temperature = fit_temperature(run.vae.to(device).soft, run.data.valid.to(device), num_particles=num_particles, seed=run.recipe.fit.seed)
+    temperature = fit_temperature(vae.to(device).soft, run.data.valid.to(device), num_particles=num_particles, seed=run.recipe.fit.seed)
     write_yaml(path, {"temperature": temperature, "num_particles": num_particles})
     return temperature
 
 
 def run_under(run: Run, folder: Path, expost: str, device: str | None = None) -> Run:
-    """A run's model under a prior fitted after training, which a folder keeps or gets."""
+    """A run's model under a prior fitted after training, which is loaded from a folder, or fitted and saved there."""
     if (folder / CHECKPOINT).is_file():
         return replace(run, vae=load_expost(run.vae, expost, run.recipe, folder / CHECKPOINT))
     start = time.perf_counter()
@@ -142,7 +142,7 @@ def score_runs(
     expost: Mapping[str, Sequence[str]] | None = None,
     device: str | None = None,
 ) -> tuple[dict[str, Run], dict[str, Evaluation]]:
-    """Models and scores by name: those of the runs, and, as ``NAME+KIND``, those under priors fitted after training.
+    """Returns models and scores by name: those of the runs and, as ``NAME+KIND``, those under priors fitted after training.
 
     Raises:
         ValueError: If the runs are not of the same data.

@@ -1,4 +1,4 @@
-"""The model's log density of a block of draws, a chunk at a time, in full precision or with the largest weights computed again."""
+"""The model's log density at a block of draws, in chunks; in full precision, or with only the largest weights recomputed in it."""
 
 from dataclasses import dataclass
 
@@ -9,26 +9,26 @@ from inference.densities.layout import Latents
 from inference.scoring.eager import Density
 from pyro_lvm.pair import Batch
 
-_CHUNK_ROWS = 1024  # particles times data of one call of the model: what fits a core's cache
+_CHUNK_ROWS = 1024  # particles times data in one call of the model, to fit a core's cache
 _CHUNK_ROWS_ACCELERATOR = 65536
-_CHUNK_STATES = 32  # states of enumerated latents that multiply a chunk before its rows become fewer
-_RESCORED = 8  # one in so many weights of a block, the largest, is computed again in full precision
+_CHUNK_STATES = 32  # states of enumerated latents up to which a chunk keeps its size
+_RESCORED = 8  # one in eight of a datum's weights, the largest ones, is recomputed in full precision
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """How a block is cut into calls of the model.
+    """How a block is divided into calls of the model.
 
     Args:
-        size: At most so many particles times data in one call; by default what fits the cache.
-        num_states: States of enumerated latents, each of which the model sees for every particle and datum.
+        size: Maximum number of particles times data in one call; by default, what fits the cache.
+        num_states: Number of states of enumerated latents; the model evaluates each of them for every particle and datum.
     """
 
     size: int | None = None
     num_states: int = 1
 
     def shape(self, batch: Batch, num_particles: int) -> tuple[int, int]:
-        """Rows and particles of one call: all particles of few rows, as what belongs to one datum then stays in the cache."""
+        """Return the rows and particles of one call: all particles of few rows, so that values of the same datum stay in the cache."""
         most = self.size or self._default_size(batch[0].device)
         particles = even_part(num_particles, most)
         return min(len(batch[0]), most // particles), particles
@@ -39,14 +39,14 @@ class Chunks:
 
 
 class ChunkedDensity:
-    """Log density of the model at a block of draws.
+    """Log density of the model at a block of draws, computed in chunks.
 
     Args:
-        density: Of one chunk.
-        chunks: How the block is cut.
+        density: Log density of one chunk.
+        chunks: How the block is divided.
 
     Returns:
-        On call with a batch, its latents ``[K, B, *Z]`` and their log q ``[K, B]``: log p(x, z) in float64, shape ``[K, B]``.
+        When called with a batch, its latents ``[K, B, *Z]`` and their log q ``[K, B]``: log p(x, z) in float64, shape ``[K, B]``.
     """
 
     def __init__(self, density: Density, chunks: Chunks) -> None:
@@ -67,13 +67,13 @@ class ChunkedDensity:
 
 
 class RescoredDensity:
-    """As :class:`ChunkedDensity`, from rounded products, with the largest weights computed again in full.
+    """Log density from rounded products, with the largest weights recomputed in full precision; called like :class:`ChunkedDensity`.
 
-    The mean error of those is taken from the others, as the densities of one datum are rounded much alike.
+    The mean error of the recomputed weights is subtracted from all other weights, as the densities of one datum are rounded alike.
 
     Args:
-        rounded: In the lower precision.
-        full: In full precision.
+        rounded: Log density in the lower precision.
+        full: Log density in full precision.
     """
 
     def __init__(self, rounded: ChunkedDensity, full: ChunkedDensity) -> None:
@@ -89,15 +89,15 @@ class RescoredDensity:
 
 
 def num_rescored(num_particles: int) -> int:
-    """How many of a datum's draws are computed again."""
+    """Return how many of a datum's draws are recomputed."""
     return -(-num_particles // _RESCORED)
 
 
 def _taken(latents: Latents, indices: Tensor) -> Latents:
-    """The draws ``[R, B, ...]`` with these indices, ``[R, B]``."""
+    """Select the draws ``[R, B, ...]`` at the indices ``[R, B]``."""
     return {name: value.take_along_dim(indices.reshape(*indices.shape, *[1] * (value.dim() - 2)), 0) for name, value in latents.items()}
 
 
 def even_part(total: int, most: int) -> int:
-    """The size of the fewest parts of a total that are at most so large and, but for the last, equal."""
+    """Return the size of equal parts, except for the last, that divide a total into as few parts of at most ``most`` as possible."""
     return -(-total // -(-total // most))

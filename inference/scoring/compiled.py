@@ -1,4 +1,4 @@
-"""Draws and densities of a pair as machine code, for blocks and chunks of one shape; others are left to Pyro."""
+"""Draws and densities of a pair as machine code for blocks and chunks of one shape; Pyro runs all other shapes."""
 
 import torch
 from torch import Tensor
@@ -16,10 +16,10 @@ from pyro_lvm.pair import Batch
 class CompiledDraws:
     """:meth:`Eager.draws <inference.scoring.eager.Eager.draws>`, compiled for batches of one shape.
 
-    Right for as long as the pair's parameters do not change.
+    It is correct only while the pair's parameters do not change.
 
     Raises:
-        UntraceableError: If that fails, or gives other figures on the same noise.
+        UntraceableError: If compiling fails, or the compiled function returns other values on the same noise.
     """
 
     def __init__(self, draws: Draws, batch: Batch, num_particles: int) -> None:
@@ -45,13 +45,13 @@ class CompiledDraws:
 class CompiledDensity:
     """:meth:`Eager.density <inference.scoring.eager.Eager.density>`, compiled for chunks of one shape.
 
-    Right for as long as the pair's parameters do not change.
+    It is correct only while the pair's parameters do not change.
 
     Attributes:
-        suits_workers: Whether several threads may call it at a time: it runs on the processor and draws nothing.
+        suits_workers: Whether several threads may call it at the same time: it must run on the CPU and draw nothing.
 
     Raises:
-        UntraceableError: If that fails, or gives other figures.
+        UntraceableError: If compiling fails, or the compiled function returns other values.
     """
 
     def __init__(self, eager: Eager, precision: Precision, batch: Batch, latents: Latents, num_particles: int) -> None:
@@ -78,7 +78,7 @@ class CompiledDensity:
 
 
 def _graph(function: Function, inputs: Batch) -> Graph:
-    other = tuple(x.flip(0) for x in inputs)  # so that no value of these becomes a constant unnoticed
+    other = tuple(x.flip(0) for x in inputs)  # so that a value of the inputs that becomes a constant is noticed
     return precompute(trace(function, *other), len(inputs))
 
 
@@ -92,4 +92,4 @@ def _check(what: str, got: Batch, expected: Batch, precision: Precision = "full"
         if precision != "full" and wanted.dtype != torch.float64:
             relative, absolute = 1e-3, 0.1  # a last digit of float32 may change one of bfloat16
         if not torch.allclose(value, wanted, rtol=relative, atol=absolute, equal_nan=True):
-            raise UntraceableError(f"{what}, compiled, differs by {(value - wanted).abs().max():.3g} on the same draws")
+            raise UntraceableError(f"{what} differs by {(value - wanted).abs().max():.3g} on the same draws when compiled")

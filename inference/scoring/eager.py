@@ -1,4 +1,4 @@
-"""Draws and densities of a pair as Pyro runs its programs, one thread at a time."""
+"""Draws and densities of a pair whose programs are run by Pyro, one thread at a time."""
 
 from collections.abc import Callable
 from threading import RLock
@@ -20,7 +20,7 @@ class Eager:
 
     Args:
         pair: Any pair.
-        layout: As :func:`~inference.densities.broadcasting.choose_layout` gives it.
+        layout: The layout that :func:`~inference.densities.broadcasting.choose_layout` returns.
     """
 
     def __init__(self, pair: object, layout: Layout) -> None:
@@ -28,11 +28,11 @@ class Eager:
         self.layout = layout
 
     def draws(self, batch: Batch, num_particles: int) -> tuple[Tensor, Latents]:
-        """Fresh draws of the guide: log q ``[K, B]`` and the latents by site, each ``[K, B, *Z]``."""
+        """Draw from the guide, and return log q ``[K, B]`` and the latents by site, each ``[K, B, *Z]``."""
         return guide_draws(self.guide, batch, num_particles, self.layout)
 
     def density(self, precision: Precision) -> Density:
-        """Log density ``[K, B]`` of the model at given latents, with matrix products of a precision."""
+        """Return a function for the model's log density ``[K, B]`` at given latents, with matrix products in ``precision``."""
 
         def density(batch: Batch, latents: Latents, num_particles: int) -> Tensor:
             with PYRO, products(precision):

@@ -1,4 +1,4 @@
-"""What is known of log p(x) of each datum: estimates, their errors, and how far they can be trusted."""
+"""Estimates of log p(x) for each datum, with their errors and reliability."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ MEASURES = ("mass", "density", "mixed")
 
 
 class Rounding(NamedTuple):
-    """What products in a lower precision do to log p-hat, in nats, on the data on which it was measured: mean and largest difference."""
+    """Mean and largest absolute error of log p-hat from products in a lower precision, in nats, measured on a subset of the data."""
 
     rounding_bias: float = 0.0
     rounding_error: float = 0.0
@@ -36,17 +36,17 @@ class Rounding(NamedTuple):
 class Evaluation:
     """Held-out log-likelihood of each datum, in nats, with its error and reliability.
 
-    An estimate is a lower bound on log p(x) in expectation, and rises with the number of particles. If
-    ``is_bound``, it is only a bound (one particle, or a deterministic guide) and ``mc_error``, ``ess`` and
-    ``pareto_k`` are NaN. If every latent is summed out, it ``is_exact``: one weight, with an error of zero.
+    In expectation, an estimate is a lower bound on log p(x) that rises with the number of particles. If
+    ``is_bound``, it is only a bound (one particle, or a deterministic guide), and ``mc_error``, ``ess`` and
+    ``pareto_k`` are NaN. If every latent is summed out, it ``is_exact``: there is one weight, with an error of zero.
 
     Attributes:
         log_px: log p-hat(x), shape ``[N]``.
         mc_error: Standard error of ``log_px`` over the draws, by the delta method, shape ``[N]``.
         ess: Effective sample size of the weights, shape ``[N]``.
-        pareto_k: Pareto shape of the largest weights, shape ``[N]``; NaN where nothing can be fitted.
+        pareto_k: Pareto shape of the largest weights, shape ``[N]``; NaN if it cannot be fitted.
         elbo: Mean log weight, shape ``[N]``.
-        curve_particles: The numbers of draws at which ``curve`` is kept, J of them.
+        curve_particles: The J numbers of draws at which ``curve`` is recorded.
         curve: log p-hat(x) from the first draws, shape ``[J, N]``.
         num_particles: Draws per datum, K.
         seed: Seed of the draws.
@@ -55,11 +55,11 @@ class Evaluation:
         is_bound: Whether ``log_px`` is only a lower bound.
         num_dims: Number of dimensions of x, for bits per dimension.
         precision: ``"full"``, or ``"bf16"`` if the model's products were in bfloat16.
-        rounding_bias: Mean difference of ``log_px`` from that of full precision with the same draws, on some of the data.
-        rounding_error: Largest such difference.
+        rounding_bias: Mean of ``log_px`` minus its value in full precision with the same draws, measured on a subset of the data.
+        rounding_error: Largest absolute value of this difference.
 
     Raises:
-        ValueError: If shapes, dtypes or fields do not fit together.
+        ValueError: If shapes, dtypes or fields are inconsistent.
     """
 
     log_px: Tensor
@@ -89,7 +89,7 @@ class Evaluation:
         if self.measure not in MEASURES:
             raise ValueError(f"measure must be one of {MEASURES}; got {self.measure!r}. Say what p(x) is.")
         if self.is_exact and (self.mc_error != 0).any():
-            raise ValueError("is_bound must be True of one draw whose mc_error is not 0; got False. Set is_bound=True.")
+            raise ValueError("is_bound must be True for one draw whose mc_error is not 0; got False. Set is_bound=True.")
         if self.is_bound and not (self.mc_error.isnan() & self.ess.isnan() & self.pareto_k.isnan()).all():
             raise ValueError("mc_error, ess and pareto_k of a bound must be NaN; got numbers. Reduce its weights with is_bound=True.")
 
@@ -105,12 +105,12 @@ class Evaluation:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the mean over the data, in nats; the scatter of the draws is part of it."""
+        """Standard error of the mean over the data, in nats; it includes the scatter of the draws."""
         return standard_error_of_mean(self.log_px)
 
     @property
     def mc_standard_error(self) -> float:
-        """Standard error of the mean over the draws alone, sqrt(sum of mc_error^2) / N, in nats."""
+        """Standard error of the mean due to the draws alone, sqrt(sum of mc_error^2) / N, in nats."""
         return float(self.mc_error.square().sum().sqrt()) / len(self.mc_error)
 
     @property
@@ -122,43 +122,43 @@ class Evaluation:
     def is_unreliable(self) -> Tensor:
         """Which data have a k-hat above :func:`~inference.scoring.pareto.pareto_k_threshold`, ``[N]``.
 
-        A datum whose k-hat cannot be fitted counts if its ESS is below 5. Without meaning for bounds, and for K <= 20.
+        A datum whose k-hat cannot be fitted is unreliable if its ESS is below 5. For bounds, and for K <= 20, this has no meaning.
         """
         bad = self.pareto_k > pareto_k_threshold(max(self.num_particles, 2))
         return bad | (self.pareto_k.isnan() & (self.ess < MIN_TAIL))
 
     @property
     def bad_k_share(self) -> float:
-        """Share of the data that are :attr:`is_unreliable`. NaN for bounds, exact values, and for K <= 20."""
+        """Share of the data that are :attr:`is_unreliable`; NaN for bounds, exact values, and K <= 20."""
         if self.is_bound or tail_length(self.num_particles) < MIN_TAIL:
             return nan
         return float(self.is_unreliable.double().mean())
 
     def to_frame(self) -> pd.DataFrame:
-        """Log-likelihood, error, ESS, k-hat and ELBO, one row per datum."""
+        """Return log-likelihood, error, ESS, k-hat and ELBO as a data frame with one row per datum."""
         columns = {name: getattr(self, name).numpy() for name in netcdf.PER_DATUM}
         return pd.DataFrame(columns, index=pd.RangeIndex(len(self.log_px), name="datum"))
 
     def curve_frame(self) -> pd.DataFrame:
-        """Mean log p-hat(x) and its standard error over the data, one row per number of draws."""
+        """Return mean log p-hat(x) and its standard error over the data as a data frame with one row per number of draws."""
         rows = [(float(row.mean()), standard_error_of_mean(row)) for row in self.curve]
         index = pd.Index(self.curve_particles, name="num_particles")
         return pd.DataFrame(rows, index=index, columns=["log_px", "se"])
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write :meth:`to_frame` as CSV; an existing file is replaced at once or not at all."""
+        """Write :meth:`to_frame` as CSV; an existing file is replaced completely or not at all."""
         with replacing_file(path) as temporary:
             self.to_frame().to_csv(temporary)
 
     def to_datatree(self) -> "DataTree":
-        """An xarray DataTree whose group ``is_stats`` holds all tensors, and all else as its attributes.
+        """Return an xarray DataTree whose group ``is_stats`` holds all tensors, and all other fields as attributes.
 
-        ArviZ would take a group named ``log_likelihood`` for log p(x | z) of posterior draws.
+        ArviZ would interpret a group named ``log_likelihood`` as log p(x | z) of posterior draws.
         """
         return netcdf.to_datatree(self)
 
     def to_arviz(self) -> "InferenceData | DataTree":
-        """:meth:`to_datatree` as ArviZ takes it: InferenceData before its version 1, a DataTree since."""
+        """Return :meth:`to_datatree` in the form that ArviZ accepts: InferenceData before its version 1, a DataTree from then on."""
         with warnings.catch_warnings():
             # ArviZ 0.23 announces its version 1 on every import
             warnings.simplefilter("ignore", FutureWarning)
@@ -167,13 +167,13 @@ class Evaluation:
         return convert(self.to_datatree()) if convert else self.to_datatree()
 
     def to_netcdf(self, path: str | os.PathLike[str]) -> None:
-        """Write a netCDF file for ArviZ and :meth:`from_netcdf`; replaced at once or not at all."""
+        """Write a netCDF file for ArviZ and :meth:`from_netcdf`; an existing file is replaced completely or not at all."""
         with replacing_file(path) as temporary:
             self.to_datatree().to_netcdf(temporary, engine="h5netcdf")
 
     @classmethod
     def from_netcdf(cls, path: str | os.PathLike[str]) -> "Evaluation":
-        """Read what :meth:`to_netcdf` has written.
+        """Read an evaluation from a file written by :meth:`to_netcdf`.
 
         Raises:
             ValueError: If the file holds no evaluation.
@@ -191,7 +191,7 @@ class Evaluation:
             bias, error = (format_error(abs(value)) for value in (self.rounding_bias, self.rounding_error))
             sign = "-" if self.rounding_bias < 0 else "+"
             lines.append(
-                f"products in {self.precision}: log p(x) is off by {sign}{bias} on average and {error} at most, on some of the data"
+                f"products in {self.precision}: log p(x) is off by {sign}{bias} on average and {error} at most, on a subset of the data"
             )
         return "\n".join(lines if self.is_bound else [*lines, *self._reliability()])
 

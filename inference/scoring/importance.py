@@ -22,26 +22,26 @@ from pyro_lvm.checks import check_counts, warn_caller
 from pyro_lvm.contract import check_batch
 from pyro_lvm.pair import Batch
 
-_REDUCED_WEIGHTS = 32768  # reduced at once, at least: the calls for fewer take longer than their arithmetic
-_ROUNDED_ROWS = (8, 32)  # at least and at most so many data show the error of a lower precision; between, one in 50
-EARNS_BACK = 5_000_000  # particles times data: compiling takes some 20 s, and saves about 15 ms for every 1024
+_REDUCED_WEIGHTS = 32768  # reduced at once, at least; for fewer, the calls take longer than the arithmetic
+_ROUNDED_ROWS = (8, 32)  # smallest and largest number of data used to measure the error of a lower precision; otherwise, one in 50
+EARNS_BACK = 5_000_000  # particles times data; compiling takes about 20 s, and saves about 15 ms for every 1024
 
 
 def log_weights(pair: object, *batch: Tensor, num_particles: int, seed: int | None = None, chunk_size: int | None = None) -> Tensor:
-    r"""Log importance weights with the guide as proposal.
+    r"""Compute log importance weights with the guide as proposal.
 
     .. math:: \log w_k = \log p(x, z_k) - \log q(z_k \mid x), \quad z_k \sim q(z \mid x)
 
-    Exactly K draws for each datum, in evaluation mode and without gradients; warm-up, subsampling scales and penalties do not
-    enter. Noise is drawn in blocks of fixed shape, each with a seed of its own, so that the figures depend on the seed
-    and on K, not on ``chunk_size``.
+    Exactly K draws are made for each datum, in evaluation mode and without gradients; warm-up, subsampling scales and penalties
+    are ignored. Noise is drawn in blocks of fixed shape, each with its own seed, so that the weights depend on the seed,
+    on K and on the kind of device, but not on ``chunk_size``.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
-        batch: Observations ``[B, *X]`` first, then whatever else the pair takes, each batch-first.
+        batch: Observations ``[B, *X]`` first, then any other inputs of the pair, each batch-first.
         num_particles: Draws per datum, :math:`K`.
-        seed: Seed of the draws; by default one is drawn from torch's generator.
-        chunk_size: At most so many particles times data in one call of the model; by default a whole block.
+        seed: Seed of the draws; by default, it is drawn from torch's generator.
+        chunk_size: Maximum number of particles times data in one call of the model; by default, what fits the cache.
 
     Returns:
         Log weights in nats, float64, shape ``[K, B]``.
@@ -73,30 +73,31 @@ def evaluate(
     precision: Precision = "full",
     progress: bool = True,
 ) -> Evaluation:
-    r"""Per-datum log-likelihood by importance sampling, with its error and reliability.
+    r"""Estimate the log-likelihood of each datum by importance sampling, with its error and reliability.
 
     .. math:: \log \hat p(x) = \log \frac{1}{K} \sum_{k=1}^K w_k
 
-    whose expectation is at most log p(x) and rises with K. Memory does not grow with the number of data times K.
+    The expectation of this estimate is at most log p(x) and rises with K. Memory does not grow with the number of data times K.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
-        data: Observations ``[N, *X]``, or a tuple of tensors with these first.
-        num_particles: Draws per datum, :math:`K`; one is made where the guide is certain of its codes, and where every latent is summed
-            out, as more would be the same.
+        data: Observations ``[N, *X]``, or a tuple of tensors that starts with them.
+        num_particles: Draws per datum, :math:`K`; only one is made if the guide is deterministic or every latent is summed out, as more
+            would be identical.
         seed: Seed of the draws.
-        chunk_size: At most so many particles times data in one call of the model.
-        compile: Whether the pair is compiled: where that earns its time back, always (and a pair that cannot be is refused), or never.
-        precision: Of the model's float32 matrix products and convolutions: ``"full"``, or ``"bf16"`` for bfloat16, which takes two thirds of the time
-            on processors with instructions for it. The eighth of the weights that are largest are then computed again in full,
-            their mean error is taken from the others, and what error remains is measured on some of the data.
+        chunk_size: Maximum number of particles times data in one call of the model; by default, what fits the cache.
+        compile: Whether to compile the pair: ``"auto"`` does so if the time saved exceeds the time that compiling takes, and warns if the
+            pair cannot be compiled; ``True`` always does so, and refuses a pair that cannot be compiled; ``False`` never does so.
+        precision: Precision of the model's float32 matrix products and convolutions: ``"full"``, or ``"bf16"`` for bfloat16, which takes
+            two thirds of the time on processors with instructions for it. The largest eighth of the weights is then recomputed in full
+            precision, its mean error is subtracted from all other weights, and the remaining error is measured on a subset of the data.
         progress: Whether to show a progress bar.
 
     Returns:
-        An :class:`~inference.scoring.evaluation.Evaluation`, all in nats.
+        An :class:`~inference.scoring.evaluation.Evaluation`, with log-likelihoods in nats.
 
     Raises:
-        ValueError: As :func:`log_weights`; also when a log weight is NaN.
+        ValueError: As for :func:`log_weights`; also if a log weight is NaN.
     """
     batch = (data,) if isinstance(data, Tensor) else tuple(data)
     check_counts(num_particles=num_particles, chunk_size=chunk_size)
@@ -134,7 +135,7 @@ def evaluate(
 
 
 def _summary(blocks: Iterator[Tensor], batch: Batch, num_particles: int, is_bound: bool, bar: tqdm) -> WeightSummary:
-    """Log weights of one block of rows after the other, reduced over the particles."""
+    """Reduce the log weights of one block of rows after the other over the particles."""
     _, rows = block_shape(num_particles, batch[0].device)
     parts = []
     for some in batched(blocks, -(-_REDUCED_WEIGHTS // (num_particles * rows))):
@@ -144,7 +145,7 @@ def _summary(blocks: Iterator[Tensor], batch: Batch, num_particles: int, is_boun
 
 
 def _rounding(rounded: Scorer, full: Scorer, batch: Batch, num_particles: int, seed: int) -> Rounding:
-    """How far estimates from rounded products are, for some of the data, from those in full precision with the same draws."""
+    """Compare estimates from rounded products with those in full precision and the same draws, on a subset of the data."""
     least, most = _ROUNDED_ROWS
     step = -(-len(batch[0]) // min(max(len(batch[0]) // 50, least), most))
     few = tuple(x[::step] for x in batch)

@@ -1,32 +1,33 @@
-"""Evaluations as xarray trees and netCDF files."""
+"""Convert evaluations to xarray trees, and read them from netCDF files."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
     from xarray import DataTree
 
+
 GROUP = "is_stats"
 PER_DATUM = ("log_px", "mc_error", "ess", "pareto_k", "elbo")
 ATTRIBUTES = ("num_particles", "seed", "measure", "data_id", "is_bound", "num_dims")
-LATER_ATTRIBUTES = ("precision", "rounding_bias", "rounding_error")  # which older files lack
+LATER_ATTRIBUTES = ("precision", "rounding_bias", "rounding_error")  # missing in older files
 
 
-def to_datatree(evaluation: object) -> "DataTree":
-    """A tree whose group ``is_stats`` holds an evaluation's tensors, and all else as its attributes."""
+def to_datatree(evaluation: Any) -> "DataTree":
+    """Convert an evaluation to a tree whose group ``is_stats`` holds all tensors, and all other fields as attributes."""
     from xarray import Dataset, DataTree
 
-    variables = {name: ("datum", getattr(evaluation, name).numpy()) for name in PER_DATUM}
+    variables: dict[str, tuple] = {name: ("datum", getattr(evaluation, name).numpy()) for name in PER_DATUM}
     variables["curve"] = (("curve_particles", "datum"), evaluation.curve.numpy())
     coordinates = {"datum": range(len(evaluation.log_px)), "curve_particles": list(evaluation.curve_particles)}
     attributes = {name: getattr(evaluation, name) for name in (*ATTRIBUTES, *LATER_ATTRIBUTES)} | {"is_bound": int(evaluation.is_bound)}
     return DataTree.from_dict({f"/{GROUP}": Dataset(variables, coordinates, attributes)})
 
 
-def read_fields(path: str | os.PathLike[str]) -> dict[str, object]:
-    """The fields of an evaluation by name, from a file of its tree.
+def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the fields of an evaluation, by name, from a file of its tree.
 
     Raises:
         ValueError: If the file holds no evaluation.

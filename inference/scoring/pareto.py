@@ -1,4 +1,4 @@
-"""The Pareto shape k-hat of importance weights: how far an importance-sampled figure can be trusted."""
+"""The Pareto shape k-hat of importance weights, which shows whether an importance-sampled figure is reliable."""
 
 from math import ceil, log, log10, nan, sqrt
 
@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 MIN_TAIL = 5
-_BLOCK = 32  # data fitted at once, so that grid times tails fits the cache
+_BLOCK = 32  # data fitted at once, so that grids times tails fit the cache
 _FLOAT64 = torch.finfo(torch.float64)
 
 
 def tail_length(num_particles: int) -> int:
-    r"""Number of the largest weights that make the tail, :math:`M = \lceil \min(K/5, 3\sqrt{K}) \rceil`."""
+    r"""Return the number of the largest weights that form the tail, :math:`M = \lceil \min(K/5, 3\sqrt{K}) \rceil`."""
     return ceil(min(num_particles / 5, 3 * sqrt(num_particles)))
 
 
 def pareto_k_threshold(num_particles: int) -> float:
-    r"""The k-hat above which an importance-sampled figure is unreliable.
+    r"""Return the k-hat above which an importance-sampled figure is unreliable.
 
     .. math:: \min(1 - 1 / \log_{10} K,\; 0.7)
 
@@ -24,7 +24,7 @@ def pareto_k_threshold(num_particles: int) -> float:
         num_particles: Draws per datum, :math:`K`.
 
     Returns:
-        The threshold; it is below zero for K < 10, where no k-hat will do.
+        The threshold; for K < 10 it is below zero, and no k-hat is low enough.
 
     Raises:
         ValueError: If K < 2.
@@ -39,21 +39,21 @@ def pareto_k_threshold(num_particles: int) -> float:
 
 
 def pareto_k(log_weights: Tensor) -> Tensor:
-    r"""Pareto shape of the largest importance weights of each datum.
+    r"""Estimate the Pareto shape of the largest importance weights of each datum.
 
-    A generalized Pareto distribution is fitted to the excesses of the M largest weights over the next one,
+    A generalized Pareto distribution is fitted to the excesses of the M largest weights w over the next one, u,
 
     .. math:: p(w - u > y) = (1 + k y / \sigma)^{-1/k}, \quad M = \lceil \min(K/5, 3\sqrt{K}) \rceil,
 
     with a weakly informative prior that draws k towards 1/2. Weights have a finite variance if k < 1/2 and a
-    finite mean if k < 1. Where fewer than five draws lie above u (always if K <= 20; also for constant
-    weights, many ties, or nearly all weights zero) nothing can be fitted.
+    finite mean if k < 1. If fewer than five draws lie above u (always for K <= 20; also for constant
+    weights, many ties, or almost only zero weights), nothing can be fitted.
 
     Args:
-        log_weights: Log weights, shape ``[K, B]``; normalized or not.
+        log_weights: Log weights, shape ``[K, B]``; they need not be normalized.
 
     Returns:
-        k-hat, float64, shape ``[B]``; NaN where nothing can be fitted.
+        k-hat, float64, shape ``[B]``; NaN if nothing can be fitted.
 
     Raises:
         ValueError: If ``log_weights`` is not ``[K, B]`` or contains NaN or +inf.
@@ -77,7 +77,7 @@ def pareto_k(log_weights: Tensor) -> Tensor:
 
 
 def check_log_weights(log_weights: Tensor) -> None:
-    """Refuse what is not floating-point ``[K, B]`` below +inf; -inf, a weight of zero, is legal."""
+    """Check that log weights are floating-point ``[K, B]`` and below +inf; -inf, a weight of zero, is valid."""
     if log_weights.dim() != 2 or len(log_weights) == 0 or not log_weights.is_floating_point():
         got = f"{log_weights.dtype} of shape {tuple(log_weights.shape)}"
         raise ValueError(f"log_weights must be floating-point with shape [K, B], K >= 1; got {got}. Put particles first, data second.")
@@ -85,13 +85,13 @@ def check_log_weights(log_weights: Tensor) -> None:
     if bad.any():
         rows = bad.any(dim=0).nonzero().flatten().tolist()
         raise ValueError(
-            f"log_weights must be below +inf and not NaN; got others for {len(rows)} of {bad.shape[1]} data, "
+            f"log_weights must be below +inf and not NaN; got other values for {len(rows)} of {bad.shape[1]} data, "
             f"the first at index {rows[0]}. Look for infinite or NaN parameters of the model or the guide."
         )
 
 
 def _excesses(largest: Tensor) -> tuple[Tensor, Tensor]:
-    """Excesses over the cutoff in units of the largest weight, descending, zero-padded; and their number."""
+    """Return the excesses over the cutoff in units of the largest weight, descending and zero-padded, and their number."""
     relative = largest - largest[0]
     cutoff = relative[-1].clamp_min(log(_FLOAT64.tiny))  # [B]
     is_tail = relative[:-1] > cutoff  # [M, B]
@@ -100,7 +100,7 @@ def _excesses(largest: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _generalized_pareto_shape(excess: Tensor, size: Tensor) -> Tensor:
-    """Posterior mean of k for descending excesses ``[M, B]``, of which the first ``size`` count."""
+    """Return the posterior mean of k for the first ``size`` of the descending excesses ``[M, B]``."""
     theta = _theta_grid(excess, size)  # [J, B]
     shape = _profile_shape(theta, excess, size)  # [J, B]
     log_profile = size * ((-theta / shape).log() - shape - 1)
@@ -112,7 +112,7 @@ def _generalized_pareto_shape(excess: Tensor, size: Tensor) -> Tensor:
 
 
 def _theta_grid(excess: Tensor, size: Tensor) -> Tensor:
-    """Zhang and Stephens' quadrature points, as many as the size of a tail asks for; the others are NaN."""
+    """Return Zhang and Stephens' quadrature points, whose number depends on the size of the tail; unused points are NaN."""
     num_points = 30 + size.sqrt().floor()  # [B]
     point = torch.arange(30 + int(sqrt(len(excess)))).to(size)[:, None] + 0.5  # [J, 1]
     rank = (size - (size / 4 + 0.5).floor()).long()  # [B]
@@ -122,5 +122,5 @@ def _theta_grid(excess: Tensor, size: Tensor) -> Tensor:
 
 
 def _profile_shape(theta: Tensor, excess: Tensor, size: Tensor) -> Tensor:
-    """The shape that maximizes the likelihood at each ``theta`` = -k / sigma, ``[..., B]``."""
+    """Return the shape that maximizes the likelihood at each ``theta`` = -k / sigma, ``[..., B]``."""
     return torch.log1p(-theta.unsqueeze(-2) * excess).sum(dim=-2) / size  # [..., M, B] to [..., B]

@@ -1,4 +1,4 @@
-"""Log weights reduced over the particles."""
+"""Reduce log weights over the particles."""
 
 from math import nan, sqrt
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from inference.scoring.pareto import check_log_weights, pareto_k
 
 
 class WeightSummary(NamedTuple):
-    """What :func:`reduce_log_weights` keeps of the weights; float64, on the CPU."""
+    """The result of :func:`reduce_log_weights`; float64 tensors on the CPU."""
 
     log_px: Tensor
     mc_error: Tensor
@@ -21,13 +21,13 @@ class WeightSummary(NamedTuple):
 
 
 def curve_particles(num_particles: int) -> tuple[int, ...]:
-    """The numbers of draws 1, 2, 5, 10, 20, 50, ... at which a curve is kept, and K itself."""
+    """Return the numbers of draws at which a curve is recorded: 1, 2, 5, 10, 20, 50, ... and K itself."""
     steps = (digit * 10**power for power in range(len(str(num_particles))) for digit in (1, 2, 5))
     return (*(step for step in steps if step < num_particles), num_particles)
 
 
 def reduce_log_weights(log_weights: Tensor, *, is_bound: bool | None = None) -> WeightSummary:
-    r"""Reduce log weights over the particles to log-likelihood, ELBO and diagnostics of each datum.
+    r"""Reduce log weights over the particles to the log-likelihood, ELBO and diagnostics of each datum.
 
     .. math::
         \log \hat p = \log \frac{1}{K} \sum_k w_k, \quad
@@ -39,8 +39,8 @@ def reduce_log_weights(log_weights: Tensor, *, is_bound: bool | None = None) -> 
 
     Args:
         log_weights: Log weights in nats, shape ``[K, B]``.
-        is_bound: Whether log p(x) is only bounded, as by a deterministic guide; by default, if there is but one particle. One
-            that is no bound is exact, with an error of zero.
+        is_bound: Whether log p(x) is only bounded, as by a deterministic guide; by default, True for a single particle. A single
+            particle that is not a bound is exact, with an error of zero.
 
     Returns:
         ``log_px``, ``mc_error``, ``ess``, ``pareto_k`` and ``elbo`` (the mean log weight), each ``[B]``, and
@@ -69,7 +69,7 @@ def reduce_log_weights(log_weights: Tensor, *, is_bound: bool | None = None) -> 
 
 
 def _running_log_mean(log_weights: Tensor) -> Tensor:
-    """log p-hat from the first 1, 2, 5, ... draws, shape ``[J, B]``."""
+    """Return log p-hat from the first 1, 2, 5, ... draws, shape ``[J, B]``."""
     counts = torch.tensor(curve_particles(len(log_weights)))
     blocks = log_weights.split(counts.diff(prepend=counts.new_zeros(1)).tolist())
     log_sums = torch.stack([block.logsumexp(dim=0) for block in blocks]).logcumsumexp(dim=0)  # [J, B]
@@ -85,11 +85,11 @@ def _effective_sample_size(log_weights: Tensor) -> Tensor:
 def _error_of_logarithm(ess: Tensor, num_particles: int) -> Tensor:
     if num_particles == 1:
         return torch.zeros_like(ess)
-    # rounding lets the ESS of equal weights exceed K
+    # rounding may let the ESS of equal weights exceed K
     excess = (1 / ess - 1 / num_particles).clamp_min(0)
     return (excess * num_particles / (num_particles - 1)).sqrt()
 
 
 def standard_error_of_mean(values: Tensor) -> float:
-    """Standard error of a mean over data, std / sqrt(N); NaN for a single datum or infinite values."""
+    """Return the standard error of a mean over data, std / sqrt(N); NaN for a single datum or infinite values."""
     return float(values.std()) / sqrt(len(values)) if len(values) > 1 else nan

@@ -1,4 +1,4 @@
-"""Log weights of blocks of draws: by Pyro, or by machine code and several threads."""
+"""Log weights of blocks of draws, computed by Pyro, or by machine code in several threads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class Scorer:
     """Log weights of a block of draws.
 
     Attributes:
-        draws: Fresh draws of the guide.
-        log_density: Log density of the model at them.
-        suits_workers: Whether several threads may score blocks at a time. Not with Pyro, whose handlers are not made for threads, nor
-            with a model that draws, as all threads draw from one generator.
+        draws: Makes fresh draws from the guide.
+        log_density: Computes the log density of the model at these draws.
+        suits_workers: Whether several threads may score blocks at the same time. This excludes Pyro, whose handlers are not thread-safe,
+            and models that draw, as all threads draw from one generator.
     """
 
     draws: Draws
@@ -34,7 +34,7 @@ class Scorer:
     suits_workers: bool = False
 
     def log_weights(self, batch: Batch, num_particles: int, seed: int) -> Tensor:
-        """Log weights ``[K, B]`` of fresh draws in float64, which depend on their seed alone."""
+        """Return the log weights ``[K, B]`` of fresh draws, in float64; the draws depend only on the seed."""
         with PYRO:
             seed_generators(batch[0].device, seed)
             log_q, latents = self.draws(batch, num_particles)
@@ -42,7 +42,7 @@ class Scorer:
 
     @classmethod
     def eager(cls, eager: Eager, chunks: Chunks, precision: Precision = "full") -> Self:
-        """One that runs the pair by Pyro."""
+        """Make a scorer that runs the pair by Pyro."""
         full = ChunkedDensity(eager.density("full"), chunks)
         if precision == "full":
             return cls(eager.draws, full)
@@ -50,7 +50,7 @@ class Scorer:
 
     @classmethod
     def compiled(cls, eager: Eager, chunks: Chunks, precision: Precision, batch: Batch, num_particles: int) -> Self:
-        """One that is compiled, for one thread, for blocks of this shape and for whole chunks of them; others are run by Pyro.
+        """Make a scorer that is compiled, for one thread, for blocks of this shape and their whole chunks; Pyro runs all other shapes.
 
         Raises:
             UntraceableError: If the pair cannot be compiled.
@@ -71,10 +71,10 @@ class Scorer:
 
 
 def make_scorer(eager: Eager, chunks: Chunks, precision: Precision, batch: Batch, num_particles: int, *, is_required: bool) -> Scorer:
-    """A compiled scorer for blocks of this shape; where that is impossible an eager one, with a warning that says why.
+    """Make a compiled scorer for blocks of this shape or, if that is impossible, an eager one and a warning that says why.
 
     Raises:
-        ValueError: If compiling is required and impossible.
+        ValueError: If compiling is required but impossible.
     """
     try:
         return Scorer.compiled(eager, chunks, precision, batch, num_particles)

@@ -1,4 +1,4 @@
-"""Proposals that are chosen on validation data."""
+"""Choose a proposal on validation data."""
 
 from collections.abc import Callable
 
@@ -21,20 +21,20 @@ def fit_temperature(
     start: float = 1.0,
     seed: int = 0,
 ) -> float:
-    r"""The temperature of a proposal whose estimate of the validation data's likelihood is highest.
+    r"""Find the temperature of a proposal with the highest estimate of the likelihood of validation data.
 
     .. math:: \hat T = \operatorname{argmax}_T \frac{1}{N} \sum_n \log \frac{1}{K} \sum_k \frac{p(x_n, z_k)}{q_T(z_k \mid x_n)},
         \quad z_k \sim q_T(z \mid x_n)
 
-    Every estimate is a lower bound in expectation, whatever T is, so that the highest is the best. The effective sample size would be no guide: all
-    draws of a small T are alike.
+    Every estimate is a lower bound in expectation for any T, so the highest one is the best. The effective sample size would be
+    misleading, as all draws at a small T are alike.
 
     Args:
-        soften: From a temperature to a pair, such as ``vae.soft``.
-        valid: Validation data ``[N, *X]``; never those that are to be scored.
+        soften: Maps a temperature to a pair; for example, ``vae.soft``.
+        valid: Validation data ``[N, *X]``; never the data to be scored.
         num_particles: Draws per datum, :math:`K`.
-        num_data: At most so many random rows of the data.
-        start: Where the search starts; it goes on by factors of 4, then by roots of 2, for as long as the estimate rises.
+        num_data: Maximum number of random rows of the data to use.
+        start: Where the search starts; it proceeds by factors of 4, then of the square root of 2, as long as the estimate rises.
         seed: Seed of the rows and the draws.
 
     Returns:
@@ -59,7 +59,7 @@ def fit_temperature(
 
 
 def _climbed(height: Callable[[float], float], start: float, factor: float) -> float:
-    """The highest of the places start * factor^n, by steps in whichever direction goes up."""
+    """Return the highest of the points start * factor^n, found by steps in the direction that goes up."""
     best = start
     for step in (factor, 1 / factor):
         for _ in range(_MOST_STEPS):

@@ -1,4 +1,4 @@
-"""Several threads that make values, which are handed out in order."""
+"""Compute values in several threads, and yield them in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +15,10 @@ Each = Callable[[Callable[..., Tensor], Iterable[tuple]], Iterator[Tensor]]
 
 @contextmanager
 def workers(count: int) -> Iterator[Each]:
-    """A function that applies another to tuples of arguments, by so many threads at a time, each with one of torch's.
+    """Yield a function that applies another one to tuples of arguments in ``count`` threads, each of which uses one thread of torch.
 
-    That costs less than all of torch's threads on one call: 1.08 times the time of a score's matrix products instead of 1.16 times, on
-    two threads (``docs/benchmarks/``). With a count of 1 everything is done by the caller's thread.
+    This costs less than all of torch's threads on one call: 1.08 times the time of a score's matrix products instead of 1.16 times, on
+    two threads (``docs/benchmarks/``). With a count of 1, everything is done by the caller's thread.
     """
     if count == 1:
         yield lambda function, jobs: (function(*job) for job in jobs)
@@ -28,7 +28,7 @@ def workers(count: int) -> Iterator[Each]:
 
 
 def _in_order(pool: ThreadPoolExecutor, num_ahead: int, function: Callable[..., Tensor], jobs: Iterable[tuple]) -> Iterator[Tensor]:
-    """Results in the order of the jobs, of which at most ``num_ahead`` more are started than are handed out."""
+    """Yield results in the order of the jobs, with at most ``num_ahead`` jobs started after the one that is awaited."""
     started: deque[Future[Tensor]] = deque()
     for job in jobs:
         started.append(pool.submit(function, *job))
@@ -39,7 +39,7 @@ def _in_order(pool: ThreadPoolExecutor, num_ahead: int, function: Callable[..., 
 
 
 def _prepare_worker() -> None:
-    """Sets what torch keeps for each thread."""
+    """Set the options of torch that are kept per thread."""
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     torch.set_flush_denormal(True)

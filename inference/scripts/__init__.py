@@ -1,1 +1,1 @@
-"""Commands of ``pyro-lvm``: a module with a ``main`` each, and what they share."""
+"""Commands of ``pyro-lvm``, each a module with a ``main``, and what they share."""

@@ -1,4 +1,4 @@
-"""``pyro-lvm COMMAND``: dispatches to the scripts; and what all scripts share: options in, errors out."""
+"""``pyro-lvm COMMAND``: dispatches to the scripts, and has what they share: a parser of options and a report of errors."""
 
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 COMMANDS = {
-    "train": "fit a model and keep it as a run folder",
+    "train": "fit a model and save it as a run folder",
     "evaluate": "score runs by importance-sampled log-likelihood",
     "compare": "compare priors on one data set, or finished runs",
-    "diagnose": "show prior holes, what the KL is made of, and active units of runs",
+    "diagnose": "show prior holes, terms of the KL, and active units of runs",
     "report": "write tables, pictures and a verdict on runs to one page of HTML",
     "sample": "draw samples, reconstructions and codes from a run",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The console command."""
+    """Runs the console command."""
     command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if command in COMMANDS:
         report_errors(import_module(f"inference.scripts.{command}").main, rest)
@@ -32,13 +32,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def report_errors(script: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
-    """Runs a script; what a user can mend is said in one line, with exit status 2."""
+    """Runs a script; an error that the user can correct is printed in one line, with exit status 2."""
     try:
         script(argv)
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, ArgumentError) as error:
         _say_and_exit("error:", error, 2)
     except KeyboardInterrupt as error:
-        _say_and_exit("interrupted", error, 130)
+        _say_and_exit("interrupted.", error, 130)
 
 
 def _say_and_exit(what: str, error: BaseException, status: int) -> None:
@@ -48,12 +48,12 @@ def _say_and_exit(what: str, error: BaseException, status: int) -> None:
 
 
 def make_parser(script: str, usage: str) -> "ArgumentParser":
-    """A parser that knows ``--config FILE``; unknown names and wrong types raise an ArgumentError."""
+    """A parser with the option ``--config FILE``; unknown names and wrong types raise an ArgumentError."""
     from jsonargparse import ArgumentParser
 
     purpose = f"{COMMANDS[script].capitalize()}."
     parser = ArgumentParser(usage=f"pyro-lvm {script} {usage}", description=purpose, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file of options; options that follow it win.")
+    parser.add_argument("--config", action="config", help="YAML file of options; options that follow it take precedence.")
     return parser
 
 

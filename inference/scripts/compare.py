@@ -1,4 +1,4 @@
-"""Compares priors by held-out log-likelihood, ``pyro-lvm compare``, or runs, ``pyro-lvm compare RUN ...``."""
+"""Compares priors by held-out log-likelihood (``pyro-lvm compare``), or finished runs (``pyro-lvm compare RUN ...``)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,12 +22,12 @@ PRIORS = ("standard", "mixture", "vamp", "spline")
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains and scores priors on one data set, or scores finished runs, and prints the table."""
     parser = make_parser("compare", "[RUN ...] [options]")
-    parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; none: train priors.")
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; without any, priors are trained.")
     parser.add_argument("--priors", type=tuple[PriorName, ...], default=PRIORS, help="Priors to train.")
     parser.add_argument("--expost", type=ExpostName, nargs="+", default=[], help="Priors to fit after training.")
-    parser.add_argument("--expost_of", type=str, nargs="+", help="To which models; by default standard, or all runs.")
-    parser.add_argument("--out", type=str, help="Folder to write; for trained priors runs/compare-DATA.")
-    parser.add_argument("--device", type=str, default="cpu", help="Where to fit and to score, such as cuda.")
+    parser.add_argument("--expost_of", type=str, nargs="+", help="Models to fit them to; by default standard, or all runs.")
+    parser.add_argument("--out", type=str, help="Folder to write; for trained priors, by default runs/compare-DATA.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
     parser.add_class_arguments(Recipe)
     parser.add_class_arguments(EvaluateOptions, "evaluate")
     args = parser.instantiate(parser.parse_args(argv))
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def compare_priors(priors: Sequence[str], expost: Expost, recipe: Recipe, scoring: EvaluateOptions, out: Path, device: str) -> None:
-    """Trains a model with each prior on the same data; an earlier comparison is replaced once all is done."""
+    """Trains a model with each prior on the same data; an earlier comparison is replaced at the end."""
     check_replaceable(out, overwrite=True, marker=TABLE)
     data = load(recipe.data)
     recipes = {prior: replace(recipe, model=replace(recipe.model, prior=prior)) for prior in priors}
@@ -68,7 +68,7 @@ def compare_priors(priors: Sequence[str], expost: Expost, recipe: Recipe, scorin
 
 
 def compare_runs(folders: Mapping[str, Path], expost: Expost, scoring: EvaluateOptions, out: Path | None, device: str) -> None:
-    """Compares finished runs; those without the wanted evaluation are evaluated first."""
+    """Compares finished runs; those without the requested evaluation are evaluated first."""
     if out is not None:
         check_replaceable(out, overwrite=True, marker=TABLE)
         if any(out.resolve() in folder.resolve().parents for folder in folders.values()):
@@ -84,14 +84,14 @@ def compare_runs(folders: Mapping[str, Path], expost: Expost, scoring: EvaluateO
 
 
 def plan_expost(expost: Sequence[str], of: Sequence[str] | None, default: Sequence[str], names: Sequence[str]) -> Expost:
-    """The priors to fit after training, by the model that they are fitted to."""
+    """The priors to fit after training, by the model to which they are fitted."""
     if not expost:
         if of:
             raise ValueError(f"--expost_of has no effect without --expost; got {' '.join(of)}. Leave it out.")
         return {}
     for name in of or default:
         if name not in names:
-            raise ValueError(f"--expost_of must name compared models, {', '.join(names)}; got {name!r}. Give --expost_of.")
+            raise ValueError(f"--expost_of must name compared models, {', '.join(names)}; got {name!r}. Choose among them.")
     return dict.fromkeys(of or default, expost)
 
 

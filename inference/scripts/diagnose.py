@@ -1,4 +1,4 @@
-"""Diagnoses runs: prior holes, parts of the KL, active units: ``pyro-lvm diagnose runs/vamp runs/standard``."""
+"""Diagnoses runs by prior holes, terms of the KL and active units: ``pyro-lvm diagnose runs/vamp runs/standard``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +16,14 @@ TABLE = "diagnosis.csv"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Diagnoses runs, prints each table and keeps it in the run's folder."""
+    """Diagnoses runs, prints each table and saves it in the run's folder."""
     parser = make_parser("diagnose", "RUN [RUN ...] [options]")
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folder.")
-    parser.add_argument("--split", type=Split, default="test", help="The data whose codes make q(z).")
-    parser.add_argument("--quantile", type=float, default=0.01, help="Share of the codes called outside them.")
-    parser.add_argument("--num_draws", type=PositiveInt | None, default=None, help="Prior draws, and codes scored.")
+    parser.add_argument("--split", type=Split, default="test", help="Split whose codes form q(z).")
+    parser.add_argument("--quantile", type=float, default=0.01, help="Share of codes that count as outside the codes.")
+    parser.add_argument("--num_draws", type=PositiveInt | None, default=None, help="Number of prior draws and of codes scored.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of codes and draws.")
-    parser.add_argument("--device", type=str, default="cpu", help="Where to diagnose, such as cuda.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to diagnose on, such as cuda.")
     args = parser.instantiate(parser.parse_args(argv))
 
     folders = {name: Path(name) for name in args.runs}

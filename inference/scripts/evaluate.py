@@ -13,10 +13,10 @@ from inference.scripts.cli import make_parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Scores runs, prints each score and keeps it in the run's folder."""
+    """Scores runs, prints each score and saves it in the run's folder."""
     parser = make_parser("evaluate", "RUN [RUN ...] [options]")
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folder.")
-    parser.add_argument("--device", type=str, default="cpu", help="Where to score, such as cuda.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
     parser.add_class_arguments(EvaluateOptions)
     args = parser.instantiate(parser.parse_args(argv))
     options = EvaluateOptions(args.split, args.num_particles, args.seed, args.precision)
@@ -26,10 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, run in load_runs(folders).items():
         print(f"{name}: {run.data.description}", flush=True)
         for row in score_run(run, folders[name], (), options, anew=True, device=args.device):
-            print(
-                f"{name}{row.suffix}\n{row.score}\n{_bits(row.score)} bits a {'dimension' if run.data.alphabet is None else 'character'}\n",
-                flush=True,
-            )
+            part = "dimension" if run.data.alphabet is None else "character"
+            print(f"{name}{row.suffix}\n{row.score}\n{_bits(row.score)} bits per {part}\n", flush=True)
         print(f"Wrote {folders[name]}.\n", flush=True)
 
 

@@ -12,11 +12,11 @@ from inference.scripts.cli import make_parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Writes a report of finished runs; those without the wanted evaluation are evaluated first."""
+    """Writes a report of finished runs; those without the requested evaluation are evaluated first."""
     parser = make_parser("report", "RUN [RUN ...] [options]")
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Finished run.")
     parser.add_argument("--out", type=str, default="report", help="Folder to write.")
-    parser.add_argument("--device", type=str, default="cpu", help="Where to score, such as cuda.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
     parser.add_class_arguments(EvaluateOptions, "evaluate")
     args = parser.instantiate(parser.parse_args(argv))
     folders, out = name_runs([Path(run) for run in args.runs]), Path(args.out)
@@ -34,6 +34,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
-    """Runs by the last part of their paths, or by the whole paths where that is ambiguous."""
+    """Names runs by the last part of their paths, or by their whole paths where that is ambiguous."""
     names = [folder.resolve().name for folder in folders]
     return dict(zip(names if len(set(names)) == len(names) else map(str, folders), folders, strict=True))

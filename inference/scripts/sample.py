@@ -1,4 +1,4 @@
-"""Draws from a fitted model: ``pyro-lvm sample runs/vamp`` writes samples, reconstructions and codes, as pictures or text where they are such."""
+"""Draws from a fitted model: ``pyro-lvm sample runs/vamp`` writes samples, reconstructions and codes, and pictures or text of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 from inference.data.splits import random_rows
 from inference.data.text import decode_text
 from inference.files import replacing_folder
-from inference.predictive.draws import encode, reconstruct, sample_prior
+from inference.predictive.draws import Values, encode, of_one_site, reconstruct, sample_prior
 from inference.recipes.fitted_priors import ExpostName
 from inference.recipes.options import Split
 from inference.runs.folders import load_runs
@@ -22,12 +22,12 @@ ARRAYS = "arrays.npz"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draws from a fitted model and writes arrays and, of images, pictures."""
+    """Draws from a fitted model and writes arrays, and pictures if the data are images."""
     parser = make_parser("sample", "RUN [options]")
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
     parser.add_argument("--expost", type=ExpostName, help="Draw from this prior, fitted after training, instead of the run's own.")
-    parser.add_argument("--num_draws", type=PositiveInt, default=20, help="Draws, and reconstructions.")
-    parser.add_argument("--split", type=Split, default="test", help="The data that are encoded.")
+    parser.add_argument("--num_draws", type=PositiveInt, default=20, help="Number of draws and of reconstructions.")
+    parser.add_argument("--split", type=Split, default="test", help="Split to encode.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
     parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples, or RUN/expost-KIND/samples.")
     args = parser.instantiate(parser.parse_args(argv))
@@ -40,17 +40,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     held_out = getattr(run.data, args.split)
     x = random_rows(held_out, args.num_draws, seed=args.seed)
     arrays = {
-        "samples": sample_prior(run.vae, x, seed=args.seed),  # [n, *X]
+        "samples": of_one_site(sample_prior(run.vae, x, seed=args.seed)),  # [n, *X]
         "data": x,  # [n, *X]
-        "reconstructions": reconstruct(run.vae, x, seed=args.seed, draws=not run.has_means),  # [n, *X]
+        "reconstructions": of_one_site(reconstruct(run.vae, x, seed=args.seed, draws=not run.has_means)),  # [n, *X]
     }
     if run.has_means:
-        arrays["sample_means"] = sample_prior(run.vae, x, seed=args.seed, means=True)  # [n, *X]
+        arrays["sample_means"] = of_one_site(sample_prior(run.vae, x, seed=args.seed, means=True))  # [n, *X]
     arrays |= by_site("codes", encode(run.vae, held_out, seed=args.seed))  # each [N, D]
     arrays |= level_means(run.vae, x, seed=args.seed) if run.has_means else {}  # each [n, *X]
 
     with replacing_folder(Path(args.out or folder / "samples"), overwrite=True, marker=ARRAYS, worth_keeping=CHECKPOINT) as out:
-        np.savez_compressed(out / ARRAYS, **{name: tensor.numpy() for name, tensor in arrays.items()})
+        values = {name: tensor.numpy() for name, tensor in arrays.items()}
+        np.savez_compressed(out / ARRAYS, **values)  # type: ignore[arg-type]  # none is named allow_pickle
         if run.data.alphabet is None:
             draw(arrays, out)
         else:
@@ -59,42 +60,40 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"Wrote {args.out or folder / 'samples'}.")
 
 
-def by_site(name: str, values: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
-    """Values of one site under a name, those of several sites under a name each."""
+def by_site(name: str, values: Values) -> dict[str, Tensor]:
+    """Values of a single site under ``name``, or those of several sites under ``name_SITE`` each."""
     return {f"{name}_{site}": value for site, value in values.items()} if isinstance(values, dict) else {name: values}
 
 
 def level_means(pair: object, x: Tensor, *, seed: int) -> dict[str, Tensor]:
-    """Of a hierarchy: means of p(x|z) with more and more levels, from the top down, held at codes of the data."""
+    """For a hierarchy: means of p(x|z) with more and more levels, from the top down, held at codes of the data."""
     codes = encode(pair, x, seed=seed)
     if not isinstance(codes, dict):
         return {}
     held = [list(codes)[: i + 1] for i in range(len(codes) - 1)]
-    return {
-        f"means_given_{'_'.join(names)}": sample_prior(pair, x, held={name: codes[name] for name in names}, seed=seed, means=True)
-        for names in held
-    }
+    given = {"_".join(names): {name: codes[name] for name in names} for names in held}
+    return {f"means_given_{names}": of_one_site(sample_prior(pair, x, held=z, seed=seed, means=True)) for names, z in given.items()}
 
 
 def write_texts(arrays: dict[str, Tensor], alphabet: str, out: Path) -> None:
-    """Writes what are codes of characters as text, one datum a paragraph."""
+    """Writes codes of characters as text, one paragraph per datum."""
     for name in ("samples", "data", "reconstructions"):
         (out / f"{name}.txt").write_text("\n\n".join(decode_text(arrays[name], alphabet)) + "\n", encoding="utf-8")
 
 
 def draw(arrays: dict[str, Tensor], out: Path) -> None:
-    """Writes pictures of images; of other data, says so."""
+    """Writes pictures if the data are images, and otherwise prints that they are not."""
     from inference.report.plots.images import are_images, draw_images
 
     shape = arrays["data"].shape[1:]
     if not are_images(shape):
-        print(f"No pictures: data of shape {tuple(shape)} are no images.")
+        print(f"No pictures: data of shape {tuple(shape)} are not images.")
         return
     means = {"means": arrays["sample_means"]} if "sample_means" in arrays else {}
     samples = {"data": arrays["data"]} | means | {"draws": arrays["samples"]}
     draw_images(samples, out / "samples.png", title="Draws from the prior, decoded")
-    mirrored = {"data": arrays["data"], "mean" if means else "draw": arrays["reconstructions"]}
-    draw_images(mirrored, out / "reconstructions.png", title="Data, encoded and decoded")
+    reconstructions = {"data": arrays["data"], "mean" if means else "draw": arrays["reconstructions"]}
+    draw_images(reconstructions, out / "reconstructions.png", title="Data, encoded and decoded")
     given = {name.removeprefix("means_").replace("_", " "): arrays[name] for name in arrays if name.startswith("means_given")}
     if given:
         rows = {"data": arrays["data"]} | given | {"given all": arrays["reconstructions"]}

@@ -1,4 +1,4 @@
-"""Fits a model and keeps it as a run folder: ``pyro-lvm train --model.prior vamp --out runs/vamp``."""
+"""Fits a model and saves it as a run folder: ``pyro-lvm train --model.prior vamp --out runs/vamp``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ from inference.scripts.cli import make_parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Fits a model and keeps it as a run folder."""
+    """Fits a model and saves it as a run folder."""
     parser = make_parser("train", "--out RUN [options]")
-    parser.add_argument("--out", type=str, required=True, help="The run folder to make.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier run when done.")
-    parser.add_argument("--device", type=str, default="cpu", help="Where to fit, such as cuda.")
+    parser.add_argument("--out", type=str, required=True, help="Run folder to write.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier run once training is done.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to fit on, such as cuda.")
     parser.add_class_arguments(Recipe)
     args = parser.instantiate(parser.parse_args(argv))
     recipe = Recipe(args.data, args.model, args.fit)

@@ -1,1 +1,1 @@
-"""Stochastic variational inference: ``fit``, its steps, eager and compiled, its objectives and its messengers."""
+"""Stochastic variational inference: ``fit``, eager and compiled steps, objectives and messengers."""

@@ -19,23 +19,23 @@ from inference.tracing.trace import trace
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.pair import Batch
 
-EARNS_BACK = 10_000  # steps: a compiled one saves about 2.5 ms of Python, and compiling takes some 10 to 20 s
-CHECK_EVERY = 500  # steps: what Python does in a step may change, and a graph would not
+EARNS_BACK = 10_000  # steps; a compiled step saves about 2.5 ms of Python, and compiling takes about 10 to 20 s
+CHECK_EVERY = 500  # steps; what Python does in a step may change, but a graph would not follow
 Key = tuple[int, tuple[tuple[torch.Size, torch.dtype], ...]]
 
 
 class CompiledSteps:
-    """Steps of a fit: compiled for shapes of batches that come often, eager for the others.
+    """Steps of a fit: compiled for batch shapes that occur often, eager for all others.
 
-    The first step of every shape is eager, and so is, later, every one on whose noise the compiled step is checked. If the two differ,
-    or the pair cannot be traced, all steps are eager from then on.
+    The first step of every shape is eager, and so is every later step whose noise is used to check the compiled step. If the two
+    differ, or the pair cannot be traced, all steps are eager from then on.
 
     Args:
         step: The eager step.
         modules: The pair's modules and all their submodules.
-        is_required: Whether every shape is compiled from its second step on, and a pair that cannot be is refused.
+        is_required: Whether every shape is compiled from its second step on, and a pair that cannot be compiled is refused.
         has_warmup: Whether the weight of the KL changes.
-        announce: Told when compiling begins, and when it ends.
+        announce: Called with ``"compile"`` when compiling begins, and with ``"fit"`` when it ends.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class CompiledSteps:
         self.compile_seconds = 0.0
 
     def plan(self, epochs: int) -> None:
-        """Chooses the shapes to compile by their steps so far, all of one epoch, and the epochs that are to come."""
+        """Choose the shapes to compile from their steps so far, those of one epoch, and the number of epochs to come."""
         self.worthwhile = {key for key, count in self.counts.items() if count * epochs >= EARNS_BACK}
 
     def __call__(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
-        """As :class:`~inference.svi.step.Step`.
+        """Make a step, as :class:`~inference.svi.step.Step` does.
 
         Raises:
-            ValueError: If compiling is required and impossible.
+            ValueError: If compiling is required but impossible.
         """
         key = id(optimizer), tuple((x.shape, x.dtype) for x in batch)
         number = self.counts[key]
@@ -69,7 +69,7 @@ class CompiledSteps:
         return self._checked_step(key, optimizer, batch)
 
     def _checked_step(self, key: Key, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
-        """An eager step, and whether the compiled one gives the same."""
+        """Make an eager step, and check that the compiled step yields the same results."""
         try:
             if key not in self.compiled:
                 self._compile(key, optimizer, batch)
@@ -100,12 +100,12 @@ class CompiledSteps:
 
 
 class CompiledStep:
-    """A step for batches of one shape.
+    """A compiled step for batches of one shape.
 
     Args:
         step: The eager step.
-        optimizer: Its optimizer, which has made a step before; plain Adam is made part of the graph.
-        batch: A batch of the shape.
+        optimizer: The optimizer, which has already made a step; plain Adam becomes part of the graph.
+        batch: A batch of this shape.
         modules: The pair's modules and all their submodules.
         has_warmup: Whether the weight of the KL, or that of each site, is an input of the graph.
 
@@ -118,11 +118,11 @@ class CompiledStep:
             raise UntraceableError(f"{type(step.elbo).__name__} has no differentiable_loss")
         self.step, self.optimizer, self.has_warmup = step, optimizer, has_warmup
         self.parameters = parameters_of(optimizer)
-        self.trained = [p for p in self.parameters if p.grad is not None]  # as the eager step before has left them
+        self.trained = [p for p in self.parameters if p.grad is not None]  # set by the last eager step
         self.adam = Adam(optimizer) if Adam.suits(optimizer) else None
         self.values: list[float] = []
         updated = [*self.parameters, *(self.adam.tensors() if self.adam else ())]
-        # Not the batch itself: a value that slips into the graph as a constant must not pass the check.
+        # This is not the batch itself, so that a value that slips into the graph as a constant does not pass the check.
         other = tuple(x.flip(0) for x in batch)
         with values_kept(updated):
             graph = trace(self._losses, self._numbers(), *other, modules=modules)
@@ -147,27 +147,27 @@ class CompiledStep:
         return value
 
     def dry_run(self, batch: Batch) -> list[Tensor]:
-        """Loss, gradients and buffers of a step that leaves all tensors and the random state as they were.
+        """Return loss, gradients and buffers of a step that leaves all tensors and the random state unchanged.
 
         Raises:
-            UntraceableError: If it fails.
+            UntraceableError: If the step fails.
         """
         with untraceable("the compiled step fails"), self._unchanged():
             return [*self.run(self._numbers(), *batch), *(buffer.clone() for buffer in self.buffers)]
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """Leaves all tensors and the random state as they were."""
+        """Restore all tensors and the random state after a ``with`` block."""
         with values_kept(self.tensors), torch.random.fork_rng(), torch.no_grad():
             yield
 
     def difference(self, results: list[Tensor], loss: float) -> str:
-        """What a dry run gave other than the eager step that has followed; empty if nothing."""
+        """Describe how a dry run differs from the eager step that followed it; empty if it does not."""
         if {id(p) for p in self.parameters if p.grad is not None} != set(map(id, self.trained)):
             return "other parameters have gradients"
-        expected = [results[0].new_tensor(loss), *(p.grad for p in self.trained), *self.buffers]
+        gradients = [p.grad for p in self.trained if p.grad is not None]
+        expected = [results[0].new_tensor(loss), *gradients, *self.buffers]
         kinds = chain(["the loss"], ["a gradient"] * len(self.trained), ["a buffer"] * len(self.buffers))
-        gradients = [p.grad for p in self.trained]
         floor = float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
         for kind, got, wanted in zip(kinds, results, expected, strict=True):
             if not _are_close(got, wanted, floor if kind == "a gradient" else 1.0):
@@ -175,7 +175,7 @@ class CompiledStep:
         return ""
 
     def _losses(self, numbers: Tensor, *batch: Tensor) -> tuple[Tensor, ...]:
-        """The loss and the gradients; what is traced."""
+        """Return the loss and the gradients; this is the function that is traced."""
         *weights, rate = numbers.unbind()
         kl = self.step.kl
         before = kl.weight
@@ -193,9 +193,9 @@ class CompiledStep:
         return loss.detach(), *gradients
 
     def _numbers(self) -> Tensor:
-        """What may change from one epoch to the next: the weights of the KL and the learning rate."""
+        """Return the numbers that may change between epochs: the weights of the KL and the learning rate."""
         values = [*map(float, values_of(self.step.kl.weight)), self.adam.rate() if self.adam else 0.0]
-        if values != self.values:  # a copy to a device has to be waited for
+        if values != self.values:  # a copy to a device blocks the program
             first = self.parameters[0]
             self.values, self.numbers = values, torch.tensor(values, dtype=first.dtype, device=first.device)
         return self.numbers
@@ -209,7 +209,7 @@ def _clipped(gradients: list[Tensor], clip_norm: float | None) -> list[Tensor]:
 
 
 def _are_close(got: Tensor, wanted: Tensor, floor: float) -> bool:
-    """Whether two tensors are equal but for rounding, which a sum of large terms may carry into a small one."""
+    """Return whether two tensors are equal except for rounding, which a sum of large terms may carry into a small one."""
     relative, absolute = (1e-7, 1e-9) if wanted.dtype in (torch.float64, torch.int64) else (2e-3, 1e-4)
     got, wanted = got.double(), wanted.double()
     if not wanted.isfinite().all():

@@ -51,44 +51,47 @@ def fit(
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> FitResult:
-    r"""Fits a pair by stochastic variational inference, in place.
+    r"""Fit a pair by stochastic variational inference, in place.
 
     .. math:: \max_{\theta, \phi} \; \sum_n \mathbb{E}_{q_\phi(z \mid x_n)}\big[\log p_\theta(x_n, z) - \log q_\phi(z \mid x_n)\big]
 
-    The pair ends with the weights of its best validation epoch, also when training is interrupted. A module of the pair that has a method
-    ``after_step()``, as codebooks do, is called after every update of the parameters.
+    The pair ends with the weights of its best validation epoch, even if training is interrupted. If a module of the pair has a method
+    ``after_step()``, as codebooks do, it is called after every update of the parameters.
 
     Args:
-        pair: Any object with Pyro programs ``.model`` and ``.guide``; its parameters may be modules' or ``pyro.param``'s.
+        pair: Any object with Pyro programs ``.model`` and ``.guide``; its parameters belong to modules or to ``pyro.param``.
         data: A tensor ``[N, *X]``, a tuple of tensors, a torch Dataset, or an iterable of batches.
-        valid: Validation data of the same form; they choose the weights that are kept, and feed ``patience``.
+        valid: Validation data in the same form; they determine which weights are kept, and are needed for ``patience``.
         elbo: Any ``pyro.infer.ELBO``; by default ``Trace_ELBO()``.
-        epochs: Passes through the data.
-        batch_size: Data in a batch; by default 100, or N if that is less.
-        learning_rate: Of the default optimizer, Adam.
-        optimizer: Makes another torch optimizer from a list of parameters.
-        scheduler: Makes a torch learning-rate scheduler from an optimizer; stepped after each epoch.
-        warmup_epochs: The weight of the KL rises linearly from ``1 / warmup_epochs`` in the first epoch to 1; ``{"z1": 20}``
-            warms up some of several latent sites.
-        free_bits: Nats of each latent site's KL that cost nothing; ``{"z1": 2.0}`` for some of several sites.
-        patience: Stop after so many epochs without a better validation loss, counted from the end of the warm-up.
-        clip_norm: Largest norm of the gradient of a step, in nats a datum.
-        alternating: Update guide and generative parameters in turn, the others fixed; shared ones count as the guide's.
-        compile: Whether steps are compiled: where that earns its time back, always (and a pair that cannot be is refused), or never.
-            What a compiled step does is what an eager one does, on the same noise; of models that cannot be compiled a warning tells why.
-        transform: Applied to the observations of every training batch, for instance ``torch.bernoulli``.
-        checkpoint: File that holds the best weights so far, from the first epoch on.
+        epochs: Number of passes through the data.
+        batch_size: Number of data per batch; by default 100, or N if N is smaller.
+        learning_rate: Learning rate of the default optimizer, Adam.
+        optimizer: Creates another torch optimizer from a list of parameters.
+        scheduler: Creates a torch learning-rate scheduler from an optimizer; it is stepped after each epoch.
+        warmup_epochs: Number of epochs over which the weight of the KL rises linearly to 1, from ``1 / warmup_epochs`` in the first epoch;
+            ``{"z1": 20}`` applies to some of several latent sites.
+        free_bits: Nats of each latent site's KL that cost nothing; ``{"z1": 2.0}`` applies to some of several latent sites.
+        patience: Number of epochs without a better validation loss after which training stops, counted from the end of the warm-up.
+        clip_norm: Maximum norm of the gradient of a step, in nats per datum.
+        alternating: Whether to update the guide's parameters and the generative parameters in turn, with the other group fixed; shared
+            parameters count as the guide's.
+        compile: Whether to compile steps: ``"auto"`` does so if the time saved exceeds the time that compiling takes, and warns if the pair
+            cannot be compiled; ``True`` always does so, and refuses a pair that cannot be compiled; ``False`` never does so. A compiled
+            step does the same as an eager one, on the same noise.
+        transform: Applied to the observations of every training batch; for example, ``torch.bernoulli``.
+        checkpoint: File for the best weights so far, written from the first epoch on.
         on_epoch: Called after every epoch with the history so far.
-        seed: Seed of shuffling and draws; the caller's random state is left as it was.
-        device: Where data and modules go; by default where the modules are.
+        seed: Seed of shuffling and draws; the caller's random state is left unchanged.
+        device: Device of the data and modules; by default the one that the modules are on.
         progress: Whether to show a progress bar.
 
     Returns:
-        A :class:`FitResult`.
+        A :class:`~inference.svi.loop.FitResult`.
 
     Raises:
-        ValueError: If an option or the data are bad, or the pair breaks its contract; nothing is trained then.
-        FloatingPointError: If the loss ceases to be finite; names epoch, batch and site.
+        ValueError: If an option or the data are invalid, or the pair breaks its contract. Options and the first batch are checked
+            before anything is trained, later batches as they come.
+        FloatingPointError: If the loss is no longer finite; the message names epoch, batch and site.
     """
     check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     device = _place(pair, device)
@@ -118,12 +121,12 @@ def fit(
 def _first_batch(train: Batches) -> Batch:
     batch = next(iter(train), None)
     if batch is None:
-        raise ValueError("data must give at least one batch; got none.")
+        raise ValueError("data must yield at least one batch; got none.")
     return batch
 
 
 def _declared_size(structure: Structure, size: int, num_data: int | None) -> int | None:
-    """The number of data that the plate declares if it is more than a batch, after checking that global latents have the right one."""
+    """Return the number of data that the plate declares if it exceeds a batch, after checking that it is correct for global latents."""
     declared = structure.full_size if structure.full_size > size else None
     if structure.global_sites and (declared or size) != num_data and not (num_data is None and declared):
         raise ValueError(
@@ -134,7 +137,7 @@ def _declared_size(structure: Structure, size: int, num_data: int | None) -> int
 
 
 def _make_optimizers(pair: object, batch: Batch, make_optimizer: MakeOptimizer, alternating: bool) -> list[torch.optim.Optimizer]:
-    """One for all parameters, or one for the guide's and one for the others."""
+    """Make one optimizer for all parameters, or one for the guide's parameters and one for all others."""
     parameters = trainable_parameters(pair, batch)
     groups = [parameters]
     if alternating:

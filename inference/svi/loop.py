@@ -1,4 +1,4 @@
-"""The epochs of a fit: what each leaves, when to stop, and which weights are kept."""
+"""The epochs of a fit: their history, when to stop, and which weights are kept."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ from pyro_lvm.modules import KeepsStatistics
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit leaves.
+    """The result of a fit.
 
     Attributes:
         pair: The pair that was fitted, in place, with the weights of ``best_epoch``.
-        history: One row for each epoch: ``epoch``, ``kl_weight`` (by site: ``kl_weight_z1``), ``train_loss``, ``valid_loss`` (both in nats a datum;
-            the validation loss is the plain objective, at full KL weight and without free bits), ``learning_rate``, ``seconds``, and what modules
-            of the pair give as ``epoch_statistics()``, such as the use of codes.
-        best_epoch: The epoch with the least validation loss; the last one if there are no validation data.
-        stopped_early: Whether patience ran out before the last epoch.
+        history: One row per epoch, with the columns ``epoch``, ``kl_weight`` (by site: ``kl_weight_z1``), ``train_loss``, ``valid_loss``
+            (both in nats per datum; the validation loss is the plain objective, at full KL weight and without free bits),
+            ``learning_rate``, ``seconds``, and those that modules of the pair return from ``epoch_statistics()``, such as the use of codes.
+        best_epoch: The epoch with the lowest validation loss; the last epoch if there are no validation data.
+        stopped_early: Whether ``patience`` stopped training before the last epoch.
         seed: The seed of the fit.
-        compile_seconds: Time that compiling took, part of the epochs' ``seconds``; 0 if no step was compiled.
+        compile_seconds: Time spent on compiling, included in the epochs' ``seconds``; 0 if no step was compiled.
     """
 
     pair: object
@@ -42,13 +42,13 @@ class FitResult:
 
 @dataclass(frozen=True)
 class Loop:
-    """One epoch after the other.
+    """The loop over the epochs of a fit.
 
     Args:
         training: Updates on the training data.
-        validation: The loss on validation data, if there are any.
-        steering: The course of the KL's weight.
-        schedulers: Of the learning rates; stepped after each epoch.
+        validation: The loss on the validation data, if there are any.
+        steering: Sets the weight of the KL in each epoch.
+        schedulers: Schedulers of the learning rates, stepped after each epoch.
         modules: The pair's modules and all their submodules.
         seed: The seed of the fit.
     """
@@ -63,7 +63,7 @@ class Loop:
     def run(
         self, bar: tqdm, *, patience: int | None, checkpoint: str | Path | None, on_epoch: Callable[[pd.DataFrame], None] | None
     ) -> FitResult:
-        """Runs the epochs of a progress bar; the pair ends with its best weights, also where this is interrupted."""
+        """Run the epochs of a progress bar; the pair ends with its best weights, even if the run is interrupted."""
         pair, rows, best, stopped = self.training.pair, [], Best(self.training.pair, checkpoint), False
         try:
             for epoch in bar:
@@ -96,7 +96,7 @@ class Loop:
 
 
 class Best:
-    """The weights of the epoch with the least validation loss so far, in memory and, where wanted, in a file."""
+    """The weights of the epoch with the lowest validation loss so far, in memory and, optionally, in a file."""
 
     def __init__(self, pair: object, checkpoint: str | Path | None) -> None:
         self.pair, self.checkpoint = pair, checkpoint
@@ -104,7 +104,7 @@ class Best:
         self.state: dict[str, Tensor] | None = None
 
     def offer(self, epoch: int, loss: float | None) -> None:
-        """Keeps the present weights if the loss is less than before, or if there is none."""
+        """Keep the current weights if the loss is lower than before, or if there is no loss."""
         if loss is not None and loss >= self.loss:
             return
         self.epoch, self.loss, self.state = epoch, math.inf if loss is None else loss, snapshot(self.pair)
@@ -112,6 +112,6 @@ class Best:
             save_checkpoint(self.pair, self.checkpoint)
 
     def restore(self) -> None:
-        """Gives the pair its best weights back; tensors made since keep their values."""
+        """Restore the pair's best weights; tensors created since then keep their values."""
         if self.state is not None:
             restore(self.pair, snapshot(self.pair) | self.state)

@@ -1,34 +1,35 @@
-"""Messengers of training: the weight of the KL, and free bits."""
+"""Messengers for training: the weight of the KL, and free bits."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_lvm.sites import penalty
+from pyro_lvm.sites import Site, is_subsample, penalty
 
 Weight = float | Tensor
+Number = TypeVar("Number", int, float, Weight)
 
 
-def of_site(value: Weight | Mapping[str, Weight], site: str, default: float) -> Weight:
-    """What holds for one site, of a value for all sites or of values by the sites' names."""
+def of_site(value: Number | Mapping[str, Number], site: str, default: Number) -> Number:
+    """Return the value for one site, given one value for all sites or values by site name."""
     return value.get(site, default) if isinstance(value, Mapping) else value
 
 
-def values_of(value: Weight | Mapping[str, Weight]) -> list[Weight]:
-    """The value for all sites, or those of the named sites in their order."""
+def values_of(value: Number | Mapping[str, Number]) -> list[Number]:
+    """Return the value for all sites, or the values of the named sites, in a list."""
     return list(value.values()) if isinstance(value, Mapping) else [value]
 
 
 class KLWeight(Messenger):
-    r"""Scales the latent sites of model and guide, so that the objective is E[log p(x|z)] - weight KL(q(z|x) || p(z)).
+    r"""Messenger that scales the latent sites of model and guide: the objective becomes E[log p(x|z)] - weight KL(q(z|x) || p(z)).
 
-    Enumerated sites are left as they are: their sum is part of the likelihood.
+    Enumerated sites are not scaled: their sum is part of the likelihood.
 
     Args:
-        weight: A non-negative number, or a scalar tensor; or such for each site by name, 1 where none is named. May be changed
-            between steps.
+        weight: A non-negative number or scalar tensor; or one for each site by name, with 1 for sites that are not named. It may be
+            changed between steps.
 
     References:
         Bowman et al. (2016), Generating Sentences from a Continuous Space. https://arxiv.org/abs/1511.06349
@@ -39,32 +40,33 @@ class KLWeight(Messenger):
         self.weight = weight
 
     def of(self, site: str) -> Weight:
-        """The weight of one site."""
+        """Return the weight of one site."""
         return of_site(self.weight, site, 1.0)
 
     def set(self, numbers: Sequence[Weight]) -> None:
-        """Changes the weight, or those of the named sites in their order."""
+        """Change the weight, or the weights of the named sites in their order."""
         self.weight = dict(zip(self.weight, numbers, strict=True)) if isinstance(self.weight, Mapping) else numbers[0]
 
-    def _pyro_sample(self, msg: dict) -> None:
-        if not msg["is_observed"] and not site_is_subsample(msg) and msg["infer"].get("enumerate") != "parallel":
+    def _pyro_sample(self, msg: Site) -> None:
+        if not msg["is_observed"] and not is_subsample(msg) and msg["infer"].get("enumerate") != "parallel":
             msg["scale"] = self.of(msg["name"]) * msg["scale"]
 
 
 class FreeBits:
-    r"""Leaves the first ``nats`` of each latent site's KL free: the objective pays max(nats, KL), averaged over the batch.
+    r"""Messengers that leave the first ``nats`` of each latent site's KL free: the objective pays max(nats, mean KL of the batch).
 
     .. math:: \sum_j \max\big(\lambda, \tfrac{1}{B} \textstyle\sum_b \mathrm{KL}_{jb}\big)
 
-    with the KL of site j estimated at the objective's own draws. A messenger around the guide notes log q(z|x), one around the
-    model adds a penalty site for each latent; no likelihood sees it.
+    The KL of site j is estimated at the objective's own draws. A messenger around the guide records log q(z|x), and one around the
+    model adds a penalty site for each latent, which enters no likelihood.
 
     Args:
-        nats: The free amount for each latent site and datum, :math:`\lambda`; or amounts by site, 0 where none is named.
-        kl: The messenger that weights the KL, whose weight applies to the free amount too.
+        nats: The free amount for each latent site and datum, :math:`\lambda`; or amounts by site, with 0 for
+            sites that are not named.
+        kl: The messenger that weights the KL; its weight also applies to the free amount.
 
     Raises:
-        ValueError: If ``nats`` is negative or, in a run of the guide, a latent is masked, enumerated or auxiliary.
+        ValueError: If ``nats`` is negative; or, when the guide runs, if a latent is masked, enumerated or auxiliary.
 
     References:
         Kingma et al. (2016), Improved Variational Inference with Inverse Autoregressive Flow.
@@ -84,10 +86,15 @@ class _NoteDensities(Messenger):
         super().__init__()
         self.densities = densities
 
-    def _pyro_post_sample(self, msg: dict) -> None:
-        if msg["is_observed"] or site_is_subsample(msg):
+    def _pyro_post_sample(self, msg: Site) -> None:
+        if msg["is_observed"] or is_subsample(msg):
             return
-        for kind, found in (("masked", msg["mask"] is not None), *((k, msg["infer"].get(k)) for k in ("enumerate", "is_auxiliary"))):
+        kinds = {
+            "masked": msg["mask"] is not None,
+            "enumerated": msg["infer"].get("enumerate"),
+            "auxiliary": msg["infer"].get("is_auxiliary"),
+        }
+        for kind, found in kinds.items():
             if found:
                 raise ValueError(f"free bits need plain latents; '{msg['name']}' is {kind}. Set free_bits=0, or change the guide.")
         self.densities[msg["name"]] = msg["fn"].log_prob(msg["value"])
@@ -100,7 +107,7 @@ class _ChargeFreeBits(Messenger):
         self.nats = nats
         self.kl = kl
 
-    def _pyro_post_sample(self, msg: dict) -> None:
+    def _pyro_post_sample(self, msg: Site) -> None:
         free = of_site(self.nats, msg["name"], 0.0)
         if msg["is_observed"] or msg["name"] not in self.posteriors or free == 0:
             return
@@ -110,11 +117,11 @@ class _ChargeFreeBits(Messenger):
 
 
 class Steering:
-    """What steers training besides the objective: the weight of the KL over the epochs, and free bits.
+    """The weight of the KL over the epochs, and free bits.
 
     Args:
-        warmup_epochs: The weight rises linearly from ``1 / warmup_epochs`` to 1; for all latent sites, or by site.
-        free_bits: Nats of each latent site's KL that cost nothing; for all, or by site.
+        warmup_epochs: Number of epochs over which the weight rises linearly to 1; for all latent sites, or by site.
+        free_bits: Nats of each latent site's KL that cost nothing; for all latent sites, or by site.
     """
 
     def __init__(self, warmup_epochs: int | Mapping[str, int], free_bits: float | Mapping[str, float]) -> None:
@@ -122,7 +129,7 @@ class Steering:
         self.longest_warmup = max(values_of(warmup_epochs), default=0)
 
     def wrap(self, model: Callable, guide: Callable) -> tuple[Callable, Callable]:
-        """A pair's programs under those messengers that do anything, as each takes time at every site."""
+        """Wrap a pair's programs in the messengers that have an effect, as each takes time at every site."""
         if any(values_of(self.warmup_epochs)):
             model, guide = self.kl(model), self.kl(guide)
         if any(values_of(self.free_bits)):
@@ -131,12 +138,13 @@ class Steering:
         return model, guide
 
     def begin_epoch(self, epoch: int) -> dict[str, float]:
-        """Sets the weight of an epoch; gives it as columns of the history."""
+        """Set the weight of an epoch, and return it as columns of the history."""
         if isinstance(self.warmup_epochs, Mapping):
-            self.kl.weight = {site: _warmed_up(epoch, length) for site, length in self.warmup_epochs.items()}
-            return {f"kl_weight_{site}": weight for site, weight in self.kl.weight.items()}
-        self.kl.weight = _warmed_up(epoch, self.warmup_epochs)
-        return {"kl_weight": self.kl.weight}
+            weights = {site: _warmed_up(epoch, length) for site, length in self.warmup_epochs.items()}
+            self.kl.weight = weights
+            return {f"kl_weight_{site}": weight for site, weight in weights.items()}
+        self.kl.weight = weight = _warmed_up(epoch, self.warmup_epochs)
+        return {"kl_weight": weight}
 
 
 def _warmed_up(epoch: int, length: int) -> float:

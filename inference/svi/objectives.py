@@ -1,4 +1,4 @@
-"""Objectives that Pyro lacks."""
+"""Objectives that Pyro does not provide."""
 
 from collections.abc import Callable
 import math
@@ -14,12 +14,12 @@ from inference.densities.layout import Layout, run_guide, run_model
 from inference.densities.log_density import latents_of, log_density
 from pyro_lvm.checks import check_counts
 from pyro_lvm.contract import Structure, check_pair
-from pyro_lvm.pair import Pair
-from pyro_lvm.sites import density_sites, is_data, is_penalty, sample_sites
+from pyro_lvm.pair import Batch, Pair
+from pyro_lvm.sites import Site, density_sites, is_data, is_penalty, sample_sites
 
 
 class IWAE(ELBO):
-    r"""Importance-weighted bound of each datum, right under mini-batch scaling.
+    r"""Importance-weighted bound of each datum, correct under mini-batch scaling.
 
     .. math:: \mathcal{L}_K(x) = \mathbb{E}\Big[\log \frac{1}{K} \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k \mid x)}\Big]
         \le \log p(x)
@@ -31,7 +31,8 @@ class IWAE(ELBO):
         num_particles: Draws per datum, :math:`K`.
 
     Raises:
-        ValueError: If the pair has no likelihood per datum, or a latent of the guide is not reparameterized.
+        ValueError: If ``num_particles`` is below 1; or, at the first loss, if the pair has no likelihood per datum or a latent of the
+            guide is not reparameterized.
 
     References:
         Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders. https://arxiv.org/abs/1509.00519
@@ -43,14 +44,14 @@ class IWAE(ELBO):
         self._layouts: dict[tuple[Callable, Callable], Layout] = {}
 
     def differentiable_loss(self, model: Callable[..., object], guide: Callable[..., object], *batch: Tensor) -> Tensor:
-        """Minus the sum of the data's bounds, each times its plate's scale, plus penalties."""
+        """Return minus the sum of the data's bounds, each times its plate's scale, plus penalties."""
         layout, count, size = self._layout(model, guide, batch), self.num_particles, len(batch[0])
         guide_trace = run_guide(guide, batch, count, layout)
         latents = latents_of(guide_trace, count, size, layout)
         model_trace = run_model(model, batch, latents, count, layout)
         scale = next(site["scale"] for site in density_sites(model_trace) if is_data(site))
 
-        def weight(site: dict) -> float | Tensor:
+        def weight(site: Site) -> float | Tensor:
             return site["scale"] / scale
 
         log_p = log_density(model_trace, count, size, layout, weight)
@@ -60,12 +61,12 @@ class IWAE(ELBO):
         return -(scale * bound).sum() - sum(costs) / count
 
     def loss(self, model: Callable[..., object], guide: Callable[..., object], *batch: Tensor) -> float:
-        """The loss as a number, without gradients."""
+        """Return the loss as a number, without gradients."""
         with torch.no_grad():
             return self.differentiable_loss(model, guide, *batch).item()
 
     def loss_and_grads(self, model: Callable[..., object], guide: Callable[..., object], *batch: Tensor) -> float:
-        """The loss as a number, after adding its gradients to the parameters'."""
+        """Return the loss as a number, after adding its gradients to those of the parameters."""
         loss = self.differentiable_loss(model, guide, *batch)
         loss.backward()
         return loss.item()
@@ -73,7 +74,7 @@ class IWAE(ELBO):
     def _get_trace(self, *_: object) -> None:
         raise TypeError("IWAE combines all particles in one run of the pair; it has no single traces.")
 
-    def _layout(self, model: Callable[..., object], guide: Callable[..., object], batch: tuple[Tensor, ...]) -> Layout:
+    def _layout(self, model: Callable[..., object], guide: Callable[..., object], batch: Batch) -> Layout:
         key = (unwrap(model), unwrap(guide))
         if key not in self._layouts:
             pair = Pair(model, guide, param_store=pyro.get_param_store())
@@ -83,7 +84,7 @@ class IWAE(ELBO):
         return self._layouts[key]
 
 
-def _check_reparameterized(structure: Structure, guide: Callable[..., object], batch: tuple[Tensor, ...]) -> None:
+def _check_reparameterized(structure: Structure, guide: Callable[..., object], batch: Batch) -> None:
     if structure.refusal is not None:
         raise ValueError(structure.refusal)
     with torch.random.fork_rng(), torch.no_grad():

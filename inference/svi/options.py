@@ -1,4 +1,4 @@
-"""Checks of the options of ``fit``."""
+"""Checks for the options of ``fit``."""
 
 from collections.abc import Mapping
 
@@ -16,10 +16,10 @@ def check_options(
     compile: object,
     valid: object,
 ) -> None:
-    """Checks the options of :func:`~inference.svi.fitting.fit` that need no pair.
+    """Check the options of :func:`~inference.svi.fitting.fit` that do not depend on the pair.
 
     Raises:
-        ValueError: If one of them is bad.
+        ValueError: If an option is invalid.
     """
     check_counts(epochs=epochs, patience=patience)
     for length in values_of(warmup_epochs):
@@ -34,14 +34,14 @@ def check_options(
 
 
 def check_sites(latents: tuple[str, ...], **by_site: object) -> None:
-    """Checks that options by site name latents of the guide.
+    """Check that options by site use the names of latents of the guide.
 
     Args:
-        latents: The latent sites.
-        by_site: Options by their names, each one value for all sites or values by site.
+        latents: Names of the latent sites.
+        by_site: Options by name, each with one value for all sites or values by site.
 
     Raises:
-        ValueError: If one names another site.
+        ValueError: If an option names any other site.
     """
     for name, value in by_site.items():
         unknown = sorted(set(value) - set(latents)) if isinstance(value, Mapping) else []

@@ -1,4 +1,4 @@
-"""Which tensors a fit trains, and which of them are the guide's."""
+"""The tensors that a fit trains, and which of them belong to the guide."""
 
 from collections.abc import Callable
 import inspect
@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.modules import modules_of
 from pyro_lvm.pair import Batch, programs
+from pyro_lvm.sites import sites_of
 
 
 def trainable_parameters(pair: object, batch: Batch) -> list[Tensor]:
-    """The unconstrained leaf tensors of a pair: what its programs register with Pyro, and the parameters of the modules they are.
+    """Return the unconstrained leaf tensors of a pair that a fit trains.
+
+    These are the tensors that its programs register with Pyro, and the parameters of the pair and of the programs that are modules.
 
     Raises:
         ValueError: If there are none.
@@ -23,7 +26,7 @@ def trainable_parameters(pair: object, batch: Batch) -> list[Tensor]:
     with torch.random.fork_rng(), torch.no_grad(), poutine.trace(param_only=True) as capture:
         trace = poutine.trace(guide).get_trace(*batch)
         poutine.replay(model, trace=trace)(*batch)
-    found = [site["value"].unconstrained() for site in capture.trace.nodes.values() if site["type"] == "param"]
+    found = [site["value"].unconstrained() for site in sites_of(capture.trace).values() if site["type"] == "param"]
     for owner in (pair, *(program.__self__ if inspect.ismethod(program) else program for program in (model, guide))):
         found += list(owner.parameters()) if isinstance(owner, nn.Module) else []
     parameters = list({id(p): p for p in found if p.requires_grad}.values())
@@ -41,17 +44,17 @@ def _warn_of_strangers(pair: object, parameters: list[Tensor]) -> None:
     for module in modules_of(pair):
         if any(p.requires_grad and id(p) not in known for p in module.parameters()):
             warn_caller(
-                f"the pair uses a {type(module).__name__} that is not registered with Pyro, and will not be trained. Call "
+                f"the pair uses a {type(module).__name__} that is not registered with Pyro and will not be trained. Call "
                 "pyro.module(name, network) in the function that uses it, or set requires_grad_(False)."
             )
 
 
 def guide_parameters(guide: Callable[..., object], parameters: list[Tensor], batch: Batch) -> list[Tensor]:
-    """Those parameters on which the guide's draws or their densities depend."""
+    """Return the parameters on which the guide's draws or their densities depend."""
     with torch.random.fork_rng(), torch.enable_grad(), pyro.validation_enabled(False):
         trace = poutine.trace(guide).get_trace(*batch)
         trace.compute_log_prob()
-        values = [site["value"] for site in trace.nodes.values() if site["type"] == "sample" and not site["is_observed"]]
+        values = [site["value"] for site in sites_of(trace).values() if site["type"] == "sample" and not site["is_observed"]]
         total = trace.log_prob_sum() + sum(v.sum() for v in values if v.is_floating_point())
     if not (isinstance(total, Tensor) and total.requires_grad):
         return []

@@ -1,13 +1,12 @@
-"""One step of a fit: the loss, its gradients, and who is to blame when it is not finite."""
+"""One step of a fit: the loss, its gradients, and which site is at fault if the loss is not finite."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 import math
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyro
 from pyro import poutine
-from pyro.infer import ELBO
 from pyro.poutine.messenger import Messenger
 import torch
 from torch import Tensor, nn
@@ -16,39 +15,41 @@ from inference.numerics import generator_of
 from inference.svi.messengers import KLWeight
 from pyro_lvm.contract import check_batch, check_support
 from pyro_lvm.pair import Batch, parameters_known, programs
-from pyro_lvm.sites import density_sites, is_data
+from pyro_lvm.sites import Site, density_sites, is_data
+
+Objective = Any  # an ELBO; only its subclasses in Pyro declare loss, loss_and_grads and, mostly, differentiable_loss
 
 
 class NoteObserved(Messenger):
-    """Notes the observed sites of a run."""
+    """Messenger that records the observed sites of a run."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sites: list[dict] = []
+        self.sites: list[Site] = []
 
-    def _pyro_post_sample(self, msg: dict) -> None:
+    def _pyro_post_sample(self, msg: Site) -> None:
         if msg["type"] == "sample" and is_data(msg):
             self.sites.append(msg)
 
     def check(self, batch: Batch) -> None:
-        """Checks that the batch is finite and that the observed data lie in their supports."""
+        """Check that the batch is finite and that the observed data lie in their supports."""
         check_batch(*batch)
         for site in self.sites:
             check_support(site)
 
 
 class Steps(Protocol):
-    """What makes the updates of a fit."""
+    """Protocol of a callable that makes the updates of a fit."""
 
     @property
     def compile_seconds(self) -> float:
-        """Time that compiling took so far."""
+        """Time spent on compiling so far."""
 
     def __call__(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
-        """Updates the optimizer's parameters, unless the loss is not finite; gives the loss in nats a datum."""
+        """Update the optimizer's parameters unless the loss is not finite, and return the loss in nats per datum."""
 
     def plan(self, epochs: int) -> None:
-        """Told after the first epoch how many are still to come."""
+        """Prepare for the given number of epochs to come; called after the first epoch."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ class Step:
         elbo: The objective.
         model: The model under the messengers of training.
         guide: The guide under the messengers of training.
-        kl: The messenger that weights the KL, one of theirs where it changes.
-        declared_size: The size of the data that the plate declares, if it is more than a batch.
-        clip_norm: Largest norm of the gradient.
+        kl: The messenger that weights the KL; it is one of the messengers of training if the weight changes.
+        declared_size: The number of data that the plate declares, if it exceeds a batch.
+        clip_norm: Maximum norm of the gradient.
     """
 
-    elbo: ELBO
+    elbo: Objective
     model: Callable
     guide: Callable
     kl: KLWeight
@@ -73,10 +74,10 @@ class Step:
     compile_seconds: ClassVar[float] = 0.0
 
     def plan(self, epochs: int) -> None:
-        """Nothing is planned: every step is alike."""
+        """Do nothing, as all steps are alike."""
 
     def __call__(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
-        """Updates the optimizer's parameters, unless the loss is not finite; gives the loss in nats a datum."""
+        """Update the optimizer's parameters unless the loss is not finite, and return the loss in nats per datum."""
         parameters = parameters_of(optimizer)
         loss = self._loss_and_gradients(batch, parameters)
         if math.isfinite(loss):
@@ -86,13 +87,13 @@ class Step:
         return loss
 
     def loss(self, batch: Batch) -> Tensor:
-        """The differentiable loss in nats a datum."""
-        with parameters_known():  # by the optimizer
+        """Return the differentiable loss in nats per datum."""
+        with parameters_known():  # to the optimizer
             return self.elbo.differentiable_loss(self.model, self.guide, *batch) / self._size(batch)
 
     def _loss_and_gradients(self, batch: Batch, parameters: list[Tensor]) -> float:
         for parameter in parameters:
-            parameter.grad = None  # so that its memory is used again
+            parameter.grad = None  # so that its memory is reused
         if not hasattr(self.elbo, "differentiable_loss"):
             loss = self.elbo.loss_and_grads(self.model, self.guide, *batch) / self._size(batch)
             torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self._size(batch))
@@ -107,19 +108,19 @@ class Step:
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """All parameters of an optimizer."""
+    """Return all parameters of an optimizer."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def check_observed(model: Callable, guide: Callable, batch: Batch) -> None:
-    """Runs a pair, and checks that the batch is finite and that what it observes lies in its support."""
+    """Run a pair, and check that the batch is finite and that the observed data lie in their supports."""
     with torch.random.fork_rng(), torch.no_grad(), NoteObserved() as observed:
         poutine.replay(model, trace=poutine.trace(guide).get_trace(*batch))(*batch)
     observed.check(batch)
 
 
 def find_culprit(pair: object, batch: Batch, random_state: Tensor) -> str:
-    """Names the first site that is not finite, replaying a step's noise."""
+    """Replay a step's noise, and describe the first site that is not finite."""
     model, guide = programs(pair)
     with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
         generator_of(batch[0].device).set_state(random_state)

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 import math
 
 import pyro
-from pyro.infer import ELBO
 import torch
 from torch import nn
 
 from inference.data.batches import Batches
 from inference.numerics import generator_of, seeded
-from inference.svi.step import Steps, check_observed, find_culprit
+from inference.svi.step import Objective, Steps, check_observed, find_culprit
 from inference.tracing.patches import no_nan_warnings
 from pyro_lvm.modules import FollowsSteps, eval_mode, train_mode
 from pyro_lvm.pair import Batch, programs
@@ -20,7 +19,7 @@ class Training:
     """Updates on the training data.
 
     Args:
-        pair: The pair that is fitted, whose parameters all exist.
+        pair: The pair to fit, whose parameters all exist.
         batches: The training data.
         steps: Makes the updates.
         optimizers: One for all parameters, or several that take turns on every batch.
@@ -36,11 +35,11 @@ class Training:
         self.known = set(pyro.get_param_store().keys())
 
     def epoch(self, number: int) -> float:
-        """One pass through the data; gives the mean loss in nats a datum.
+        """Make one pass through the data, and return the mean loss in nats per datum.
 
         Raises:
-            FloatingPointError: If the loss ceases to be finite.
-            ValueError: If data lie outside their support, or a parameter is new.
+            FloatingPointError: If the loss is no longer finite.
+            ValueError: If data lie outside their support, or a new parameter has appeared.
         """
         total, count = 0.0, 0
         with pyro.validation_enabled(False), train_mode(self.pair), no_nan_warnings():  # a NaN becomes an error in _step
@@ -68,8 +67,8 @@ class Training:
         late = set(pyro.get_param_store().keys()) - self.known
         if late:
             raise ValueError(
-                f"all parameters must exist after the first run of the pair; {sorted(late)} came in epoch {epoch}, and would not be "
-                "trained. Declare them in every run."
+                f"all parameters must exist after the first run of the pair; {sorted(late)} first appeared in epoch {epoch} and "
+                "would not be trained. Declare them in every run."
             )
 
 
@@ -78,24 +77,24 @@ class Validation:
     """The loss on the validation data, with the same noise after every epoch.
 
     Args:
-        pair: The pair that is fitted.
+        pair: The pair to fit.
         batches: The validation data.
         elbo: The objective.
-        declared_size: The size of the data that the plate declares, if it is more than a batch.
+        declared_size: The number of data that the plate declares, if it exceeds a batch.
         seed: Seed of the noise.
     """
 
     pair: object
     batches: Batches
-    elbo: ELBO
+    elbo: Objective
     declared_size: int | None
     seed: int
 
     def loss(self, epoch: int) -> float:
-        """Mean loss in nats a datum, in evaluation mode, at full KL weight and without free bits.
+        """Return the mean loss in nats per datum, in evaluation mode, at full KL weight and without free bits.
 
         Raises:
-            FloatingPointError: If it is not finite.
+            FloatingPointError: If the loss is not finite.
             ValueError: If data lie outside their support.
         """
         model, guide = programs(self.pair)

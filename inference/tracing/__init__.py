@@ -1,1 +1,1 @@
-"""A pair as a graph of tensor operations: traced once, improved, and compiled to machine code."""
+"""Trace a function once as a graph of tensor operations, improve the graph and compile it to machine code."""

@@ -1,4 +1,4 @@
-"""Machine code of a graph."""
+"""Compile graphs to machine code."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,28 +11,28 @@ from inference.tracing.graph import Graph, UntraceableError
 
 
 def compile_graph(graph: Graph, *inputs: Tensor) -> Callable[..., tuple[Tensor, ...]]:
-    """Machine code of a graph, for inputs of these shapes; its random draws are those of eager torch.
+    """Compile a graph to machine code for inputs of these shapes; its random draws are those of eager torch.
 
     Raises:
         UntraceableError: If torch's compiler fails.
     """
-    import torch._inductor  # seconds, which only a run that compiles must spend
+    import torch._inductor  # takes seconds, which only a run that compiles should spend
 
     tensors = list(graph.tensors)
     for node in graph.module.graph.find_nodes(op="placeholder"):
-        node.meta.pop("val", None)  # the compiler would take all inputs from these, and only those of the function have one
-    # What is compiled is kept on disk by torch, and found again when the graph is the same. A caller in C++ costs less than one in Python,
-    # and lets other threads run meanwhile.
+        node.meta.pop("val", None)  # the compiler would take all inputs from these, but only the function's arguments have one
+    # Torch caches compiled code on disk and reuses it for the same graph. A C++ wrapper costs less than a Python one, and lets other
+    # threads run in the meantime.
     options = {"config_patches": {"fallback_random": True, "cpp_wrapper": inputs[0].device.type == "cpu"}}
     with untraceable("torch's compiler fails"), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about itself
+        warnings.simplefilter("ignore")  # torch warns about its own internals
         run = torch._inductor.standalone_compile(graph.module, [*inputs, *tensors], dynamic_shapes="from_example_inputs", options=options)
     return lambda *inputs: run(*inputs, *tensors)
 
 
 @contextmanager
 def untraceable(what: str) -> Iterator[None]:
-    """Gives whatever a compiler, or a wrong shape in a graph, may raise as an UntraceableError."""
+    """Raise every error within a ``with`` block, as from a compiler or a wrong shape in a graph, as an UntraceableError."""
     try:
         yield
     except Exception as error:
@@ -41,10 +41,10 @@ def untraceable(what: str) -> Iterator[None]:
 
 
 def as_cuda_graph(run: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> Callable[..., tuple[Tensor, ...]]:
-    """The same function as one launch of all its CUDA kernels, for inputs of these shapes; each call overwrites the results of the last.
+    """Turn a function into one launch of all its CUDA kernels, for inputs of these shapes.
 
-    Runs the function once, as kernels are built and tuned at their first call. Torch's compiler cannot do this: it refuses to put a
-    graph that writes to parameters into a CUDA graph.
+    Each call overwrites the results of the previous one. The function is run once before it is recorded, as kernels are built and tuned
+    at their first call. Torch's compiler cannot be used for this: it refuses to put a graph that writes to parameters into a CUDA graph.
     """
     own = [x.clone() for x in inputs]
     run(*own)

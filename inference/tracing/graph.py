@@ -1,19 +1,19 @@
-"""A graph of tensor operations, and kinds of its nodes."""
+"""Graphs of tensor operations, and the kinds of their nodes."""
 
 import torch
 from torch import Tensor, fx
 
 
 class UntraceableError(ValueError):
-    """A function cannot be a graph, or its graph does not do what the function does."""
+    """Raised if a function cannot be made a graph, or its graph does not do what the function does."""
 
 
 class Graph:
     """A traced function.
 
     Args:
-        module: The operations; its inputs are the function's arguments, then the tensors.
-        tensors: What the function reads besides its arguments: parameters, buffers and other tensors, read anew at each call.
+        module: The operations; the inputs are the function's arguments, followed by the tensors.
+        tensors: What the function reads besides its arguments: parameters, buffers and other tensors, read again at each call.
     """
 
     def __init__(self, module: fx.GraphModule, tensors: list[Tensor]) -> None:
@@ -25,12 +25,12 @@ class Graph:
 
     @property
     def is_random(self) -> bool:
-        """Whether it draws."""
+        """Whether the graph draws random numbers."""
         return any(map(is_random, self.module.graph.nodes))
 
 
 def lift(module: fx.GraphModule) -> Graph:
-    """Turns the tensors that a graph holds as attributes into inputs, one for each tensor."""
+    """Turn the tensors that a module holds as attributes into inputs of its graph, one for each tensor."""
     graph, inputs, tensors = module.graph, {}, []
     last = [node for node in graph.nodes if node.op == "placeholder"][-1]
     for node in [node for node in graph.nodes if node.op == "get_attr"]:
@@ -42,7 +42,7 @@ def lift(module: fx.GraphModule) -> Graph:
             tensors.append(tensor)
         node.replace_all_uses_with(inputs[id(tensor)])
         graph.erase_node(node)
-    return Graph(fx.GraphModule({}, graph), tensors)  # whatever else the old module held would be an input of its machine code
+    return Graph(fx.GraphModule({}, graph), tensors)  # anything else in the old module would become an input of the machine code
 
 
 def writes(node: fx.Node) -> bool:

@@ -1,6 +1,6 @@
-"""Tensors whose values are put back."""
+"""Restore the values of tensors after a ``with`` block."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -11,7 +11,7 @@ from inference.tracing.graph import UntraceableError
 
 @contextmanager
 def values_kept(tensors: Iterable[Tensor]) -> Iterator[None]:
-    """Puts the values of tensors back afterwards."""
+    """Restore the values of tensors after a ``with`` block."""
     before = [(tensor, tensor.detach().clone()) for tensor in tensors]
     try:
         yield
@@ -22,11 +22,11 @@ def values_kept(tensors: Iterable[Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def buffers_kept(modules: list[nn.Module]) -> Iterator[None]:
-    """Puts the values of the modules' tensors other than parameters back afterwards.
+def buffers_kept(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Restore the values of the modules' tensors, except for parameters, after a ``with`` block.
 
     Raises:
-        UntraceableError: If another tensor has taken the place of one of them.
+        UntraceableError: If one of them has been replaced by another tensor.
     """
     before = [(module, name, tensor) for module in modules for name, tensor in _state(module).items()]
     with values_kept(tensor for *_, tensor in before):
@@ -38,5 +38,5 @@ def buffers_kept(modules: list[nn.Module]) -> Iterator[None]:
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a module, not of its children, that are not parameters."""
+    """Return the tensors of a module that are not parameters, without those of its children."""
     return {name: value for name, value in (vars(module) | module._buffers).items() if isinstance(value, Tensor)}

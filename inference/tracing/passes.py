@@ -1,4 +1,6 @@
-"""What is done to a graph before it becomes machine code."""
+"""Transformations of a graph before it is compiled."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -9,9 +11,10 @@ aten = torch.ops.aten
 
 
 def free_biases(graph: fx.Graph) -> None:
-    """Takes biases out of matrix products, so that the loop that reads a product adds them; a product that adds its own copies them first.
+    """Take biases out of matrix products, so that the loop that reads a product adds them.
 
-    They are subtracted with the other sign: of a sum, torch's compiler would make the same product again.
+    A product that adds its own biases copies them first. The biases are negated and subtracted, because torch's compiler would turn a
+    sum into the original product again.
     """
     for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
         bias, left, right = node.args
@@ -26,8 +29,9 @@ def free_biases(graph: fx.Graph) -> None:
 
 
 def merge_repeated(module: fx.GraphModule) -> None:
-    """Makes what is computed twice from the same values once: features that model and guide both need."""
-    first, tensors = {}, _Tensors(module.graph)
+    """Compute values only once that are computed repeatedly from the same inputs, such as features that model and guide both need."""
+    first: dict[tuple[object, str, str], fx.Node] = {}
+    tensors = _Tensors(module.graph)
     for node in list(module.graph.nodes):
         written = tensors.written_by(node)
         if written:
@@ -43,27 +47,27 @@ def merge_repeated(module: fx.GraphModule) -> None:
 
 
 class _Tensors:
-    """Which nodes share memory, and which of that is written."""
+    """Which nodes share memory, and which memory is written to."""
 
     def __init__(self, graph: fx.Graph) -> None:
         self.changing = {owner for node in graph.nodes for owner in self.written_by(node)}
 
     def owner(self, node: fx.Node) -> fx.Node:
-        """The node that made the memory of a node."""
+        """Return the node that allocated the memory of a node."""
         while node.op == "call_function" and (is_view(node) or writes(node)) and node.all_input_nodes:
             node = node.all_input_nodes[0]
         return node
 
     def written_by(self, node: fx.Node) -> set[fx.Node]:
-        """The owners of what a node writes."""
+        """Return the owners of the memory that a node writes to."""
         return {self.owner(arg) for arg in node.all_input_nodes} if writes(node) else set()
 
 
 def precompute(graph: Graph, num_inputs: int) -> Graph:
-    """A graph without those operations that depend on its tensors alone: they are done here, once.
+    """Return a graph without the operations that depend only on its tensors; these are computed here, once.
 
-    Right for as long as the tensors do not change: encoded pseudo-inputs, masked weights and mixtures' precisions while a model is
-    scored.
+    The result is correct only while the tensors do not change. While a model is scored, this holds for encoded pseudo-inputs, masked
+    weights and the precisions of mixtures.
     """
     module = graph.module
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
@@ -88,17 +92,17 @@ def precompute(graph: Graph, num_inputs: int) -> Graph:
 
 
 def without_unused_draws(graph: Graph) -> Graph:
-    """A graph without the draws that nothing depends on, such as those of a plate that declares more data than a batch has.
+    """Remove the draws that nothing depends on, such as those of a plate that declares more data than a batch has.
 
-    Not for a graph whose later draws must be those of eager torch.
+    This is not suitable for a graph whose remaining draws must equal those of eager torch.
     """
     graph.module.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or writes(node))
     graph.module.recompile()
     return graph
 
 
-def _known_values(graph: fx.Graph, known: dict[fx.Node, object]) -> dict[fx.Node, object]:
-    """The values of those nodes that follow from known ones, in the order of the graph."""
+def _known_values(graph: fx.Graph, known: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
+    """Return the values of the nodes that follow from known ones, in the order of the graph."""
     mutated = set()
     for node in reversed(graph.nodes):
         if writes(node) or (node in mutated and is_view(node)):

@@ -1,4 +1,4 @@
-"""What is replaced in Pyro and torch while a pair is trained or traced."""
+"""Replace functions of Pyro and torch while a pair is trained or traced."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 @contextmanager
 def no_nan_warnings() -> Iterator[None]:
-    """Pyro's objectives do not look for NaN in losses and their gradients for the length of a ``with`` block, as the caller looks at the loss."""
+    """Stop Pyro's objectives from looking for NaN and infinity within a ``with`` block, as the caller checks the loss."""
     with replaced_in_pyro(warn_if_nan=_unchanged, warn_if_inf=_unchanged):
         yield
 
 
 @contextmanager
 def replaced_in_pyro(**functions: Callable) -> Iterator[None]:
-    """Other functions, by name, in all modules of ``pyro.infer`` for the length of a ``with`` block."""
+    """Replace functions, by name, in all modules of ``pyro.infer`` within a ``with`` block."""
     with ExitStack() as stack:
         for name, module in list(sys.modules.items()):
             if name.startswith("pyro.infer"):
@@ -33,8 +33,9 @@ def _unchanged(value: object, *_: object, **__: object) -> object:
 
 @contextmanager
 def no_host_reads() -> Iterator[None]:
-    """Pyro's objectives read losses as Python numbers, to report them and to warn of NaN, and torch's one_hot reads the range of its
-    input; here they stay tensors.
+    """Keep Pyro's objectives and torch's ``one_hot`` from reading the values of tensors within a ``with`` block.
+
+    Pyro's objectives read losses as Python numbers, to report them and to warn of NaN, and ``one_hot`` reads the range of its input.
     """
     one_hot = mock.patch.object(nn.functional, "one_hot", _one_hot)
     with no_nan_warnings(), replaced_in_pyro(torch_item=_detached), one_hot:

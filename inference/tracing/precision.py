@@ -1,4 +1,4 @@
-"""Matrix products in fewer bits than all that is around them."""
+"""Matrix products in a lower precision than all other operations."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,9 +16,9 @@ _PRODUCTS = {aten.mm.default, aten.bmm.default, aten.addmm.default, aten.convolu
 
 
 class _BFloat16Products(TorchDispatchMode):
-    """Rounds the factors of float32 products to bfloat16; sums, activations, densities and their inputs stay float32.
+    """Mode that rounds the factors of float32 products to bfloat16; sums, activations, densities and their inputs stay float32.
 
-    Such a product takes half the time or less of a float32 one where the processor has instructions for it.
+    On processors with instructions for it, such a product takes half the time of a float32 one or less.
     """
 
     def __torch_dispatch__(self, op: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
@@ -40,10 +40,10 @@ def _rounded(op: Callable, factors: Sequence) -> Tensor:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16; a processor without them takes fifty times as long as for float32."""
+    """Return whether a device has instructions for bfloat16; a CPU without them takes fifty times as long as for float32."""
     return device.type != "cpu" or (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def products(precision: Precision) -> AbstractContextManager:
-    """A block whose float32 matrix products and convolutions are made in this precision."""
+    """Return a context in which float32 matrix products and convolutions have this precision."""
     return _BFloat16Products() if precision == "bf16" else nullcontext()

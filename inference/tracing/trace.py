@@ -1,6 +1,6 @@
-"""A function of tensors as one graph of tensor operations: Pyro's handlers and distributions run once, when it is made."""
+"""Trace a function of tensors as one graph of tensor operations, so that Pyro's handlers and distributions run only once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyro
 import torch
@@ -15,19 +15,19 @@ from inference.tracing.patches import no_host_reads
 Function = Callable[..., tuple[Tensor, ...]]
 
 
-def trace(function: Function, *inputs: Tensor, modules: list[nn.Module] = ()) -> Graph:
-    """Runs a function once, with its random draws, and records the operations on tensors.
+def trace(function: Function, *inputs: Tensor, modules: Sequence[nn.Module] = ()) -> Graph:
+    """Run a function once, with its random draws, and record its operations on tensors.
 
-    What Python does is recorded as it went: branches, loops and numbers that are not tensors are frozen, and so are the shapes.
+    The graph repeats what Python did in this run: branches, loops, shapes and numbers that are not tensors are fixed.
 
     Args:
-        function: From tensors to a tuple of tensors.
+        function: Maps tensors to a tuple of tensors.
         inputs: Its arguments; only their shapes, dtypes and devices matter.
-        modules: Modules that it uses; their tensors are as before afterwards.
+        modules: Modules that the function uses; their tensors are restored afterwards.
 
     Raises:
-        UntraceableError: If the function reads the value of a tensor, as ``.item()`` or ``if tensor > 0`` do, or puts a new tensor in
-            the place of a module's.
+        UntraceableError: If the function reads the value of a tensor, as ``.item()`` or ``if tensor > 0`` do, or replaces a
+            tensor of a module by a new one.
     """
     with torch.random.fork_rng(), no_host_reads(), pyro.validation_enabled(False), buffers_kept(modules):
         try:

@@ -1,4 +1,4 @@
 """Pyro distributions that torch and Pyro lack: mixtures, flows, counts, proportions, unit vectors, discrete codes.
 
-One file a kind of value; each distribution has its equation, and keeps its digits in float32.
+Each kind of value has its own file. Each distribution states its equation and is accurate in float32.
 """

@@ -8,11 +8,13 @@ import torch
 from torch import Size, Tensor
 from torch.distributions.utils import lazy_property
 
-_MOST_STATES = 2**20  # joint values that are enumerated
+from pyro_lvm.distributions.shapes import SizeLike
+
+_MOST_STATES = 2**20  # joint values that can be enumerated
 
 
 class CodeDistribution(TorchDistribution):
-    """What distributions of codes have in common.
+    """Base class of distributions of codes.
 
     A value is an integer tensor ``[*lead, *S]`` of indices ``0..V - 1``, where S is the shape of the M slots.
 
@@ -20,7 +22,7 @@ class CodeDistribution(TorchDistribution):
         batch_shape: Batch shape.
         event_shape: Shape of the slots, :math:`S`, with at least one dimension.
         num_codes: Number of codes, :math:`V`.
-        device: Where codes are made; by default torch's.
+        device: Device of the codes; by default torch's.
 
     Raises:
         ValueError: If there is no slot dimension, or a size is below 1.
@@ -50,13 +52,13 @@ class CodeDistribution(TorchDistribution):
     def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.integer_interval(0, self.num_codes - 1), len(self.event_shape))
 
-    def expand(self, batch_shape: Size, _instance: TorchDistribution | None = None) -> "CodeDistribution":
-        """The same distribution with a larger batch shape; nothing is copied."""
+    def expand(self, batch_shape: SizeLike, _instance: TorchDistribution | None = None) -> "CodeDistribution":
+        """Return the distribution with a larger batch shape; nothing is copied."""
         batch_shape = Size(batch_shape)
         if not _expands(self.batch_shape, batch_shape):
             raise ValueError(
                 f"{type(self).__name__} with batch shape {tuple(self.batch_shape)} cannot be expanded to {tuple(batch_shape)}. "
-                "Only sizes of 1 and new dimensions on the left expand."
+                "Only sizes of 1 can be expanded, and new dimensions can only be added on the left."
             )
         new = self._get_checked_instance(type(self), _instance)
         new.__dict__.update(self.__dict__)
@@ -65,16 +67,16 @@ class CodeDistribution(TorchDistribution):
         return new
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        r"""All :math:`V^M` joint values, the last slot changing fastest.
+        r"""Return all :math:`V^M` joint values; the last slot changes fastest.
 
         Args:
-            expand: Whether to expand them to the batch shape.
+            expand: Whether to expand the values to the batch shape.
 
         Returns:
-            Codes, shape ``[V**M, *batch, *S]``, or with batch sizes of 1.
+            Codes, shape ``[V**M, *batch, *S]``; without expansion, with batch sizes of 1.
 
         Raises:
-            ValueError: If there are more than :math:`2^{20}`.
+            ValueError: If there are more than :math:`2^{20}` values.
         """
         num_slots, num_states = self.event_shape.numel(), self.num_codes ** self.event_shape.numel()
         if num_states > _MOST_STATES:
@@ -88,7 +90,7 @@ class CodeDistribution(TorchDistribution):
         return values.expand(num_states, *self.batch_shape, *self.event_shape) if expand else values
 
     def conditional_logits(self, z: Tensor) -> Tensor:
-        r"""Log probabilities :math:`\log p(z_m = v \mid z_{<m})` of every code at every slot, given the slots before it.
+        r"""Return the log probabilities :math:`\log p(z_m = v \mid z_{<m})` of every code at every slot, given the slots before it.
 
         Args:
             z: Codes, shape ``[*lead, *S]``.
@@ -103,15 +105,15 @@ class CodeDistribution(TorchDistribution):
 
 
 class UniformCodes(CodeDistribution):
-    r"""Every joint value alike.
+    r"""Uniform distribution of all joint values.
 
     .. math:: \log p(z) = -M \log V
 
     Args:
         event_shape: Shape of the slots, :math:`S`.
         num_codes: Number of codes, :math:`V`.
-        dtype: Of the densities; by default torch's.
-        device: Of the draws; by default torch's.
+        dtype: Data type of the densities; by default torch's.
+        device: Device of the draws; by default torch's.
 
     Raises:
         ValueError: If there is no slot dimension, or a size is below 1.
@@ -135,7 +137,7 @@ class UniformCodes(CodeDistribution):
         shape = torch.broadcast_shapes(self._lead(value), self.batch_shape)
         return self._constant(-self.event_shape.numel() * math.log(self.num_codes)).expand(shape)
 
-    def sample(self, sample_shape: Size = Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = Size()) -> Tensor:
         return torch.randint(self.num_codes, self._extended_shape(sample_shape), device=self.device)
 
     def conditional_logits(self, z: Tensor) -> Tensor:
@@ -150,12 +152,13 @@ class CategoricalCodes(CodeDistribution):
 
     .. math:: p(z) = \prod_{m=1}^M \pi_{m z_m}, \quad \pi_m = \operatorname{softmax}(l_m)
 
-    The table of logits is never expanded: a density or a draw of ``[K, B, *S]`` codes takes so many numbers, gradients included, not V
-    times as many. Draws invert the distribution function in float64, and never give a code of zero mass.
+    The table of logits is never expanded: a density or a draw of ``[K, B, *S]`` codes takes memory for only that many numbers,
+    gradients included, not for V times that many. Draws invert the distribution function in float64, and never give a code of zero
+    mass.
 
     Args:
-        logits: :math:`l`, shape ``[*batch, *S, V]``; minus infinity is a mass of zero.
-        event_dims: Number of slot dimensions, those of :math:`S`.
+        logits: :math:`l`, shape ``[*batch, *S, V]``; minus infinity means a mass of zero.
+        event_dims: Number of slot dimensions, i.e. of dimensions of :math:`S`.
 
     Raises:
         ValueError: If there is no slot dimension, a size is below 1, or, with validation on, a logit is NaN.
@@ -181,13 +184,13 @@ class CategoricalCodes(CodeDistribution):
         lead = torch.broadcast_shapes(self._lead(value), self._own_shape)
         free = _free_dims(lead, self._own_shape)
         index = _to_rows(value.long().expand(lead + self.event_shape), free)  # [*own, *S, N]
-        # On an expanded table the gradient of gather would take V numbers for every code.
+        # With an expanded table, the gradient of gather would take V numbers for every code.
         terms = self._rows(self._log_mass).gather(-1, index)
         total = terms.sum(tuple(range(-1 - len(self.event_shape), -1)))  # [*own, N]
         return _from_rows(total, free, lead).expand(torch.broadcast_shapes(lead, self.batch_shape))
 
     @torch.no_grad()
-    def sample(self, sample_shape: Size = Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = Size()) -> Tensor:
         lead = Size(sample_shape) + self.batch_shape
         free = _free_dims(lead, self._own_shape)
         codes = _draw(self._rows(self.logits), math.prod(lead[d] for d in free))  # [*own, *S, N]
@@ -202,26 +205,26 @@ class CategoricalCodes(CodeDistribution):
         return self.logits.log_softmax(-1)
 
     def _rows(self, table: Tensor) -> Tensor:
-        """A table without its batch dimensions of size 1."""
+        """Return a table without its batch dimensions of size 1."""
         return table.reshape(*(n for n in self._own_shape if n != 1), *self.event_shape, self.num_codes)
 
 
 class AutoregressiveCodes(CodeDistribution):
-    r"""Codes one after the other, in raster order of the slots.
+    r"""Autoregressive distribution of codes, in raster order of the slots.
 
     .. math:: \log p(z) = \sum_{m=1}^M \log p(z_m \mid z_{<m})
 
-    The density takes one call of ``conditional``, a draw M of them.
+    The density takes one call of ``conditional``, a draw takes M calls.
 
     Args:
-        conditional: From codes ``[*lead, *S]`` to logits ``[*lead, *S, V]``; those of a slot may depend on the slots before it only.
+        conditional: Maps codes ``[*lead, *S]`` to logits ``[*lead, *S, V]``; the logits of a slot may depend only on the slots before it.
         event_shape: Shape of the slots, :math:`S`.
         num_codes: Number of codes, :math:`V`.
-        device: Of the draws; by default torch's.
+        device: Device of the draws; by default torch's.
 
     Raises:
-        ValueError: If there is no slot dimension, a size is below 1, or, on use, the logits have another shape or, with validation on, are
-            NaN.
+        ValueError: If there is no slot dimension, a size is below 1, or (on use) the logits have the wrong shape or, with validation on,
+            are NaN.
     """
 
     def __init__(
@@ -243,7 +246,7 @@ class AutoregressiveCodes(CodeDistribution):
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
     @torch.no_grad()
-    def sample(self, sample_shape: Size = Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = Size()) -> Tensor:
         lead, num_slots = Size(sample_shape) + self.batch_shape, self.event_shape.numel()
         z = torch.zeros(*lead, num_slots, dtype=torch.long, device=self.device)
         for m in range(num_slots):
@@ -256,7 +259,7 @@ class AutoregressiveCodes(CodeDistribution):
         return self._given(z).logits.log_softmax(-1)
 
     def _given(self, z: Tensor) -> CategoricalCodes:
-        """What the slots would be, were each one's predecessors those in ``z``."""
+        """Return the distributions of the slots, each given its predecessors in ``z``."""
         logits, lead = self.conditional(z.long()), self._lead(z)
         if logits.shape != (*lead, *self.event_shape, self.num_codes):
             raise ValueError(
@@ -267,29 +270,29 @@ class AutoregressiveCodes(CodeDistribution):
 
 
 def _draw(logits: Tensor, num_draws: int) -> Tensor:
-    """Draws ``[*rows, N]`` from categorical distributions with logits ``[*rows, V]``."""
+    """Return draws ``[*rows, N]`` from categorical distributions with logits ``[*rows, V]``."""
     mass = logits.double().softmax(-1).cumsum(-1)
     mass = (mass / mass[..., -1:]).contiguous()
     uniform = torch.rand(*mass.shape[:-1], num_draws, dtype=mass.dtype, device=mass.device)
-    # NaN is found past the end; a code that no table holds would hide it behind an index error.
+    # NaN is found past the end: without the clamp, a later index error would hide it.
     return torch.searchsorted(mass, uniform, right=True).clamp(max=logits.shape[-1] - 1)
 
 
 def _free_dims(lead: Size, own: Size) -> tuple[int, ...]:
-    """The dimensions of ``lead`` that share a table with batch shape ``own``."""
+    """Return the dimensions of ``lead`` along which a table with batch shape ``own`` is shared."""
     padding = len(lead) - len(own)
     return tuple(d for d in range(len(lead)) if d < padding or own[d - padding] == 1)
 
 
 def _to_rows(z: Tensor, free: tuple[int, ...]) -> Tensor:
-    """From ``[*lead, *S]`` to ``[*own, *S, N]``: the N codes that share a row of the table come last."""
+    """Reshape ``[*lead, *S]`` to ``[*own, *S, N]``; the N codes that share a row of the table come last."""
     z = z.movedim(free, tuple(range(-len(free), 0)))
     rows = z.shape[: z.dim() - len(free)]
     return z.reshape(*rows, z.shape[len(rows) :].numel())
 
 
 def _from_rows(z: Tensor, free: tuple[int, ...], lead: Size) -> Tensor:
-    """Back from ``[*own, *rest, N]`` to ``[*lead, *rest]``."""
+    """Reshape ``[*own, *rest, N]`` back to ``[*lead, *rest]``."""
     z = z.reshape(z.shape[:-1] + Size(lead[d] for d in free))
     return z.movedim(tuple(range(-len(free), 0)), free)
 

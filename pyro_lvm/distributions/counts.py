@@ -1,4 +1,4 @@
-"""Distributions of counts that keep float32 accurate where torch's lose digits."""
+"""Distributions of counts that are accurate in float32 where torch's lose digits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pyro.distributions import TorchDistribution, constraints
 import torch
 from torch import Size, Tensor
 
+from pyro_lvm.distributions.shapes import SizeLike
 from pyro_lvm.distributions.special import log_gamma_ratio, softplus, unexpanded
 
 
@@ -18,7 +19,7 @@ class NegativeBinomial(dist.NegativeBinomial):
 
     Args:
         total_count: :math:`r > 0`, real.
-        logits: :math:`l`, the mean's logarithm less :math:`\log r`.
+        logits: :math:`l`, the logarithm of the mean minus :math:`\log r`.
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ class NegativeBinomial(dist.NegativeBinomial):
 
 
 class LogRatePoisson(TorchDistribution):
-    r"""Poisson distribution given by its log rate, so that the gradient never divides by a rate of zero.
+    r"""Poisson distribution parameterized by its log rate, so that the gradient never divides by a rate of zero.
 
     .. math:: \log p(x) = x \log \lambda - \lambda - \log x!
 
@@ -46,7 +47,7 @@ class LogRatePoisson(TorchDistribution):
         self.log_rate = log_rate
         super().__init__(log_rate.shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Size, _instance: LogRatePoisson | None = None) -> LogRatePoisson:
+    def expand(self, batch_shape: SizeLike, _instance: LogRatePoisson | None = None) -> LogRatePoisson:
         new = self._get_checked_instance(LogRatePoisson, _instance)
         new.log_rate = self.log_rate.expand(batch_shape)
         super(LogRatePoisson, new).__init__(Size(batch_shape), validate_args=False)
@@ -59,7 +60,7 @@ class LogRatePoisson(TorchDistribution):
         value = value.to(self.log_rate.dtype)
         return value * self.log_rate - self.log_rate.exp() - torch.lgamma(value + 1.0)
 
-    def sample(self, sample_shape: Size = Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = Size()) -> Tensor:
         with torch.no_grad():
             return torch.poisson(self.log_rate.exp().expand(self._extended_shape(sample_shape)))
 

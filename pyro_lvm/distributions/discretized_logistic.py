@@ -7,11 +7,12 @@ import torch
 from torch import Size, Tensor
 
 from pyro_lvm.checks import check_counts
+from pyro_lvm.distributions.shapes import SizeLike
 from pyro_lvm.distributions.special import softplus
 
 
 class DiscretizedLogisticMixture(TorchDistribution):
-    r"""Mixture of logistic distributions whose mass is gathered at the integers ``0..num_levels - 1``.
+    r"""Mixture of logistic distributions, discretized to the integers ``0..num_levels - 1``.
 
     With :math:`V` levels, :math:`y = 2x / (V - 1) - 1` and :math:`h = 1 / (V - 1)`, half a bin,
 
@@ -19,13 +20,13 @@ class DiscretizedLogisticMixture(TorchDistribution):
         p(x) = \sum_c \pi_c \left[ \sigma\left(\frac{y + h - \mu_c}{s_c}\right)
             - \sigma\left(\frac{y - h - \mu_c}{s_c}\right) \right],
 
-    where the lowest bin reaches to :math:`-\infty` and the highest to :math:`\infty`.
+    where the lowest bin extends to :math:`-\infty` and the highest to :math:`\infty`.
 
     Args:
         logits: :math:`\log \pi` up to a constant, ``[*batch, C]``.
         loc: :math:`\mu`, ``[*batch, C]``, on the scale of :math:`y`.
         log_scale: :math:`\log s`, ``[*batch, C]``, on the scale of :math:`y`.
-        num_levels: :math:`V`, 256 for bytes.
+        num_levels: Number of levels, :math:`V`; 256 for bytes.
 
     Raises:
         ValueError: If the shapes differ, or there are fewer than two levels.
@@ -51,7 +52,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
     ) -> None:
         if not logits.shape == loc.shape == log_scale.shape:
             raise ValueError(
-                "logits, loc and log_scale must have one shape [*batch, C]; got "
+                "logits, loc and log_scale must have the same shape [*batch, C]; got "
                 f"{tuple(logits.shape)}, {tuple(loc.shape)} and {tuple(log_scale.shape)}. Expand them first."
             )
         check_counts(2, num_levels=num_levels)
@@ -66,7 +67,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
     def half_bin(self) -> float:
         return 1.0 / (self.num_levels - 1)
 
-    def expand(self, batch_shape: Size, _instance: DiscretizedLogisticMixture | None = None) -> DiscretizedLogisticMixture:
+    def expand(self, batch_shape: SizeLike, _instance: DiscretizedLogisticMixture | None = None) -> DiscretizedLogisticMixture:
         new = self._get_checked_instance(DiscretizedLogisticMixture, _instance)
         batch_shape, new.num_levels = Size(batch_shape), self.num_levels
         shape = batch_shape + self.logits.shape[-1:]
@@ -83,11 +84,11 @@ class DiscretizedLogisticMixture(TorchDistribution):
         return torch.logsumexp(self.logits.log_softmax(-1) + log_mass, -1)  # [*batch]
 
     def _log_mass(self, x: Tensor) -> Tensor:
-        r"""Log mass of a bin between edges :math:`a > b`.
+        r"""Return the log mass of a bin between edges :math:`a > b`.
 
         .. math:: \log \sigma(a) + \log \sigma(-b) + \log(1 - e^{b - a})
 
-        No term is a difference of nearly equal numbers, however far the tail or narrow the bin.
+        No term is a difference of nearly equal numbers, however far in the tail or narrow the bin is.
         """
         inverse_scale = torch.exp(-self.log_scale)
         centered = 2.0 * self.half_bin * x - 1.0 - self.loc
@@ -98,7 +99,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         inner = log_below_top + log_above_bottom + log_width
         return torch.where(lowest, log_below_top, torch.where(highest, log_above_bottom, inner))
 
-    def sample(self, sample_shape: Size = Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = Size()) -> Tensor:
         shape = self._extended_shape(sample_shape)
         with torch.no_grad():
             categorical = torch.distributions.Categorical(logits=self.logits, validate_args=False)
@@ -110,7 +111,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        r"""Exact mean, :math:`\sum_{x \ge 1} P(X \ge x)`, one level at a time to save memory."""
+        r"""Exact mean, :math:`\sum_{x \ge 1} P(X \ge x)`, summed one level at a time to save memory."""
         weights, inverse_scale = self.logits.softmax(-1), torch.exp(-self.log_scale)
         total = torch.zeros_like(weights[..., 0])
         for x in range(1, self.num_levels):

@@ -1,9 +1,11 @@
-"""Normalizing flows as Pyro distributions; the only place that imports zuko."""
+"""Normalizing flows as Pyro distributions; the only module that imports zuko directly."""
 
 from pyro.distributions import TorchDistribution, constraints
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
+
+from pyro_lvm.distributions.shapes import SizeLike
 
 _validate_args = Distribution._validate_args
 import zuko  # noqa: E402
@@ -13,15 +15,15 @@ Distribution.set_default_validate_args(_validate_args)
 
 
 class FlowDistribution(TorchDistribution):
-    r"""A zuko flow as a Pyro distribution.
+    r"""Zuko flow as a Pyro distribution.
 
     .. math:: \log p(z) = \log p_0(f(z)) + \log \left| \det \frac{\partial f(z)}{\partial z} \right|
 
-    A reparametrized draw keeps its own log density, so that scoring it costs nothing; any other value goes
-    through :math:`f`. It has no closed-form mean or variance: average draws instead.
+    The log density of the latest reparameterized draw is kept, so that scoring this very tensor costs nothing; any other value is
+    passed through :math:`f`. There is no closed-form mean or variance: average draws instead.
 
     Args:
-        flow: What a zuko lazy flow returns when called, with event shape ``[D]``.
+        flow: Distribution that a zuko lazy flow returns when called, with event shape ``[D]``.
 
     Raises:
         TypeError: If ``flow`` is not a ``zuko.distributions.NormalizingFlow``.
@@ -46,14 +48,14 @@ class FlowDistribution(TorchDistribution):
         self._scored_draw: tuple[Tensor, Tensor, bool] | None = None
         super().__init__(flow.batch_shape, flow.base.event_shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Size, _instance: TorchDistribution | None = None) -> "FlowDistribution":
+    def expand(self, batch_shape: SizeLike, _instance: TorchDistribution | None = None) -> "FlowDistribution":
         new = self._get_checked_instance(FlowDistribution, _instance)
         new.flow, new._scored_draw = self.flow.expand(Size(batch_shape)), None
         super(FlowDistribution, new).__init__(Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:
+    def rsample(self, sample_shape: SizeLike = Size()) -> Tensor:
         z, log_prob = self.flow.rsample_and_log_prob(Size(sample_shape))
         self._scored_draw = z, log_prob, torch.is_grad_enabled()
         return z
@@ -61,13 +63,12 @@ class FlowDistribution(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        if self._is_scored(value):
-            return self._scored_draw[1]
-        return self.flow.log_prob(value)
+        kept = self._kept_log_prob(value)
+        return self.flow.log_prob(value) if kept is None else kept
 
-    def _is_scored(self, value: Tensor) -> bool:
+    def _kept_log_prob(self, value: Tensor) -> Tensor | None:
         if self._scored_draw is None:
-            return False
-        draw, _, has_graph = self._scored_draw
-        # A density scored without a graph must not serve where its gradient is wanted.
-        return value is draw and (has_graph or not torch.is_grad_enabled())
+            return None
+        draw, log_prob, has_graph = self._scored_draw
+        # A density computed without a graph must not be used where its gradient is needed.
+        return log_prob if value is draw and (has_graph or not torch.is_grad_enabled()) else None

@@ -5,19 +5,19 @@ import torch
 from torch import Size, Tensor
 
 from pyro_lvm.distributions.codes import CategoricalCodes
+from pyro_lvm.distributions.shapes import SizeLike
 
 
 class IndicatorCodes(TorchDistribution):
-    r"""A distribution of codes whose values are indicators y, one for each slot, instead of indices.
+    r"""Distribution of codes whose values are indicators y, one for each slot, instead of indices.
 
     .. math:: \log p(y) = \sum_m \sum_v y_{mv} \log p(z_m = v \mid z_{<m}), \quad z_m = \operatorname{argmax}_v y_{mv}
 
-    At indicators this is the log mass of the codes; it has a gradient for y, and a value between them.
+    At indicators this is the log mass of the codes. It has a gradient with respect to y, and is also defined between indicators.
+    Draws have event shape ``[*S, V]``.
 
     Args:
-        codes: The distribution of indices, with event shape ``[*S]``.
-
-    Draws have event shape ``[*S, V]``.
+        codes: Distribution of indices, with event shape ``[*S]``.
     """
 
     arg_constraints = {}
@@ -31,7 +31,7 @@ class IndicatorCodes(TorchDistribution):
     def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.one_hot, len(self.event_shape) - 1)
 
-    def expand(self, batch_shape: Size, _instance: TorchDistribution | None = None) -> "IndicatorCodes":
+    def expand(self, batch_shape: SizeLike, _instance: TorchDistribution | None = None) -> "IndicatorCodes":
         new = self._get_checked_instance(IndicatorCodes, _instance)
         new.codes, new.num_codes = self.codes.expand(Size(batch_shape)), self.num_codes
         super(IndicatorCodes, new).__init__(Size(batch_shape), self.event_shape, validate_args=False)
@@ -40,23 +40,27 @@ class IndicatorCodes(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         logits = self.codes.conditional_logits(value.argmax(-1))  # [*lead, *S, V]
-        terms = torch.where((value == 0) & logits.isinf(), 0.0, value * logits)  # 0 log 0 = 0, with the gradient of every finite log
+        # 0 log 0 is 0, with the gradient of every finite logarithm.
+        terms = torch.where((value == 0) & logits.isinf(), 0.0, value * logits)
         return terms.flatten(-len(self.event_shape)).sum(-1)
 
     @torch.no_grad()
-    def sample(self, sample_shape: Size = Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = Size()) -> Tensor:
         return indicators(self.codes.sample(sample_shape), self.num_codes)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All joint values, ``[V**M, *batch, *S, V]``; see :meth:`~pyro_lvm.distributions.codes.CodeDistribution.enumerate_support`."""
+        """Return all joint values, ``[V**M, *batch, *S, V]``.
+
+        See :meth:`~pyro_lvm.distributions.codes.CodeDistribution.enumerate_support`.
+        """
         return indicators(self.codes.enumerate_support(expand), self.num_codes)
 
 
 class RelaxedCodes(IndicatorCodes):
     r"""Independent codes whose draws have a gradient.
 
-    Straight through, a draw is an indicator with the gradient of the probabilities; with a temperature it lies between indicators,
-    :math:`y_m = \operatorname{softmax}((l_m + g_m) / \tau)` with Gumbel noise g.
+    A straight-through draw is an indicator with the gradient of the probabilities. With a temperature, a draw lies between indicators,
+    :math:`y_m = \operatorname{softmax}((l_m + g_m) / \tau)`, with Gumbel noise g.
 
     Args:
         logits: Unnormalized log probabilities l, ``[*batch, *S, V]``.
@@ -70,12 +74,12 @@ class RelaxedCodes(IndicatorCodes):
         self.temperature = temperature
         super().__init__(CategoricalCodes(logits, event_dims), validate_args=validate_args)
 
-    def expand(self, batch_shape: Size, _instance: TorchDistribution | None = None) -> "RelaxedCodes":
+    def expand(self, batch_shape: SizeLike, _instance: TorchDistribution | None = None) -> "RelaxedCodes":
         new = super().expand(batch_shape, self._get_checked_instance(RelaxedCodes, _instance))
         new.temperature = self.temperature
         return new
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:
+    def rsample(self, sample_shape: SizeLike = Size()) -> Tensor:
         codes = self.codes.sample(sample_shape)
         logits = self.codes.conditional_logits(codes)  # [*lead, *S, V]
         if self.temperature is not None:
@@ -86,5 +90,5 @@ class RelaxedCodes(IndicatorCodes):
 
 
 def indicators(codes: Tensor, num_codes: int) -> Tensor:
-    """Indicators ``[*lead, V]`` of codes ``[*lead]``, of the default dtype."""
+    """Return the indicators ``[*lead, V]`` of codes ``[*lead]``, in the default dtype."""
     return (codes[..., None] == torch.arange(num_codes, device=codes.device)).to(torch.get_default_dtype())

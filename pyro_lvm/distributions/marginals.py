@@ -1,4 +1,4 @@
-"""Marginals of the elements of a distribution's events."""
+"""Marginal distributions of the elements of an event."""
 
 import pyro.distributions as dist
 from torch.distributions import Distribution, Independent, MultivariateNormal
@@ -7,7 +7,7 @@ from pyro_lvm.distributions.normal_mixture import NormalMixture
 
 
 def marginals(distribution: Distribution) -> Distribution | None:
-    r"""The marginal :math:`p(z_d)` of every element of a distribution's events, where it has a closed form.
+    r"""Return the marginal :math:`p(z_d)` of every element of a distribution's events, if it has a closed form.
 
     Args:
         distribution: Distribution with batch shape ``[*lead]`` and event shape ``[*event]``.

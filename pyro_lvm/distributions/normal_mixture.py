@@ -1,4 +1,4 @@
-"""Mixtures of normal distributions whose densities are matrix products."""
+"""Mixtures of normal distributions whose densities are computed as matrix products."""
 
 import math
 
@@ -8,16 +8,18 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
+from pyro_lvm.distributions.shapes import SizeLike
+
 _CHUNK_NUMEL = 2**22  # whitened numbers at a time, 32 MB
 
 
 class NormalMixture(TorchDistribution):
-    """What mixtures of normal distributions have in common; a subclass knows the shape of the covariances.
+    """Base class of mixtures of normal distributions; a subclass defines the form of the covariances.
 
     Args:
         logits: Unnormalized log weights, shape ``[C]``.
         loc: Means, shape ``[C, D]``.
-        scale: What makes the covariances, shape ``[C, *S]``.
+        scale: Scales that define the covariances, shape ``[C, *S]``.
     """
 
     support = constraints.real_vector
@@ -26,7 +28,7 @@ class NormalMixture(TorchDistribution):
         self.logits, self.loc, self.scale = logits, loc, scale
         super().__init__(Size(), loc.shape[1:], validate_args=validate_args)
 
-    def expand(self, batch_shape: Size, _instance: TorchDistribution | None = None) -> "NormalMixture":
+    def expand(self, batch_shape: SizeLike, _instance: TorchDistribution | None = None) -> "NormalMixture":
         new = self._get_checked_instance(type(self), _instance)
         new.logits, new.loc, new.scale = self.logits, self.loc, self.scale
         TorchDistribution.__init__(new, Size(batch_shape), self.event_shape, validate_args=False)
@@ -38,20 +40,21 @@ class NormalMixture(TorchDistribution):
             self._validate_sample(value)
         log_joint = self._log_joint(value)  # [*lead, C]
         peak = log_joint.detach().amax(-1).clamp_min(torch.finfo(log_joint.dtype).min)  # [*lead]
-        # Differences to the largest term bear float32, whose powers take half as long; compiled, those of two less than those of e.
+        # Differences to the largest term need only float32, whose powers take half as long; in compiled code, powers of two take less
+        # time than powers of e.
         terms = (log_joint - peak[..., None]).to(torch.result_type(value, self.loc)).mul_(math.log2(math.e)).exp2_()
         log_prob = (terms.sum(-1).log() + peak).to(terms.dtype)
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
     def _log_joint(self, z: Tensor) -> Tensor:
-        """log w_c + log p(z|c), shape ``[*lead, C]``."""
+        """Return log w_c + log p(z|c), shape ``[*lead, C]``."""
         raise NotImplementedError
 
     def component_variances(self) -> Tensor:
-        """Shape ``[C, D]``."""
+        """Return the variances of the components, shape ``[C, D]``."""
         raise NotImplementedError
 
-    def _drawn_components(self, sample_shape: Size) -> Tensor:
+    def _drawn_components(self, sample_shape: SizeLike) -> Tensor:
         shape = self._extended_shape(sample_shape)[:-1]
         return dist.Categorical(logits=self.logits).sample(shape)  # [*sample, *batch]
 
@@ -72,7 +75,7 @@ class DiagNormalMixture(NormalMixture):
     .. math:: p(z) = \sum_{c=1}^C w_c \prod_{d=1}^D \mathcal N(z_d \mid m_{cd}, s_{cd}^2),
         \quad w = \operatorname{softmax}(\text{logits})
 
-    The density is one matrix product in float64: no array ``[*lead, C, D]``, no digits lost at small scales.
+    The density is one matrix product in float64: it takes no array ``[*lead, C, D]`` and loses no digits at small scales.
 
     Args:
         logits: Unnormalized log weights, shape ``[C]``.
@@ -98,7 +101,7 @@ class DiagNormalMixture(NormalMixture):
         super().__init__(logits, loc, scale, validate_args=validate_args)
 
     def _log_joint(self, z: Tensor) -> Tensor:
-        # Float32 would lose a tenth of a nat at scale .01, and more at means far from the origin.
+        # Float32 would lose a tenth of a nat at scale 0.01, and more with means far from the origin.
         center = self.loc.detach().double().mean(0)  # [D]
         z, loc, scale = z - center, self.loc.double() - center, self.scale.double()
         precision = scale**-2
@@ -108,7 +111,7 @@ class DiagNormalMixture(NormalMixture):
         return torch.cat([z**2, z, torch.ones_like(z[..., :1])], -1) @ weight.T  # [*lead, C]
 
     @torch.no_grad()
-    def sample(self, sample_shape: Size = Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = Size()) -> Tensor:
         component = self._drawn_components(sample_shape)
         return torch.normal(self.loc[component], self.scale[component])  # [*sample, *batch, D]
 
@@ -122,8 +125,8 @@ class FullNormalMixture(NormalMixture):
     .. math:: p(z) = \sum_{c=1}^C w_c \, \mathcal N(z \mid m_c, L_c L_c^\top),
         \quad w = \operatorname{softmax}(\text{logits})
 
-    The density whitens z for a chunk of components at a time, each a matrix product in float64; memory does not grow with the
-    number of components unless gradients are wanted.
+    The density whitens z for one chunk of components at a time, each with a matrix product in float64. Memory does not grow with the
+    number of components unless gradients are needed.
 
     Args:
         logits: Unnormalized log weights, shape ``[C]``.
@@ -164,7 +167,7 @@ class FullNormalMixture(NormalMixture):
         return self.logits.double().log_softmax(-1) - log_norm - 0.5 * torch.cat(squares, -1)  # [*lead, C]
 
     @torch.no_grad()
-    def sample(self, sample_shape: Size = Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = Size()) -> Tensor:
         component = self._drawn_components(sample_shape)
         z = torch.randn(component.shape + self.event_shape, dtype=self.loc.dtype, device=self.loc.device)
         for c in component.unique():  # one factor at a time: a copy for each draw would take D^2 numbers
@@ -177,7 +180,7 @@ class FullNormalMixture(NormalMixture):
 
 
 def mixture(logits: Tensor, components: TorchDistribution) -> TorchDistribution:
-    r"""Mixture of the entries of a batched distribution.
+    r"""Return the mixture of the entries of a batched distribution.
 
     .. math:: p(z) = \sum_{c=1}^C w_c \, p_c(z), \quad w = \operatorname{softmax}(\text{logits})
 
@@ -207,8 +210,9 @@ def mixture(logits: Tensor, components: TorchDistribution) -> TorchDistribution:
 
 
 def lower_triangular(diagonal: Tensor, below: Tensor) -> Tensor:
-    """Lower triangular matrices ``[*lead, D, D]`` of diagonals ``[*lead, D]`` and the rows below, ``[*lead, D (D - 1) / 2]``."""
+    """Return lower triangular matrices ``[*lead, D, D]`` of diagonals ``[*lead, D]`` and the rows below, ``[*lead, D (D - 1) / 2]``."""
     lower = torch.diag_embed(diagonal)  # [*lead, D, D]
-    row, column = torch.tril_indices(*lower.shape[-2:], offset=-1, device=lower.device)
+    D = diagonal.shape[-1]
+    row, column = torch.tril_indices(D, D, offset=-1, device=lower.device)
     lower[..., row, column] = below
     return lower

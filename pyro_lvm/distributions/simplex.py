@@ -1,4 +1,4 @@
-"""A distribution of proportions that torch lacks, with reparameterized draws."""
+"""Distribution of proportions that torch lacks, with reparameterized draws."""
 
 import math
 
@@ -7,14 +7,17 @@ from pyro.distributions import TorchDistribution, constraints
 import torch
 from torch import Size, Tensor
 
+from pyro_lvm.distributions.shapes import SizeLike
+
 
 class LogisticNormal(TorchDistribution):
-    r"""Softmax of a normal vector: proportions whose logarithms vary like normal numbers.
+    r"""Logistic-normal distribution of proportions: the softmax of a normal vector.
 
     .. math:: z = \operatorname{softmax}(y), \quad y \sim \mathcal N(m, \operatorname{diag} s^2)
 
-    Its density is that of :math:`z_1, \dots, z_{D-1}`, as a Dirichlet distribution's is. With :math:`u_d = \log z_d - m_d`,
-    precisions :math:`w_d = s_d^{-2}` and their weighted mean :math:`\bar u`, integrating the shift that softmax forgets gives
+    Its density is that of :math:`z_1, \dots, z_{D-1}`, as for a Dirichlet distribution. With :math:`u_d = \log z_d - m_d`,
+    precisions :math:`w_d = s_d^{-2}` and the precision-weighted mean :math:`\bar u`, integrating over the shift to which softmax is
+    invariant gives
 
     .. math:: p(z) = \frac{e^{-\frac12 \sum_d w_d (u_d - \bar u)^2}}{(2 \pi)^{(D - 1) / 2} \sqrt{\sum_d w_d} \prod_d s_d z_d}
 
@@ -42,7 +45,7 @@ class LogisticNormal(TorchDistribution):
         self.loc, self.scale = loc, scale
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=validate_args)
 
-    def expand(self, batch_shape: Size, _instance: TorchDistribution | None = None) -> "LogisticNormal":
+    def expand(self, batch_shape: SizeLike, _instance: TorchDistribution | None = None) -> "LogisticNormal":
         new = self._get_checked_instance(LogisticNormal, _instance)
         new.loc, new.scale = self.loc.expand(*batch_shape, -1), self.scale.expand(*batch_shape, -1)
         super(LogisticNormal, new).__init__(Size(batch_shape), self.event_shape, validate_args=False)
@@ -59,6 +62,6 @@ class LogisticNormal(TorchDistribution):
         constant = (value.shape[-1] - 1) * math.log(2 * math.pi) + total.log()
         return -0.5 * (squares + constant) - (self.scale.log() + log_z).sum(-1)
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:
+    def rsample(self, sample_shape: SizeLike = Size()) -> Tensor:
         z = dist.Normal(self.loc, self.scale).rsample(sample_shape).softmax(-1)
-        return z.clamp(min=torch.finfo(z.dtype).tiny)  # a share that underflows has no logarithm
+        return z.clamp(min=torch.finfo(z.dtype).tiny)  # a proportion that underflows to 0 has no logarithm

@@ -16,13 +16,13 @@ def log_gamma_ratio(a: Tensor, b: Tensor) -> Tensor:
 
     Args:
         a: Positive, ``[*]``.
-        b: Not negative, ``[*]``.
+        b: Nonnegative, ``[*]``.
 
     Returns:
         ``[*]``.
     """
     direct = torch.lgamma(a + b) - torch.lgamma(a)
-    # The branch not taken must be finite as well, or its gradient is NaN.
+    # The branch not taken must be finite as well; otherwise its gradient is NaN.
     base = a.clamp(min=STIRLING_FROM)
     total = base + b
     series = (base - 0.5) * torch.log1p(b / base) + b * (total.log() - 1.0)
@@ -31,12 +31,12 @@ def log_gamma_ratio(a: Tensor, b: Tensor) -> Tensor:
 
 
 def softplus(x: Tensor) -> Tensor:
-    r""":math:`\log(1 + e^x)` to full precision in float64, where the default threshold is off by 2e-9."""
+    r""":math:`\log(1 + e^x)` to full precision in float64, where torch's default threshold makes an error of 2e-9."""
     return F.softplus(x, threshold=40.0)
 
 
 def unexpanded(x: Tensor) -> Tensor:
-    r"""Keep one entry of each expanded dimension, so that what depends on few numbers is computed once."""
+    r"""One entry of each expanded dimension, so that functions of repeated numbers are computed only once."""
     return x[tuple(slice(1) if stride == 0 else slice(None) for stride in x.stride())]
 
 

@@ -1,4 +1,4 @@
-"""A distribution of unit vectors that torch lacks, with reparameterized draws."""
+"""Distribution of unit vectors that torch lacks, with reparameterized draws."""
 
 import math
 
@@ -7,16 +7,17 @@ from pyro.distributions import TorchDistribution, constraints
 import torch
 from torch import Size, Tensor
 
+from pyro_lvm.distributions.shapes import SizeLike
 from pyro_lvm.distributions.special import log_gamma_ratio
 
 
 class PowerSpherical(TorchDistribution):
-    r"""Power spherical distribution of unit vectors; with concentration 0 the uniform distribution.
+    r"""Power spherical distribution of unit vectors; with concentration 0 it is uniform.
 
     .. math:: p(z) = \frac{(1 + m^\top z)^\kappa}{2^{\alpha + \beta} \pi^\beta\, \Gamma(\alpha) / \Gamma(\alpha + \beta)}, \quad
         \alpha = \tfrac{D - 1}{2} + \kappa, \quad \beta = \tfrac{D - 1}{2}
 
-    a density with respect to the sphere's area.
+    which is a density with respect to the sphere's area.
 
     Args:
         loc: :math:`m`, unit vectors, shape ``[*batch, D]`` with D at least 2.
@@ -42,7 +43,7 @@ class PowerSpherical(TorchDistribution):
         self.loc, self.concentration = loc, concentration
         super().__init__(concentration.shape, loc.shape[-1:], validate_args=validate_args)
 
-    def expand(self, batch_shape: Size, _instance: TorchDistribution | None = None) -> "PowerSpherical":
+    def expand(self, batch_shape: SizeLike, _instance: TorchDistribution | None = None) -> "PowerSpherical":
         new = self._get_checked_instance(PowerSpherical, _instance)
         new.loc, new.concentration = self.loc.expand(*batch_shape, -1), self.concentration.expand(batch_shape)
         super(PowerSpherical, new).__init__(Size(batch_shape), self.event_shape, validate_args=False)
@@ -52,11 +53,11 @@ class PowerSpherical(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        # (1 + cosine) / 2 by the distance, which keeps its digits near the mean direction.
+        # (1 + cosine) / 2 is computed from the distance, which keeps its digits near the mean direction.
         distance = ((self.loc - value).square().sum(-1) / 4).clamp(max=1.0)
         return torch.special.xlog1py(self.concentration, -distance) - self._log_normalizer()
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:
+    def rsample(self, sample_shape: SizeLike = Size()) -> Tensor:
         shape = self._extended_shape(sample_shape)
         alpha, beta = self._alpha_beta()
         share = dist.Beta(beta, alpha).rsample(sample_shape)[..., None]  # (1 - cosine) / 2, [*shape, 1]
@@ -66,7 +67,7 @@ class PowerSpherical(TorchDistribution):
         return self._reflected(torch.cat([1 - 2 * share, sine * tangent], -1))
 
     def _reflected(self, z: Tensor) -> Tensor:
-        """The Householder reflection that takes the first axis to the mean direction."""
+        """Apply the Householder reflection that takes the first axis to the mean direction."""
         normal = torch.cat([1 - self.loc[..., :1], -self.loc[..., 1:]], -1)
         square = normal.square().sum(-1, keepdim=True).clamp(min=torch.finfo(z.dtype).tiny)
         z = z - 2 * normal * (normal * z).sum(-1, keepdim=True) / square
@@ -77,7 +78,7 @@ class PowerSpherical(TorchDistribution):
         return self.concentration + half, torch.full_like(self.concentration, half)
 
     def _log_normalizer(self) -> Tensor:
-        """That of ((1 + cosine) / 2)^kappa."""
+        """Return the log normalizer of ((1 + cosine) / 2)^kappa."""
         alpha, beta = self._alpha_beta()
         return (self.loc.shape[-1] - 1) * math.log(2) + beta * math.log(math.pi) - log_gamma_ratio(alpha, beta)
 

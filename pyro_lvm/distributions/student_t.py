@@ -1,4 +1,4 @@
-"""Student's t distribution, exact in float32 for any number of degrees of freedom."""
+"""Student's t distribution, accurate in float32 for any number of degrees of freedom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nearest codes by a learned codebook."""
+"""Guide of discrete codes with a learned codebook."""
 
 from collections.abc import Sequence
 
@@ -9,35 +9,42 @@ from pyro_lvm.encoders.gradients import PassGradient, straight_through
 from pyro_lvm.encoders.quantizer import Quantizer
 
 _SMOOTHING = 1e-5  # of the counts of codes
-_MOST_VECTORS = 20_000  # that k-means sees
+_MOST_VECTORS = 20_000  # given to k-means
 
 
 class VectorQuantizer(Quantizer):
-    r"""Codes by a learned codebook, moved by running averages or by gradient.
+    r"""Quantizer with a learned codebook, trained by running averages or by gradient.
 
     .. math:: N_v \leftarrow \gamma N_v + (1 - \gamma) n_v, \quad m_v \leftarrow \gamma m_v + (1 - \gamma) \sum_{i: z_i = v} h_i, \quad
         e_v = m_v / N_v
 
-    over the features :math:`h_i` of a batch, of which :math:`n_v` have the code v; N is smoothed by :math:`10^{-5}`. Without decay the code vectors
-    are parameters, with the penalty :math:`\lVert \operatorname{sg}(h) - e \rVert^2`. The averages are updated after an optimizer's step, by
-    :meth:`after_step`, and never by evaluating; :func:`inference.fit` calls it.
+    over the features :math:`h_i` of a batch, :math:`n_v` of which have the code v; N is smoothed by :math:`10^{-5}`. Without decay, the
+    code vectors are parameters, with the penalty :math:`\lVert \operatorname{sg}(h) - e \rVert^2`, and N, which tells the codes to restart,
+    is averaged with :math:`\gamma = 0.99`. The averages are updated by
+    :meth:`after_step`, which :func:`inference.fit` calls after an optimizer's step, and never by an evaluation.
 
     Args:
         network: Module that maps ``[*lead, *X]`` to a grid of vectors, ``[*lead, *S, d]``.
         num_codes: Number of codes, :math:`V`.
         decay: :math:`\gamma`; None trains the code vectors by gradient.
-        restart_below: Codes used less than this share of the average use start anew at features of the last batch; 0 never does it.
+        restart_below: Codes used less than this share of the average use are restarted at features of the last batch; 0 disables this.
         out_shape, num_groups, commitment, pass_gradient: As for :class:`Quantizer`.
 
     Returns:
         On call with data: a point mass on codes, int64, with batch shape ``[*lead]`` and event shape ``code_shape``.
 
     Raises:
-        ValueError: If a size is wrong, or (on call) the network's output has another shape.
+        ValueError: If a size is wrong, or (on call) the network's output has the wrong shape.
 
     References:
         van den Oord, Vinyals, Kavukcuoglu (2017), Neural Discrete Representation Learning, appendix A.1. https://arxiv.org/abs/1711.00937
     """
+
+    weight: Tensor
+    sums: Tensor
+    counts: Tensor
+    batch_sums: Tensor
+    recent: Tensor
 
     def __init__(
         self,
@@ -51,8 +58,7 @@ class VectorQuantizer(Quantizer):
         commitment: float = 0.25,
         pass_gradient: PassGradient = straight_through,
     ) -> None:
-        options = {"out_shape": out_shape, "num_groups": num_groups, "commitment": commitment, "pass_gradient": pass_gradient}
-        super().__init__(network, num_codes, **options)
+        super().__init__(network, num_codes, out_shape=out_shape, num_groups=num_groups, commitment=commitment, pass_gradient=pass_gradient)
         if decay is not None and not 0 <= decay < 1:
             raise ValueError(f"decay must be at least 0 and below 1, or None; got {decay}. Leave it out for 0.99.")
         if not 0 <= restart_below < 1:
@@ -83,11 +89,11 @@ class VectorQuantizer(Quantizer):
         flat = codes.reshape(-1, self.num_groups).T + self.offsets[:, None]  # [G, N]
         self.batch_sums.flatten(0, 1).index_add_(0, flat.flatten(), h.flatten(0, 1))
         rows = torch.arange(self.num_codes, device=h.device) * h.shape[1] // self.num_codes
-        self.recent.copy_(h[:, rows])  # of all of the batch, evenly
+        self.recent.copy_(h[:, rows])  # evenly spaced over the batch
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """What follows an optimizer's step: running averages are updated, dead codes start anew."""
+        """Update the running averages and restart dead codes after an optimizer's step."""
         if not self.batch_counts.any():
             return
         decay = 0.99 if self.decay is None else self.decay
@@ -101,7 +107,7 @@ class VectorQuantizer(Quantizer):
 
     @torch.no_grad()
     def start_(self, x: Tensor, *, seed: int = 0) -> None:
-        """Starts the codebook at the centers that k-means finds among the features of some data.
+        """Initialize the codebook at the centers that k-means finds in the features of some data.
 
         Args:
             x: Data ``[N, *X]``, such as a few thousand of the training data.

@@ -15,8 +15,8 @@ class FlowEncoder(nn.Module):
     .. math:: z = m(x) + s(x) \odot f(\epsilon; h(x)), \quad \epsilon \sim \mathcal N(0, I)
 
     A draw and its density take one pass; the density of any other value inverts :math:`f`, in D passes.
-    With a flow that starts near the identity, training starts from the diagonal normal guide. A flow has no
-    closed-form mean: average draws instead.
+    With a flow that is initialized near the identity, training starts from the diagonal normal guide. A flow
+    has no closed-form mean: average draws instead.
 
     Args:
         network: Module that maps ``[*lead, *X]`` to ``[*lead, 2 * D + H]``: the mean, the log scale, then the

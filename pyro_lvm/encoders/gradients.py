@@ -1,4 +1,4 @@
-"""How the gradient of code vectors reaches the features that were rounded to them."""
+"""Ways in which the gradient of code vectors reaches the features that were rounded to them."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,13 @@ PassGradient = Callable[[Tensor, Tensor], Tensor]
 
 
 def straight_through(features: Tensor, vectors: Tensor) -> Tensor:
-    r"""Code vectors with the gradient of the features.
+    r"""Return the code vectors with the gradient of the features.
 
     .. math:: e + h - \operatorname{sg}(h)
 
     Args:
-        features: What was rounded, h, ``[*lead, d]``.
-        vectors: The code vectors e, ``[*lead, d]``.
+        features: Features h before rounding, ``[*lead, d]``.
+        vectors: Code vectors e, ``[*lead, d]``.
 
     References:
         Bengio, Léonard, Courville (2013), Estimating or Propagating Gradients Through Stochastic Neurons. https://arxiv.org/abs/1308.3432
@@ -25,16 +25,16 @@ def straight_through(features: Tensor, vectors: Tensor) -> Tensor:
 
 
 def rotated(features: Tensor, vectors: Tensor) -> Tensor:
-    r"""Code vectors with the gradient of the features, turned and scaled as rounding turned and scaled them.
+    r"""Return the code vectors with the gradient of the features, rotated and scaled as rounding rotated and scaled the features.
 
     .. math:: e = \frac{\lVert e \rVert}{\lVert h \rVert} R h, \qquad R = I - 2 r r^\top + 2 \hat e \hat h^\top, \quad
         r = \frac{\hat h + \hat e}{\lVert \hat h + \hat e \rVert}
 
-    with R and the norms held fixed, so that the angle between gradient and vector is kept.
+    with R and the norms held fixed, so that the angle between gradient and vector is preserved.
 
     Args:
-        features: What was rounded, h, ``[*lead, d]``.
-        vectors: The code vectors e, ``[*lead, d]``.
+        features: Features h before rounding, ``[*lead, d]``.
+        vectors: Code vectors e, ``[*lead, d]``.
 
     References:
         Fifty et al. (2025), Restructuring Vector Quantization with the Rotation Trick. https://arxiv.org/abs/2410.06424

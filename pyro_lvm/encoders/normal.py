@@ -15,7 +15,7 @@ class NormalEncoder(nn.Module):
 
     Args:
         network: Module that maps ``[*lead, *X]`` to ``[*lead, 2 * D]``: the mean, then the log scale.
-        event_dims: Number of dimensions of a latent: 1, or 3 for images ``[C, H, W]``, whose network gives
+        event_dims: Number of dimensions of a latent: 1, or 3 for images ``[C, H, W]``, for which the network returns
             ``[*lead, 2 * C, H, W]``.
 
     Raises:
@@ -33,7 +33,7 @@ class NormalEncoder(nn.Module):
 
 
 class ResidualNormalEncoder(nn.Module):
-    r"""Normal guide given relative to the prior of its level, which it moves along with.
+    r"""Normal guide parameterized relative to the prior of its level, so that it moves along with the prior.
 
     .. math:: p(z \mid h) = \mathcal N(z \mid m, \operatorname{diag} s^2), \quad
         q(z \mid x, h) = \mathcal N\big(z \mid m + s\, a(x, h), \operatorname{diag} (s\, e^{b(x, h)})^2\big)
@@ -45,7 +45,7 @@ class ResidualNormalEncoder(nn.Module):
         network: Module that maps features of x and h to ``[*lead, 2 * D]``: the offsets a, then b.
 
     Raises:
-        TypeError: If ``conditional`` is no :class:`NormalEncoder`.
+        TypeError: If ``conditional`` is not a :class:`NormalEncoder`.
         ValueError: If (on call) the network does not return two numbers for each latent of the conditional.
 
     References:
@@ -64,13 +64,14 @@ class ResidualNormalEncoder(nn.Module):
         if shift.shape[-event_dims:] != prior.loc.shape[-event_dims:]:
             raise ValueError(
                 "network must return two offsets for each of the conditional's latents, "
-                f"{tuple(prior.loc.shape[-event_dims:])}; got offsets of shape {tuple(shift.shape[-event_dims:])}. Change the width of its last layer."
+                f"{tuple(prior.loc.shape[-event_dims:])}; got offsets of shape {tuple(shift.shape[-event_dims:])}. "
+                "Change the width of its last layer."
             )
         return dist.Normal(prior.loc + prior.scale * shift, prior.scale * log_ratio.exp()).to_event(event_dims)
 
 
 class FullRankNormalEncoder(nn.Module):
-    r"""Normal guide with full covariance, by its Cholesky factor.
+    r"""Normal guide with full covariance, parameterized by its Cholesky factor.
 
     .. math:: q(z \mid x) = \mathcal N(z \mid m(x), L(x) L(x)^\top), \quad L_{dd} = e^{l_d(x)}
 

@@ -1,7 +1,7 @@
 """Guides q(z|x) of discrete codes: each vector of a grid becomes the nearest of V code vectors.
 
-A code is an index, and a site's value is discrete and exact. The vector that it stands for is looked up by the model, which in training
-passes the gradient of the likelihood on to the features of x as if they had not been rounded.
+A code is an index, so that a site's value is discrete and exact. The model looks up the code vector; in training, it passes the gradient
+of the likelihood on to the features of x as if they had not been rounded.
 """
 
 from collections.abc import Sequence
@@ -21,17 +21,18 @@ from pyro_lvm.sites import penalty
 
 
 class Quantizer(nn.Module):
-    r"""A guide that gives every slot of a grid the code nearest to its features.
+    r"""Base class of guides that give every slot of a grid the code nearest to its features.
 
     .. math:: q(z \mid x) = \prod_m \big[z_m = \operatorname{argmin}_v \lVert h_m(x) - e_v \rVert\big]
 
-    A subclass has the code vectors, ``codebook``.
+    A subclass defines the code vectors, ``codebook``.
 
     Args:
         network: Module that maps ``[*lead, *X]`` to a grid of vectors, ``[*lead, *S, d]``.
         num_codes: Number of codes, :math:`V`.
-        out_shape: The shape ``[*S, d]`` of the grid; by default the network's ``out_shape``.
-        num_groups: Number of codebooks G of a product: each codes its own ``d / G`` features of every vector, and codes are ``[*S, G]``.
+        out_shape: Shape ``[*S, d]`` of the grid; by default the network's ``out_shape``.
+        num_groups: Number of codebooks G of a product quantizer: each encodes its own ``d / G`` features of every vector, and the codes
+            of a datum have shape ``[*S, G]``.
         commitment: Weight of the squared distance between features and code vectors, a penalty in nats.
         pass_gradient: How code vectors get the features' gradient, :func:`straight_through` or :func:`rotated`.
 
@@ -39,8 +40,12 @@ class Quantizer(nn.Module):
         On call with data: a point mass on codes, int64, with batch shape ``[*lead]`` and event shape ``code_shape``.
 
     Raises:
-        ValueError: If a size is wrong, or (on call) the network's output is not finite or has another shape.
+        ValueError: If a size is wrong, or (on call) the network's output is not finite or has the wrong shape.
     """
+
+    batch_counts: Tensor
+    epoch_counts: Tensor
+    offsets: Tensor
 
     def __init__(
         self,
@@ -68,18 +73,18 @@ class Quantizer(nn.Module):
 
     @property
     def code_shape(self) -> Size:
-        """Shape of the codes of one datum: ``[*S]``, or ``[*S, G]`` of a product."""
+        """Shape of the codes of one datum: ``[*S]``, or ``[*S, G]`` for a product quantizer."""
         return self.out_shape[:-1] + ((self.num_groups,) if self.num_groups > 1 else ())
 
     def features(self, x: Tensor) -> Tensor:
-        """What is rounded, ``[*lead, *S, d]``."""
+        """Return the features to be rounded, ``[*lead, *S, d]``."""
         h = self.network(x)
         if h.shape[h.dim() - len(self.out_shape) :] != self.out_shape:
             expected = ", ".join(map(str, self.out_shape))
             raise ValueError(
                 f"network must return a grid of vectors, [*lead, {expected}]; got {tuple(h.shape)}. Change its last layer, or out_shape."
             )
-        if is_validation_enabled() and not h.isfinite().all():  # a nearest code there is even of NaN
+        if is_validation_enabled() and not h.isfinite().all():  # even NaN has a nearest code
             raise ValueError("network must return finite vectors; got NaN or infinite values. Look for NaN in its parameters.")
         return h
 
@@ -87,26 +92,26 @@ class Quantizer(nn.Module):
         return dist.Delta(self.nearest(self.features(x)), event_dim=len(self.code_shape))
 
     def nearest(self, features: Tensor) -> Tensor:
-        """The nearest codes, ``[*lead, *code_shape]``, of features ``[*lead, *S, d]``."""
+        """Return the nearest codes, ``[*lead, *code_shape]``, of features ``[*lead, *S, d]``."""
         return self._relative_distances(features).argmin(-1)
 
     def distances(self, features: Tensor) -> Tensor:
-        """Squared distances of features ``[*lead, *S, d]`` to all code vectors, ``[*lead, *code_shape, V]``."""
+        """Return the squared distances of features ``[*lead, *S, d]`` to all code vectors, ``[*lead, *code_shape, V]``."""
         squares = self._grouped(features).square().sum(-1, keepdim=True)
         return (self._relative_distances(features) + squares).clamp_min(0.0)
 
     def vectors(self, codes: Tensor) -> Tensor:
-        """The code vectors, ``[*lead, *S, d]``, of codes ``[*lead, *code_shape]``."""
+        """Return the code vectors, ``[*lead, *S, d]``, of codes ``[*lead, *code_shape]``."""
         if self.num_groups == 1:
             return F.embedding(codes, self.codebook[0])
         return F.embedding(codes + self.offsets, self.codebook.flatten(0, 1)).flatten(-2)
 
     def code_prior(self, prior: TorchDistribution) -> TorchDistribution:
-        """The prior, of codes in the form in which this guide draws them: indices."""
+        """Return the prior itself, because this guide draws indices."""
         return prior
 
     def steer(self, x: Tensor, codes: Tensor, vectors: Tensor) -> Tensor:
-        """The code vectors with a gradient for the features of x; declares the penalties of training, and notes the codes in use."""
+        """Return the code vectors with a gradient for the features of x, declare the penalties of training, and count the codes in use."""
         h = self.features(x)
         if self.training:
             self.observe(h.detach(), codes)
@@ -114,33 +119,33 @@ class Quantizer(nn.Module):
         return self.pass_gradient(h, vectors)
 
     def cost(self, features: Tensor, vectors: Tensor) -> Tensor:
-        r"""The commitment :math:`\beta (h - \operatorname{sg}(e))^2`, ``[*lead, *S, d]``."""
+        r"""Return the commitment :math:`\beta (h - \operatorname{sg}(e))^2`, ``[*lead, *S, d]``."""
         return self.commitment * (features - vectors.detach()).square()
 
     def observe(self, features: Tensor, codes: Tensor) -> None:
-        """Notes the codes of a training batch."""
+        """Count the codes of a training batch."""
         flat = (codes + self.offsets).flatten() if self.num_groups > 1 else codes.flatten()
         self.batch_counts.view(-1).index_add_(0, flat, torch.ones_like(flat, dtype=self.batch_counts.dtype))
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """What follows an optimizer's step: the batch's counts become part of the epoch's."""
+        """Add the batch's counts to the epoch's after an optimizer's step."""
         self.epoch_counts += self.batch_counts
         self.batch_counts.zero_()
 
     @torch.no_grad()
     def epoch_statistics(self) -> dict[str, float]:
-        """The use of the codes since the last call, ``code_usage`` and ``code_perplexity``; see :func:`code_use`."""
+        """Return the use of the codes since the last call, ``code_usage`` and ``code_perplexity``; see :func:`code_use`."""
         usage, perplexity = code_use(self.epoch_counts)
         self.epoch_counts.zero_()
         return {"code_usage": usage, "code_perplexity": perplexity}
 
     def _grouped(self, features: Tensor) -> Tensor:
-        """Features as ``[*lead, *code_shape, d / G]``."""
+        """Return features as ``[*lead, *code_shape, d / G]``."""
         return features if self.num_groups == 1 else features.unflatten(-1, (self.num_groups, -1))
 
     def _relative_distances(self, features: Tensor) -> Tensor:
-        """Squared distances but for the square of the features, ``[*lead, *code_shape, V]``."""
+        """Return the squared distances without the square of the features, ``[*lead, *code_shape, V]``."""
         codebook = self.codebook  # [G, V, d / G]
         norms = codebook.square().sum(-1)  # [G, V]
         if self.num_groups == 1:
@@ -152,8 +157,8 @@ def _checked_shape(shape: Sequence[int] | None) -> Size:
     if shape is None or len(shape) < 2 or min(shape) < 1:
         got = None if shape is None else tuple(shape)
         raise ValueError(
-            f"out_shape must be the shape of a grid of vectors, (*S, d) with at least one slot; got {got}. Use a network with such an out_shape, "
-            "such as MLP(784, (300,), (16, 8)), or give out_shape."
+            f"out_shape must be the shape of a grid of vectors, (*S, d) with at least one slot; got {got}. Use a network that has such an "
+            "out_shape, for instance MLP(784, (300,), (16, 8)), or give out_shape."
         )
     return Size(shape)
 
@@ -162,7 +167,7 @@ def _check_sizes(num_codes: int, num_groups: int, vector_dim: int, commitment: f
     check_counts(2, num_codes=num_codes)
     if num_groups < 1 or vector_dim % num_groups:
         raise ValueError(
-            f"num_groups must divide the {vector_dim} features of a vector; got {num_groups}. Each codebook codes an equal part."
+            f"num_groups must divide the {vector_dim} features of a vector; got {num_groups}. Each codebook encodes an equal part."
         )
     if not (math.isfinite(commitment) and commitment >= 0):
         raise ValueError(f"commitment must be at least 0 and finite; got {commitment}. Leave it out for 0.25.")

@@ -1,4 +1,4 @@
-"""Guides of discrete codes that are trained through a relaxation: a draw is an indicator for each slot, and carries a gradient."""
+"""Guides of discrete codes that are trained through a relaxation: a draw has one indicator for each slot and carries a gradient."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from pyro_lvm.distributions.indicators import IndicatorCodes, RelaxedCodes
 
 
 class StraightThroughEncoder(nn.Module):
-    r"""A guide of independent codes, trained as if draws were their probabilities.
+    r"""Guide of independent codes, trained as if draws were their probabilities.
 
     .. math:: q(z \mid x) = \prod_m \operatorname{softmax}(l_m(x))_{z_m}
 
     Args:
         network: Module that maps ``[*lead, *X]`` to logits l, ``[*lead, *S, V]``.
-        vector_dim: Features of a code vector, d; the code vectors are parameters.
-        out_shape: The shape ``[*S, V]``; by default the network's ``out_shape``.
+        vector_dim: Number of features of a code vector, d; the code vectors are parameters.
+        out_shape: Shape ``[*S, V]``; by default the network's ``out_shape``.
 
     Returns:
         On call with data: a distribution of indicators with batch shape ``[*lead]`` and event shape ``[*S, V]``.
@@ -32,11 +32,12 @@ class StraightThroughEncoder(nn.Module):
 
     def __init__(self, network: nn.Module, vector_dim: int, *, out_shape: Sequence[int] | None = None) -> None:
         super().__init__()
-        shape = getattr(network, "out_shape", None) if out_shape is None else out_shape
+        shape: Sequence[int] | None = getattr(network, "out_shape", None) if out_shape is None else out_shape
         if shape is None or len(shape) < 2 or shape[-1] < 2:
             got = None if shape is None else tuple(shape)
             raise ValueError(
-                f"network must give logits [*S, V] of at least one slot and 2 codes; got out_shape {got}. Use MLP(784, (300,), (16, 32)), say."
+                f"network must return logits [*S, V] with at least one slot and 2 codes; got out_shape {got}. "
+                "Use, for instance, MLP(784, (300,), (16, 32))."
             )
         check_counts(vector_dim=vector_dim)
         self.network = network
@@ -48,28 +49,28 @@ class StraightThroughEncoder(nn.Module):
         return RelaxedCodes(self.network(x), len(self.code_shape))
 
     def vectors(self, codes: Tensor) -> Tensor:
-        """The code vectors, ``[*lead, *S, d]``, of indicators ``[*lead, *S, V]``."""
+        """Return the code vectors, ``[*lead, *S, d]``, of indicators ``[*lead, *S, V]``."""
         return codes.to(self.codebook.dtype) @ self.codebook
 
     def code_prior(self, prior: TorchDistribution) -> TorchDistribution:
-        """A prior of indices as one of indicators."""
+        """Return a prior of indices as a prior of indicators."""
         return IndicatorCodes(prior)
 
     def steer(self, x: Tensor, codes: Tensor, vectors: Tensor) -> Tensor:
-        """The code vectors as they are: indicators carry their gradient themselves."""
+        """Return the code vectors unchanged, because the indicators carry the gradient themselves."""
         return vectors
 
 
 class GumbelEncoder(StraightThroughEncoder):
-    r"""A guide of independent codes, trained with draws between the indicators and scored with indicators.
+    r"""Guide of independent codes, trained with draws between the indicators and scored with indicators.
 
     .. math:: y_m = \operatorname{softmax}\big((l_m(x) + g_m) / \tau\big), \quad g_{mv} \sim \mathrm{Gumbel}(0, 1)
 
-    While training, losses are those of the relaxed draws and no bounds; in evaluation mode draws are exact.
+    In training mode, losses are those of the relaxed draws and are not bounds; in evaluation mode, draws are exact.
 
     Args:
         network, vector_dim, out_shape: As for :class:`StraightThroughEncoder`.
-        temperature: :math:`\tau`; small values are nearer to indicators and have noisier gradients.
+        temperature: :math:`\tau`; small values give draws nearer to indicators and noisier gradients.
 
     Returns:
         On call with data: a distribution of indicators with batch shape ``[*lead]`` and event shape ``[*S, V]``.

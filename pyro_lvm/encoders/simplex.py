@@ -32,6 +32,9 @@ class LogisticNormalEncoder(nn.Module):
 
     Args:
         network: As for :class:`NormalEncoder`.
+
+    Raises:
+        ValueError: If (on call) the network returns an odd number of features.
     """
 
     def __init__(self, network: nn.Module) -> None:

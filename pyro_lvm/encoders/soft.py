@@ -1,4 +1,4 @@
-"""The guide that draws codes around the nearest ones, as a proposal."""
+"""Guide that draws codes around the nearest ones, as a proposal."""
 
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -9,14 +9,14 @@ from pyro_lvm.encoders.quantizer import Quantizer
 
 
 class SoftQuantizer(nn.Module):
-    r"""A guide that draws codes, near ones more often: a proposal for the likelihood of a model trained with the nearest ones.
+    r"""Guide that draws near codes more often than far ones, as a proposal for the likelihood of a model trained with the nearest codes.
 
     .. math:: q(z \mid x) = \prod_m \frac{\exp(-\lVert h_m(x) - e_{z_m} \rVert^2 / T)}{\sum_v \exp(-\lVert h_m(x) - e_v \rVert^2 / T)}
 
-    As T goes to 0 this is the nearest code. With a small T all draws are alike: their weights look perfect, and lie below log p(x).
+    As T goes to 0, draws become the nearest code. With a small T, all draws are alike: their weights look perfect, but lie below log p(x).
 
     Args:
-        quantizer: The guide with the nearest codes; shared.
+        quantizer: Guide with the nearest codes; shared, not copied.
         temperature: T, in the units of squared features.
 
     Returns:
@@ -36,13 +36,13 @@ class SoftQuantizer(nn.Module):
         return CategoricalCodes(-distances / self.temperature, len(self.quantizer.code_shape))
 
     def vectors(self, codes: Tensor) -> Tensor:
-        """As :meth:`Quantizer.vectors`."""
+        """See :meth:`Quantizer.vectors`."""
         return self.quantizer.vectors(codes)
 
     def code_prior(self, prior: TorchDistribution) -> TorchDistribution:
-        """As :meth:`Quantizer.code_prior`."""
+        """See :meth:`Quantizer.code_prior`."""
         return self.quantizer.code_prior(prior)
 
     def steer(self, x: Tensor, codes: Tensor, vectors: Tensor) -> Tensor:
-        """As :meth:`Quantizer.steer`."""
+        """See :meth:`Quantizer.steer`."""
         return self.quantizer.steer(x, codes, vectors)

@@ -1,4 +1,4 @@
-"""A guide of unit vectors."""
+"""Guide of unit vectors."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""The likelihood of binary data."""
+"""Likelihood of binary data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyro_lvm.likelihoods.likelihood import Likelihood
 
 
 class BernoulliLikelihood(Likelihood):
-    r"""Binary data.
+    r"""Bernoulli likelihood of binary data.
 
     .. math:: p(x_i \mid z) = \sigma(l_i)^{x_i} \, \sigma(-l_i)^{1 - x_i}
 

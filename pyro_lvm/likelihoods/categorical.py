@@ -1,4 +1,4 @@
-"""The likelihood of codes without an order."""
+"""Likelihood of unordered codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyro_lvm.likelihoods.likelihood import Likelihood
 
 
 class CategoricalLikelihood(Likelihood):
-    r"""Codes without an order, integers 0 to V - 1 (as integers or floats).
+    r"""Categorical likelihood of unordered codes, integers 0 to V - 1 (as integers or floats).
 
     .. math:: p(x_i = v \mid z) = \mathrm{softmax}(l_i)_v
 

@@ -10,7 +10,7 @@ from pyro_lvm.likelihoods.likelihood import Likelihood, Positive
 
 
 class PoissonLikelihood(Likelihood):
-    r"""Counts.
+    r"""Poisson likelihood of counts.
 
     .. math:: p(x_i \mid z) = \lambda_i^{x_i} e^{-\lambda_i} / x_i!
 
@@ -26,7 +26,7 @@ class PoissonLikelihood(Likelihood):
 
 
 class NegativeBinomialLikelihood(Likelihood):
-    r"""Counts whose variance exceeds their mean.
+    r"""Negative binomial likelihood of counts whose variance exceeds their mean.
 
     With mean :math:`\mu` and dispersion :math:`\alpha`, the variance is :math:`\mu + \alpha \mu^2`; as
     :math:`\alpha \to 0` this is a Poisson distribution. With :math:`r = 1 / \alpha`,
@@ -38,7 +38,7 @@ class NegativeBinomialLikelihood(Likelihood):
     Args:
         network: Maps latents ``[*lead, D]`` to log means :math:`\log \mu`, ``[*lead, *X]``.
         dispersion: :math:`\alpha`, one number or a tensor ``[*X]``.
-        learn_dispersion: Whether ``dispersion`` is where learning starts, one parameter per entry, or fixed.
+        learn_dispersion: Whether the dispersion is learned, one parameter per entry initialized at ``dispersion``, or fixed.
 
     Returns:
         On call with latents: a Pyro distribution with batch shape ``[*lead]`` and event shape ``[*X]``.

@@ -1,4 +1,4 @@
-"""The likelihood of integers in order, such as the bytes of an image."""
+"""Likelihood of ordered integers, such as the bytes of an image."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ SMALLEST_LOG_SCALE = -7.0
 
 
 class DiscretizedLogisticLikelihood(Likelihood):
-    r"""Integers in order, such as bytes of an image: a mixture of logistics gathered at the integers.
+    r"""Discretized logistic mixture likelihood of ordered integers, such as the bytes of an image.
 
-    See :class:`~pyro_lvm.distributions.discretized_logistic.DiscretizedLogisticMixture` for the equation. Log scales are held above
-    :math:`-7`.
+    See :class:`~pyro_lvm.distributions.discretized_logistic.DiscretizedLogisticMixture` for the equation. Log scales are clamped to at
+    least :math:`-7`.
 
     Args:
         network: Maps latents ``[*lead, D]`` to ``[*lead, *X, 3 * C]``: mixture logits, then locations, then
-            log scales, where the lowest level is at -1 and the highest at 1.
-        num_components: Components of the mixture, :math:`C`.
-        num_levels: Number of levels of the data, 256 for bytes.
+            log scales, on a scale where the lowest level is at -1 and the highest at 1.
+        num_components: Number of components of the mixture, :math:`C`.
+        num_levels: Number of levels of the data; 256 for bytes.
 
     Returns:
         On call with latents: a Pyro distribution with batch shape ``[*lead]`` and event shape ``[*X]``.

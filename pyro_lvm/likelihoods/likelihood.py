@@ -1,4 +1,4 @@
-"""What likelihoods p(x|z) have in common."""
+"""Base class of likelihoods p(x|z)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 
 class Likelihood(nn.Module, ABC):
-    r"""Conditional distribution p(x|z) whose parameters a network computes from the latents.
+    r"""Base class of likelihoods p(x|z), whose parameters a network computes from the latents.
 
     .. math:: \log p(x \mid z) = \sum_i \log p(x_i \mid \mathrm{network}(z)_i)
 
     Args:
-        network: Maps latents ``[*lead, D]`` to ``[*lead, *X]``, or as the subclass says. One that has an
-            ``in_shape``, as ours do, takes latents ``[*lead, *in_shape]``.
+        network: Maps latents ``[*lead, D]`` to ``[*lead, *X]``, unless the subclass says otherwise. A network with an
+            ``in_shape``, such as those of this package, takes latents ``[*lead, *in_shape]``.
 
     Returns:
         On call with latents: a Pyro distribution with batch shape ``[*lead]`` and event shape ``[*X]``.
@@ -33,40 +33,40 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def elements(self, params: Tensor) -> TorchDistribution:
-        r"""Independent univariate distributions, batch shape ``[*lead, *X]``, of the network's output."""
+        r"""Return univariate distributions, batch shape ``[*lead, *X]``, with the network's output as parameters."""
 
     def joined(self, elements: TorchDistribution, num_dims: int) -> TorchDistribution:
-        """One distribution of what the last dimensions of the elements hold."""
+        """Return one distribution in which the last ``num_dims`` dimensions of the elements form the event."""
         return elements.to_event(num_dims)
 
 
 class Positive(nn.Module):
-    r"""A positive number or tensor ``[*X]``, fixed, or learned through its logarithm.
+    r"""Positive number or tensor ``[*X]``, fixed or learned through its logarithm.
 
     Args:
         value: The number or tensor.
-        learn: Whether to learn it from there on.
-        name: What errors call it.
+        learn: Whether to learn it, initialized at ``value``.
+        name: Name of the value in errors.
 
     Returns:
         On call with parameters ``[*lead, *X]``: the tensor, ``[]`` or ``[*X]``.
 
     Raises:
-        ValueError: If it is not positive, or does not fit the parameters it is called with.
+        ValueError: If the value is not positive, or (on call) its shape does not fit the parameters.
     """
 
     def __init__(self, value: float | Tensor, *, learn: bool, name: str) -> None:
         super().__init__()
         tensor = torch.as_tensor(value, dtype=None if torch.is_tensor(value) else torch.get_default_dtype())
         if not ((tensor > 0) & tensor.isfinite()).all():
-            raise ValueError(f"{name} must be positive and finite; got {value}. Give it, not its logarithm.")
+            raise ValueError(f"{name} must be positive and finite; got {value}. Give the value, not its logarithm.")
         self.name = name
         if learn:
             self.log_value = nn.Parameter(tensor.log())
         elif torch.is_tensor(value):
             self.register_buffer("fixed", tensor)
         else:
-            self.fixed = float(value)  # exact in every dtype, where a float32 buffer made double is not
+            self.fixed = float(value)  # exact in every dtype, unlike a float32 buffer converted to double
 
     @property
     def value(self) -> float | Tensor:

@@ -11,14 +11,14 @@ from pyro_lvm.likelihoods.likelihood import Likelihood, Positive
 
 
 class GaussianLikelihood(Likelihood):
-    r"""Real data with Gaussian noise.
+    r"""Gaussian likelihood of real data.
 
     .. math:: p(x_i \mid z) = \mathcal{N}(x_i \mid \mu_i, s_i^2)
 
     Args:
         network: Maps latents ``[*lead, D]`` to means :math:`\mu`, ``[*lead, *X]``.
         scale: Standard deviation :math:`s`, one number or a tensor ``[*X]``.
-        learn_scale: Whether ``scale`` is where learning starts, one parameter per entry, or fixed.
+        learn_scale: Whether the scale is learned, one parameter per entry initialized at ``scale``, or fixed.
 
     Returns:
         On call with latents: a Pyro distribution with batch shape ``[*lead]`` and event shape ``[*X]``.
@@ -36,7 +36,7 @@ class GaussianLikelihood(Likelihood):
 
 
 class StudentTLikelihood(Likelihood):
-    r"""Real data with outliers.
+    r"""Student t likelihood of real data with outliers.
 
     .. math::
         p(x_i \mid z) = \frac{\Gamma(\frac{\nu_i + 1}{2})}{\Gamma(\frac{\nu_i}{2}) \sqrt{\pi \nu_i} \, s_i}
@@ -46,8 +46,8 @@ class StudentTLikelihood(Likelihood):
         network: Maps latents ``[*lead, D]`` to locations :math:`\mu`, ``[*lead, *X]``.
         df: Degrees of freedom :math:`\nu`, one number or a tensor ``[*X]``.
         scale: :math:`s`, one number or a tensor ``[*X]``; not the standard deviation.
-        learn_df: Whether ``df`` is where learning starts, one parameter per entry, or fixed.
-        learn_scale: The same for ``scale``.
+        learn_df: Whether the degrees of freedom are learned, one parameter per entry initialized at ``df``, or fixed.
+        learn_scale: Whether the scale is learned, one parameter per entry initialized at ``scale``, or fixed.
 
     Returns:
         On call with latents: a Pyro distribution with batch shape ``[*lead]`` and event shape ``[*X]``.

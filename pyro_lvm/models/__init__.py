@@ -1,4 +1,4 @@
 """Models: modules that turn priors, likelihoods and encoders into Pyro's model and guide.
 
-One level of latents, several levels, or discrete codes.
+They have one level of latents, several levels, or discrete codes.
 """

@@ -1,7 +1,7 @@
-"""The model with several levels of latents."""
+"""Model with several levels of latents."""
 
 import pyro
-from pyro.distributions import Distribution
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_lvm.checks import check_types
@@ -10,21 +10,21 @@ from pyro_lvm.pair import register
 
 
 class HierarchicalVAE(nn.Module):
-    r"""Variational autoencoder with L levels of latents, any prior on top.
+    r"""Variational autoencoder with L levels of latents and any prior of the top level.
 
     .. math:: p(x, z) = p(z_L) \prod_{l<L} p(z_l \mid z_{>l})\; p(x \mid z_1, \dots, z_L), \qquad
         q(z \mid x) = q(z_L \mid x) \prod_{l<L} q(z_l \mid x, z_{>l})
 
-    Its sites are named ``z1`` (next to the data) to ``zL`` and ``x``, its plate ``data``.
+    Its sites are named ``z1`` (next to the data) to ``zL`` and ``x``; its plate is named ``data``.
 
     Args:
         prior: Module whose call returns :math:`p(z_L)`; a VampPrior of ``levels.top()`` shares the guide's encoder.
-        levels: What the levels below the top and the guide are made of, such as :func:`~pyro_lvm.models.levels.stacked` or
-            :func:`~pyro_lvm.models.levels.ladder` gives them.
+        levels: Parts of the guide and of the levels below the top, such as :func:`~pyro_lvm.models.levels.stacked` or
+            :func:`~pyro_lvm.models.levels.ladder` returns them.
         likelihood: Module that maps the state of the lowest level to p(x|z).
 
     Raises:
-        TypeError: If a part is no module.
+        TypeError: If a part is not a module.
         ValueError: If (on call) prior and guide of a level disagree on its shape.
 
     References:
@@ -40,7 +40,7 @@ class HierarchicalVAE(nn.Module):
         self.prior, self.levels, self.likelihood = prior, levels, likelihood
 
     def model(self, x: Tensor) -> None:
-        """Declares p(z_L), each p(z_l|z_>l) and p(x|z) for observations ``[B, *X]``."""
+        """Declare p(z_L), each p(z_l|z_>l) and p(x|z) for observations ``[B, *X]``."""
         register(self, "prior", "likelihood", "levels")
         state: tuple[Tensor, ...] = ()
         with pyro.plate("data", len(x)):
@@ -50,7 +50,7 @@ class HierarchicalVAE(nn.Module):
             pyro.sample("x", self.likelihood(*state), obs=x)
 
     def guide(self, x: Tensor) -> None:
-        """Declares q(z_L|x) and each q(z_l|x, z_>l) for observations ``[B, *X]``."""
+        """Declare q(z_L|x) and each q(z_l|x, z_>l) for observations ``[B, *X]``."""
         register(self, "levels")
         top, *names = self._names()
         encoder, *encoders = self.levels.encoders
@@ -63,19 +63,19 @@ class HierarchicalVAE(nn.Module):
                 z = pyro.sample(name, encoder(e, *state))
 
     def with_prior(self, prior: nn.Module) -> "HierarchicalVAE":
-        """The same levels and likelihood, shared and not copied, under another prior of the top level."""
+        """Return a model with another prior of the top level; levels and likelihood are shared, not copied."""
         return HierarchicalVAE(prior, self.levels, self.likelihood)
 
     def _names(self) -> list[str]:
         return [f"z{level}" for level in range(len(self.levels.encoders), 0, -1)]
 
 
-def _sample(name: str, prior: Distribution) -> Tensor:
+def _sample(name: str, prior: TorchDistribution) -> Tensor:
     z = pyro.sample(name, prior)
     drawn = z.shape[z.dim() - len(prior.event_shape) :]
     if drawn != prior.event_shape:
         raise ValueError(
-            f"level {name}: prior and guide must have one event shape; the prior has {tuple(prior.event_shape)}, the guide drew "
+            f"level {name}: prior and guide must have the same event shape; the prior has {tuple(prior.event_shape)}, the guide drew "
             f"{tuple(drawn)}. Give both networks the same number of latents."
         )
     return z

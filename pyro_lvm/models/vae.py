@@ -13,13 +13,16 @@ class VAE(nn.Module):
     .. math:: p(x) = \int p(z)\, p(x \mid z)\, dz, \qquad
         \log p(x) = \mathrm{ELBO}(x) + \mathrm{KL}(q(z \mid x) \,\|\, p(z \mid x))
 
-    Its sites are named ``z`` and ``x``, its plate ``data``. It registers its parts with Pyro under names of their own, so
-    it trains under :func:`inference.fit` and under plain ``pyro.infer.SVI(vae.model, vae.guide, ...)`` alike.
+    Its sites are named ``z`` and ``x``; its plate is named ``data``. Its parts are registered with Pyro under unique names, so
+    that it can be trained by :func:`inference.fit` and by plain ``pyro.infer.SVI(vae.model, vae.guide, ...)`` alike.
 
     Args:
         prior: Module whose call returns p(z).
         likelihood: Module whose call ``likelihood(z)`` returns p(x|z).
         encoder: Module whose call ``encoder(x)`` returns q(z|x).
+
+    Raises:
+        TypeError: If a part is not a module.
 
     References:
         Kingma, Welling (2014), Auto-Encoding Variational Bayes. https://arxiv.org/abs/1312.6114
@@ -31,33 +34,36 @@ class VAE(nn.Module):
         self.prior, self.likelihood, self.encoder = prior, likelihood, encoder
 
     def model(self, x: Tensor) -> None:
-        """Declares p(z) and p(x|z) for observations ``[B, *X]``."""
+        """Declare p(z) and p(x|z) for observations ``[B, *X]``."""
         register(self, "prior", "likelihood")
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())
             pyro.sample("x", self.likelihood(z), obs=x)
 
     def guide(self, x: Tensor) -> None:
-        """Declares q(z|x) for observations ``[B, *X]``."""
+        """Declare q(z|x) for observations ``[B, *X]``."""
         register(self, "encoder")
         with pyro.plate("data", len(x)):
             pyro.sample("z", self.encoder(x))
 
     def with_prior(self, prior: nn.Module) -> "VAE":
-        """The same likelihood and encoder, shared and not copied, under another prior."""
+        """Return a model with another prior; likelihood and encoder are shared, not copied."""
         return VAE(prior, self.likelihood, self.encoder)
 
 
 class TwoStageVAE(nn.Module):
-    r"""A VAE whose prior is a second VAE, fitted to the codes of the first.
+    r"""VAE whose prior is a second VAE, fitted to the codes of the first.
 
     .. math:: p(x) = \int p(u)\, p(z \mid u)\, p(x \mid z)\, du\, dz, \qquad q(z, u \mid x) = q(z \mid x)\, q(u \mid z)
 
-    Its sites are named ``u``, ``z`` and ``x``. The parts are shared with both VAEs and not copied.
+    Its sites are named ``u``, ``z`` and ``x``. The parts are shared with both VAEs, not copied.
 
     Args:
-        first: VAE of the data; its prior plays no part.
+        first: VAE of the data; its prior is not used.
         second: VAE of the codes z, fitted to draws from :math:`q(z \mid x)`.
+
+    Raises:
+        TypeError: If one is not a :class:`VAE`.
 
     References:
         Dai, Wipf (2019), Diagnosing and Enhancing VAE Models. https://arxiv.org/abs/1903.05789
@@ -71,7 +77,7 @@ class TwoStageVAE(nn.Module):
         self.encoder, self.code_encoder = first.encoder, second.encoder
 
     def model(self, x: Tensor) -> None:
-        """Declares p(u), p(z|u) and p(x|z) for observations ``[B, *X]``."""
+        """Declare p(u), p(z|u) and p(x|z) for observations ``[B, *X]``."""
         register(self, "prior", "code_likelihood", "likelihood")
         with pyro.plate("data", len(x)):
             u = pyro.sample("u", self.prior())
@@ -79,7 +85,7 @@ class TwoStageVAE(nn.Module):
             pyro.sample("x", self.likelihood(z), obs=x)
 
     def guide(self, x: Tensor) -> None:
-        """Declares q(z|x) and q(u|z) for observations ``[B, *X]``."""
+        """Declare q(z|x) and q(u|z) for observations ``[B, *X]``."""
         register(self, "encoder", "code_encoder")
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.encoder(x))

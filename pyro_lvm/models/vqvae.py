@@ -1,4 +1,6 @@
-"""The model whose latents are discrete codes."""
+"""Model whose latents are discrete codes."""
+
+from typing import Any
 
 import pyro
 from pyro.infer import config_enumerate
@@ -13,13 +15,14 @@ from pyro_lvm.pair import Pair, register
 
 
 class VQVAE(nn.Module):
-    r"""Autoencoder with a grid of discrete codes as latents, any prior of codes.
+    r"""Autoencoder with a grid of discrete codes as latents and any prior of codes.
 
     .. math:: p(x) = \sum_z p(z)\, p(x \mid e(z)), \qquad q(z \mid x) = [z = \text{nearest codes of } x]
 
-    with :math:`e(z)` the code vectors. With one certain code for each datum, the ELBO is :math:`\log p(x, z(x))`, a lower bound on log p(x) and
-    no estimate of it; :meth:`soft` and :meth:`enumerated` give estimates. Its sites are named ``z`` and ``x``, its plate ``data``. Where gradients
-    are wanted the model also declares the encoder's penalties, so that training losses hold them and validation losses do not.
+    with code vectors :math:`e(z)`. If the codes of each datum are certain, the ELBO is :math:`\log p(x, z(x))`, which is a lower bound
+    on log p(x) and not an estimate of it; :meth:`soft` and :meth:`enumerated` give estimates. Its sites are named ``z`` and ``x``; its
+    plate is named ``data``. When gradients are enabled, the model also declares the encoder's penalties, so that training losses include
+    them and validation losses do not.
 
     Args:
         prior: Module whose call returns p(z), such as :class:`~pyro_lvm.priors.codes.UniformCodePrior` while training.
@@ -28,11 +31,13 @@ class VQVAE(nn.Module):
             :class:`~pyro_lvm.encoders.relaxed.StraightThroughEncoder`, :class:`~pyro_lvm.encoders.relaxed.GumbelEncoder`.
 
     Raises:
-        TypeError: If a part is no module.
+        TypeError: If a part is not a module.
 
     References:
         van den Oord, Vinyals, Kavukcuoglu (2017), Neural Discrete Representation Learning. https://arxiv.org/abs/1711.00937
     """
+
+    encoder: Any  # a module that is also a CodeEncoder; Python has no type for both
 
     def __init__(self, prior: nn.Module, likelihood: nn.Module, encoder: nn.Module) -> None:
         super().__init__()
@@ -41,7 +46,7 @@ class VQVAE(nn.Module):
         self.prior, self.likelihood, self.encoder = prior, likelihood, encoder
 
     def model(self, x: Tensor) -> None:
-        """Declares p(z) and p(x|z) for observations ``[B, *X]``, and the penalties of training."""
+        """Declare p(z) and p(x|z) for observations ``[B, *X]``, and the penalties of training."""
         register(self, "prior", "likelihood", "encoder")
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.encoder.code_prior(self.prior()))
@@ -51,20 +56,21 @@ class VQVAE(nn.Module):
             pyro.sample("x", self.likelihood(vectors), obs=x)
 
     def guide(self, x: Tensor) -> None:
-        """Declares q(z|x) for observations ``[B, *X]``."""
+        """Declare q(z|x) for observations ``[B, *X]``."""
         register(self, "encoder")
         with pyro.plate("data", len(x)):
             pyro.sample("z", self.encoder(x))
 
     def with_prior(self, prior: nn.Module) -> "VQVAE":
-        """The same likelihood and encoder, shared and not copied, under another prior."""
+        """Return a model with another prior; likelihood and encoder are shared, not copied."""
         return VQVAE(prior, self.likelihood, self.encoder)
 
     def soft(self, temperature: float) -> "VQVAE":
-        """The same model, its parts shared, with a guide that draws codes: a proposal, whose log p(x) is an estimate and not only a bound.
+        """Return the model with a guide that draws codes, which gives an estimate of log p(x) and not only a bound; parts are shared.
 
         Raises:
-            TypeError: If the encoder draws its codes already.
+            TypeError: If the encoder already draws its codes.
+            ValueError: If the temperature is not positive and finite.
         """
         if not isinstance(self.encoder, Quantizer):
             raise TypeError(
@@ -73,12 +79,13 @@ class VQVAE(nn.Module):
         return VQVAE(self.prior, self.likelihood, SoftQuantizer(self.encoder, temperature))
 
     def enumerated(self) -> Pair:
-        """The same model with its codes summed out exactly, for code spaces of some thousand states.
+        """Return the model with its codes summed out exactly, for code spaces of a few thousand states.
 
-        On a run, a ValueError tells if there are too many.
+        Raises:
+            ValueError: If (on a run) there are too many states.
         """
         return Pair(config_enumerate(self.model, default="parallel"), _no_latents)
 
 
 def _no_latents(x: Tensor) -> None:
-    """The guide of a model whose latents are summed out."""
+    """Guide of a model whose latents are summed out."""

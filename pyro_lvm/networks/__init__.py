@@ -1,1 +1,1 @@
-"""Networks of priors, likelihoods and encoders: perceptrons, convolutions, grids of vectors, flows, and how their training starts."""
+"""Networks for priors, likelihoods and encoders: perceptrons, convolutions, grids of vectors, flows, and their initialization."""

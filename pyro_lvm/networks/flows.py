@@ -1,7 +1,7 @@
 """Normalizing flows as modules: density form for priors, inverse form for guides.
 
 An autoregressive flow is cheap in one direction and takes D passes in the other. A prior scores codes and a
-guide draws them, so each gets the form that is cheap for it.
+guide draws them, so each uses the form in which its task is cheap.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pyro_lvm.distributions.flow import zuko
 
 
 class InverseFlow(zuko.lazy.Flow):
-    r"""A zuko flow run backwards: one pass to draw, and the density of a draw comes along.
+    r"""Zuko flow run backwards: one pass makes a draw and its density.
 
     .. math:: z = f(\epsilon; h), \quad \epsilon \sim p_0, \quad
         \log q(z \mid h) = \log p_0(\epsilon) - \log \left| \det \frac{\partial f}{\partial \epsilon} \right|
@@ -45,7 +45,7 @@ def maf(latent_dim: int, *, context: int = 0, transforms: int = 3, hidden: Seque
 
     .. math:: \epsilon_d = z_d \, e^{a_d(z_{<d})} + b_d(z_{<d}), \quad \epsilon \sim \mathcal N(0, I)
 
-    It starts close to the identity, so that :math:`p(z)` starts close to the standard normal.
+    It is initialized close to the identity, so that :math:`p(z)` is initially close to the standard normal.
 
     Args:
         latent_dim: Number of features, :math:`D`.
@@ -80,14 +80,14 @@ def spline(
 
     .. math:: \epsilon_d = g(z_d; \theta_d(z_{<d})), \quad \epsilon \sim \mathcal N(0, I)
 
-    :math:`g` is a monotone spline on [-5, 5] and the identity outside; it starts close to the identity.
+    :math:`g` is a monotone spline on [-5, 5] and the identity outside; it is initialized close to the identity.
 
     Args:
         latent_dim: Number of features, :math:`D`.
         context: Number of context features that condition the flow.
         transforms: Number of autoregressive steps; their orders alternate.
         hidden: Widths of the hidden layers of each step.
-        bins: Pieces of each spline.
+        bins: Number of pieces of each spline.
 
     Returns:
         Zuko lazy flow; calling it returns the distribution.
@@ -136,7 +136,7 @@ def inverse_spline(latent_dim: int, context: int, *, transforms: int = 2, hidden
         context: Number of context features, :math:`H`.
         transforms: Number of autoregressive steps; their orders alternate.
         hidden: Widths of the hidden layers of each step.
-        bins: Pieces of each spline.
+        bins: Number of pieces of each spline.
 
     Returns:
         Lazy flow for :class:`~pyro_lvm.encoders.flow.FlowEncoder`.
@@ -152,17 +152,18 @@ def inverse_spline(latent_dim: int, context: int, *, transforms: int = 2, hidden
 
 
 def whitened(flow: zuko.lazy.Flow, loc: Tensor, scale_tril: Tensor) -> zuko.lazy.Flow:
-    r"""A flow that sees its values centered, scaled and decorrelated by a fixed affine step, which its density counts.
+    r"""Flow preceded by a fixed affine step that centers, scales and decorrelates its values; the density includes this step.
 
     .. math:: \epsilon = f\big(L^{-1} (z - m)\big), \quad
         \log \left| \det \frac{\partial \epsilon}{\partial z} \right| = \log \left| \det f' \right| - \sum_d \log L_{dd}
 
-    With mean and covariance of some data, a flow that starts near the identity starts near their normal distribution.
+    With the mean of some data and the Cholesky factor of their covariance, a flow that is initialized near the identity is
+    initially near their normal distribution.
 
     Args:
         flow: Zuko lazy flow :math:`f` of D features.
-        loc: :math:`m`, shape ``[D]``; a buffer of the flow.
-        scale_tril: :math:`L`, shape ``[D, D]``, lower triangular with a positive diagonal; a buffer of the flow.
+        loc: :math:`m`, shape ``[D]``; becomes a buffer of the flow.
+        scale_tril: :math:`L`, shape ``[D, D]``, lower triangular with a positive diagonal; becomes a buffer of the flow.
 
     Returns:
         Zuko lazy flow.
@@ -179,7 +180,7 @@ def whitened(flow: zuko.lazy.Flow, loc: Tensor, scale_tril: Tensor) -> zuko.lazy
 @torch.no_grad()
 def _start_near_identity(flow: zuko.lazy.Flow) -> zuko.lazy.Flow:
     for step in flow.transform.transforms:
-        # One feature without context has no network, only the outputs themselves.
+        # With one feature and no context there is no network, only its outputs as parameters.
         outputs = step.hyper[-1].parameters() if hasattr(step, "hyper") else step.phi
         for output in outputs:
             output.mul_(0.01)

@@ -1,4 +1,4 @@
-"""Networks between data and grids of vectors: images and grids ``[*lead, H', W', d]``, sequences and ``[*lead, T', d]``."""
+"""Networks between data and grids of vectors: grids ``[*lead, H', W', d]`` for images, ``[*lead, T', d]`` for sequences."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
 
 
 class GridEncoder(Network):
-    r"""Image to a grid of vectors, each of which sees its own patch of the image and what surrounds it.
+    r"""Encoder from an image to a grid of vectors, each of which sees its own patch of the image and the surroundings.
 
-    Strided convolutions (4x4), each halving the image, one residual block, and an affine map of each location's channels:
+    The layers are strided convolutions (4x4) that each halve the image, one residual block, and an affine map of the channels at each
+    location:
 
     .. math:: h_0 = x, \quad h_l = W_l * \sigma(h_{l-1}), \quad r = h_n + A * \sigma(B * \sigma(h_n)), \quad
         y_{ij} = C \sigma(r_{ij}) + c
 
-    with :math:`\sigma` = ReLU (none before the first convolution), B of 3x3, A of 1x1, and a bias with each convolution.
+    with :math:`\sigma` = ReLU (none before the first convolution), B of size 3x3, A of size 1x1, and a bias in each convolution.
 
     Args:
         in_shape: Shape of an image, ``(channels, height, width)`` or ``(height, width)``.
-        channels: Channels after each convolution, from the image on.
-        vector_dim: Features of the vector at each location, d.
+        channels: Channels after each convolution, in order from the image.
+        vector_dim: Number of features of the vector at each location, d.
 
     Returns:
         On call with ``[*lead, *in_shape]``: a tensor ``[*lead, H', W', d]``, where H' and W' are H and W halved once for each
         entry of ``channels``.
 
     Raises:
-        ValueError: If the image cannot be halved evenly so often, a size is not positive, or an input does not end in
+        ValueError: If the image cannot be halved evenly this many times, a size is not positive, or an input does not end in
             ``in_shape``.
 
     References:
@@ -55,14 +56,15 @@ class GridEncoder(Network):
 
 
 class GridDecoder(Network):
-    r"""Grid of vectors to an image, the mirror image of :class:`GridEncoder`.
+    r"""Decoder from a grid of vectors to an image, with the layers of :class:`GridEncoder` in reverse.
 
-    An affine map of each location's vector, one residual block, and transposed convolutions (4x4), each doubling the image. The
-    output bias has the shape of one output, so that it can hold a mean image; see :func:`~pyro_lvm.networks.initialize.set_output_bias_`.
+    The layers are an affine map of the vector at each location, one residual block, and transposed convolutions (4x4) that each double
+    the image. The output bias has the shape of one output, so that it can hold a mean image; see
+    :func:`~pyro_lvm.networks.initialize.set_output_bias_`.
 
     Args:
         in_shape: Shape of a grid, ``(H', W', d)``.
-        channels: Channels before each transposed convolution, down to the image.
+        channels: Channels before each transposed convolution, in order down to the image.
         out_shape: ``(channels, height, width)``, ``(height, width)``, or ``(channels, height, width, P)`` for ``P`` parameters
             of each element; height and width are H' and W' doubled once for each entry of ``channels``.
 
@@ -90,22 +92,21 @@ class GridDecoder(Network):
 
 
 class SequenceEncoder(Network):
-    r"""Sequence of symbols to a shorter sequence of vectors: :class:`GridEncoder` in one dimension, after an embedding.
+    r"""Encoder from a sequence of symbols to a shorter sequence of vectors: an embedding, then :class:`GridEncoder` in one dimension.
 
-    Symbols are whole numbers from 0 to V - 1, of any type. They are not checked here, but where a distribution has them as its
-    values.
+    Symbols are whole numbers from 0 to V - 1, of any data type. They are not checked here, but by a distribution whose values they are.
 
     Args:
-        length: Symbols in a sequence, T.
+        length: Number of symbols in a sequence, T.
         num_symbols: Number of different symbols, V.
-        channels: Channels after each convolution of width 4, from the sequence on; the first is also that of the embedding.
-        vector_dim: Features of the vector at each location, d.
+        channels: Channels after each convolution of width 4, in order from the sequence; the first is also the width of the embedding.
+        vector_dim: Number of features of the vector at each location, d.
 
     Returns:
         On call with ``[*lead, T]``: a tensor ``[*lead, T', d]``, where T' is T halved once for each entry of ``channels``.
 
     Raises:
-        ValueError: If the length cannot be halved evenly so often, a size is not positive, or an input does not end in T.
+        ValueError: If the length cannot be halved evenly this many times, a size is not positive, or an input does not end in T.
     """
 
     def __init__(self, length: int, num_symbols: int, channels: Sequence[int], vector_dim: int) -> None:
@@ -117,20 +118,21 @@ class SequenceEncoder(Network):
 
 
 class SequenceDecoder(Network):
-    r"""Short sequence of vectors to the logits of a sequence of symbols, the mirror image of :class:`SequenceEncoder`.
+    r"""Decoder from a sequence of vectors to logits of a longer sequence of symbols, with :class:`SequenceEncoder`'s layers in reverse.
 
     The output bias has the shape of one output; see :func:`~pyro_lvm.networks.initialize.set_output_bias_`.
 
     Args:
         in_shape: Shape of a sequence of vectors, ``(T', d)``.
-        channels: Channels before each transposed convolution, down to the symbols.
-        out_shape: ``(T, V)``: symbols in a sequence, T' doubled once for each entry of ``channels``, and their number of values.
+        channels: Channels before each transposed convolution, in order down to the symbols.
+        out_shape: ``(T, V)``: symbols in a sequence, T' doubled once for each entry of ``channels``, and the number of different symbols.
 
     Returns:
-        On call with ``[*lead, T', d]``: logits ``[*lead, T, V]``, as :class:`~pyro_lvm.likelihoods.categorical.CategoricalLikelihood` takes them.
+        On call with ``[*lead, T', d]``: logits ``[*lead, T, V]``, the parameters of a
+        :class:`~pyro_lvm.likelihoods.categorical.CategoricalLikelihood`.
 
     Raises:
-        ValueError: If the lengths do not fit, a size is not positive, or an input does not end in ``in_shape``.
+        ValueError: If the lengths do not match, a size is not positive, or an input does not end in ``in_shape``.
     """
 
     def __init__(self, in_shape: Sequence[int], channels: Sequence[int], out_shape: Sequence[int]) -> None:
@@ -143,14 +145,14 @@ class SequenceDecoder(Network):
 
 
 class _Embedding(nn.Embedding):
-    """Symbols ``[N, T]``, of any type, to ``[N, channels, T]``."""
+    """Embedding of symbols ``[N, T]``, of any data type, as ``[N, channels, T]``."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.long()).movedim(-1, 1)
 
 
 class _Residual(nn.Module):
-    r"""A correction added to its input, :math:`y = x + f(x)`."""
+    r"""Residual connection, :math:`y = x + f(x)`."""
 
     def __init__(self, correction: nn.Module) -> None:
         super().__init__()
@@ -172,7 +174,7 @@ class _MoveDim(nn.Module):
 def _encoding(widths: Sequence[int], vector_dim: int, *, num_dims: int) -> list[nn.Module]:
     first, *others = [CONVOLUTIONS[num_dims](n, m, 4, stride=2, padding=1) for n, m in pairwise(widths)]
     halving = [first, *(part for layer in others for part in (nn.ReLU(), layer))]
-    # A linear layer on vectors that are last is a convolution of width 1, and leaves them contiguous.
+    # A linear layer on the last dimension is a convolution of width 1, and leaves the vectors contiguous.
     affine = nn.Linear(widths[-1], as_shape(vector_dim, "vector_dim").numel())
     return [*halving, _residual_block(widths[-1], num_dims), nn.ReLU(), _MoveDim(1, -1), affine]
 
@@ -181,7 +183,7 @@ def _decoding(vector_dim: int, channels: Sequence[int], bias_shape: Sequence[int
     num_channels, *size, num_params = bias_shape
     widths = (*channels, num_channels * num_params)
     doubling = [TRANSPOSED[len(size)](n, m, 4, stride=2, padding=1) for n, m in pairwise(widths)]
-    doubling[-1].register_parameter("bias", None)  # OutputBias adds the only one
+    doubling[-1].register_parameter("bias", None)  # OutputBias adds the only bias
     affine = [nn.Linear(vector_dim, widths[0]), _MoveDim(-1, 1), _residual_block(widths[0], len(size))]
     return [*affine, *(part for layer in doubling for part in (nn.ReLU(), layer)), OutputBias(bias_shape)]
 
@@ -193,7 +195,7 @@ def _residual_block(width: int, num_dims: int) -> _Residual:
 
 
 def _halved(size: Sequence[int], channels: Sequence[int], name: str) -> tuple[int, ...]:
-    r"""``size`` halved once for each entry of ``channels``, or an error where it does not go evenly."""
+    r"""Halve ``size`` once for each entry of ``channels``; raise an error if it cannot be halved evenly."""
     n = len(as_shape(channels, "channels"))
     if n == 0:
         raise ValueError("channels must have at least one entry, the channels of one convolution; got none. Add one.")
@@ -207,12 +209,12 @@ def _halved(size: Sequence[int], channels: Sequence[int], name: str) -> tuple[in
 
 
 def _checked_vector_dim(in_shape: Sequence[int], size: Sequence[int], channels: Sequence[int]) -> int:
-    r"""d of the grid ``in_shape``, or an error where ``channels`` do not double its size to ``size``."""
+    r"""Return d of the grid ``in_shape``; raise an error if ``channels`` do not double its size to ``size``."""
     grid = _halved(size, channels, "out_shape")
     if len(in_shape) != len(grid) + 1 or tuple(in_shape[:-1]) != grid:
         expected = ", ".join(map(str, grid))
         raise ValueError(
-            f"in_shape must be ({expected}, d), for {len(channels)} entries of channels double such a grid to "
-            f"{' by '.join(map(str, size))}; got {tuple(in_shape)}. Build the decoder with the encoder's out_shape and as many channels."
+            f"in_shape must be ({expected}, d), because {len(channels)} entries of channels double such a grid to "
+            f"{' by '.join(map(str, size))}; got {tuple(in_shape)}. Build the decoder with the encoder's out_shape and number of channels."
         )
     return as_shape(in_shape, "in_shape")[-1]

@@ -1,4 +1,4 @@
-"""Where the training of a network starts."""
+"""Initialization of networks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from pyro_lvm.networks.network import Network
 def set_output_bias_(network: nn.Module, bias: Tensor) -> None:
     r"""Set the bias of the last layer that has one, in place.
 
-    A decoder whose output bias starts at the data's mean logit need not spend its first epochs learning it:
+    A decoder whose output bias is initialized at the logit of the data's mean need not spend its first epochs learning it:
 
     .. math:: b = \log \bar{x} - \log(1 - \bar{x})
 
     Args:
-        network: A network whose last layer with a bias gives its output.
-        bias: The bias, with as many elements as that layer's, e.g. ``[*X]``.
+        network: Network whose last layer with a bias gives its output.
+        bias: New bias, with as many elements as that layer's, e.g. ``[*X]``.
 
     Raises:
-        ValueError: If no layer has a bias, or its number of elements differs.
+        ValueError: If no layer has a bias, or the number of elements differs.
     """
-    biases = [m.bias for m in network.modules() if isinstance(getattr(m, "bias", None), Tensor)]
+    found = (getattr(module, "bias", None) for module in network.modules())
+    biases = [own for own in found if isinstance(own, Tensor)]
     if not biases or biases[-1].numel() != bias.numel():
         expected = f"{biases[-1].numel()} elements" if biases else "a layer with a bias"
         raise ValueError(
@@ -36,14 +37,15 @@ def set_output_bias_(network: nn.Module, bias: Tensor) -> None:
 
 
 def he_normal_(module: nn.Module) -> None:
-    r"""Start the hidden layers of all networks in a module with He's variance and no bias, in place; their last layers stay as they are.
+    r"""Initialize the hidden linear layers of all networks in a module with He's variance and zero bias, in place.
 
     .. math:: W_{ij} \sim \mathcal N(0, 2 / n), \quad b = 0
 
-    for n inputs. Torch's own start, of variance :math:`1 / 3n`, lets a signal fade with every layer: through a gate, which halves it, to a quarter.
+    for n inputs. With torch's default initialization, of variance :math:`1 / 3n`, a signal fades with every layer: in a gated layer,
+    whose gate halves it, to a quarter. The last linear layer of each network and all convolutions are unchanged.
 
     Args:
-        module: A network, or a model made of some.
+        module: Network, or a model that contains networks.
 
     References:
         He, Zhang, Ren, Sun (2015), Delving Deep into Rectifiers. https://arxiv.org/abs/1502.01852

@@ -1,4 +1,4 @@
-"""Input layers: how an encoder's network sees data that are not between 0 and 1."""
+"""Input layers that prepare data that are not between 0 and 1 for an encoder's network."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ LARGEST_INPUT = 10.0
 
 
 class Standardize(nn.Module):
-    r"""Center and scale each feature by its training data, held within 10 standard deviations.
+    r"""Layer that centers and scales each feature by its training data and clamps it to 10 standard deviations.
 
     .. math:: y_i = (x_i - m_i) / s_i
 
@@ -17,6 +17,9 @@ class Standardize(nn.Module):
     Returns:
         On call with ``[*lead, *X]``: a tensor of the same shape.
     """
+
+    loc: Tensor
+    scale: Tensor
 
     def __init__(self, train: Tensor) -> None:
         super().__init__()
@@ -29,7 +32,7 @@ class Standardize(nn.Module):
 
 
 class OneHot(nn.Module):
-    r"""Codes 0 to V - 1 as indicators, one channel for each code.
+    r"""Layer that encodes codes 0 to V - 1 as indicators, with one channel for each code.
 
     .. math:: y_{vi} = [x_i = v]
 

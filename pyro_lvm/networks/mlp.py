@@ -16,10 +16,10 @@ class MLP(Network):
     .. math:: h_0 = x, \quad h_l = \sigma(W_l h_{l-1} + b_l), \quad y = W_{L+1} h_L + b_{L+1}
 
     Args:
-        in_shape: Features of one input, or the shape of one input, which is flattened.
-        hidden: Widths of the hidden layers; an empty sequence leaves one affine map.
-        out_shape: Features of one output, or the shape of one output.
-        activation: Makes the activation module, e.g. ``nn.ReLU``.
+        in_shape: Number of features of one input, or its shape; the input is flattened.
+        hidden: Widths of the hidden layers; with an empty sequence, the network is one affine map.
+        out_shape: Number of features of one output, or its shape.
+        activation: Callable that makes the activation module, e.g. ``nn.ReLU``.
 
     Returns:
         On call with ``[*lead, *in_shape]``: a tensor ``[*lead, *out_shape]``.
@@ -30,7 +30,7 @@ class MLP(Network):
 
     def __init__(self, in_shape: Shape, hidden: Shape, out_shape: Shape, activation: Callable[[], nn.Module] = nn.ReLU) -> None:
         layers = _perceptron(in_shape, hidden, out_shape, lambda n, m: (nn.Linear(n, m), activation()))
-        super().__init__(layers, in_shape, layers[0].in_features, out_shape)
+        super().__init__(layers, in_shape, as_shape(in_shape, "in_shape").numel(), out_shape)
 
 
 class GatedMLP(Network):
@@ -39,9 +39,9 @@ class GatedMLP(Network):
     .. math:: h_l = (W_l h_{l-1} + b_l) \odot \sigma(V_l h_{l-1} + c_l), \quad y = W_{L+1} h_L + b_{L+1}
 
     Args:
-        in_shape: Features of one input, or the shape of one input, which is flattened.
-        hidden: Widths of the hidden layers; an empty sequence leaves one affine map.
-        out_shape: Features of one output, or the shape of one output.
+        in_shape: Number of features of one input, or its shape; the input is flattened.
+        hidden: Widths of the hidden layers; with an empty sequence, the network is one affine map.
+        out_shape: Number of features of one output, or its shape.
 
     Returns:
         On call with ``[*lead, *in_shape]``: a tensor ``[*lead, *out_shape]``.
@@ -58,7 +58,7 @@ class GatedMLP(Network):
     def __init__(self, in_shape: Shape, hidden: Shape, out_shape: Shape) -> None:
         # One matrix product of twice the width gives both halves of a gated layer.
         layers = _perceptron(in_shape, hidden, out_shape, lambda n, m: (nn.Linear(n, 2 * m), nn.GLU()))
-        super().__init__(layers, in_shape, layers[0].in_features, out_shape)
+        super().__init__(layers, in_shape, as_shape(in_shape, "in_shape").numel(), out_shape)
 
 
 def _perceptron(in_shape: Shape, hidden: Shape, out_shape: Shape, hidden_layer: Callable[[int, int], Iterable[nn.Module]]) -> nn.Sequential:

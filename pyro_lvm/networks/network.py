@@ -1,20 +1,21 @@
-"""What networks have in common: tensors ``[*lead, *in_shape]`` to tensors ``[*lead, *out_shape]``, any leading dimensions."""
+"""Base class of networks from tensors ``[*lead, *in_shape]`` to tensors ``[*lead, *out_shape]``, and a network of two inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Size, Tensor, nn
 
 Shape = int | Sequence[int]
+MakeNetwork = Callable[[Shape, Shape, Shape], nn.Module]  # takes the shape of an input, hidden widths and the shape of an output
 
 
 class Network(nn.Module):
-    r"""Apply ``layers`` to every input, with the leading dimensions flattened into one.
+    r"""Network that applies ``layers`` to every input, with the leading dimensions flattened into one.
 
     Args:
-        layers: Maps ``[N, *layer_shape]`` to ``[N, ...]``, each row with as many elements as ``out_shape``.
+        layers: Module that maps ``[N, *layer_shape]`` to ``[N, ...]``, each row with as many elements as ``out_shape``.
         in_shape: Shape of one input.
         layer_shape: Shape in which ``layers`` takes one input.
         out_shape: Shape of one output.
@@ -50,11 +51,11 @@ class Network(nn.Module):
 
 
 class Join(nn.Module):
-    r"""One network of two inputs, each with a network of its own.
+    r"""Network of two inputs, each of which first passes through its own network.
 
     .. math:: y = f([g_1(a), g_2(b)])
 
-    Leading dimensions are broadcast after :math:`g_1` and :math:`g_2`: features of a datum are computed once, not for each draw.
+    Leading dimensions are broadcast after :math:`g_1` and :math:`g_2`, so that features of a datum are computed once, not for each draw.
 
     Args:
         first: :math:`g_1`; by default the identity.
@@ -63,7 +64,7 @@ class Join(nn.Module):
         event_dims: Number of dimensions of the features: 1, or 3 for images, which are joined along their channels.
 
     Returns:
-        On call with ``[*lead, *A]`` and ``[*lead, *B]``: what :math:`f` makes of ``[*lead, F]``, or ``[*lead, F, H, W]``.
+        On call with ``[*lead, *A]`` and ``[*lead, *B]``: the output of :math:`f` for features ``[*lead, F]`` or ``[*lead, F, H, W]``.
     """
 
     def __init__(
@@ -93,5 +94,5 @@ def as_shape(shape: Shape, name: str) -> Size:
 
 
 def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Of this shape; without a view, which costs an eager step two operations, of what has it."""
+    """Reshape a tensor that has another shape; a needless view would cost an eager step two operations."""
     return x if x.shape == shape else x.reshape(shape)

@@ -1,4 +1,4 @@
-"""Priors of discrete codes one after the other: modules whose call returns a distribution of slots in raster order."""
+"""Autoregressive priors of discrete codes: modules whose call returns a distribution of slots in raster order."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from pyro_lvm.checks import check_counts
 from pyro_lvm.distributions.codes import AutoregressiveCodes
 from pyro_lvm.priors.codes import CodePrior
 
-_FIRST_REACH = 3  # a 7 by 7 kernel, of which the part before the slot
+_FIRST_REACH = 3  # the part of a 7 by 7 kernel that precedes the slot
 _EMBEDDING_SCALE = 0.02
 
 
 class _AutoregressivePrior(CodePrior):
-    """A network that gives every slot its logits from the slots before it, in one pass."""
+    """Base class of priors whose network computes the logits of every slot from the slots before it, in one pass."""
 
     def __init__(self, shape: Sequence[int], num_codes: int, width: int) -> None:
         super().__init__(shape, num_codes)
@@ -25,7 +25,7 @@ class _AutoregressivePrior(CodePrior):
         return AutoregressiveCodes(self.logits, self.shape, self.num_codes, device=self.embedding.weight.device)
 
     def logits(self, z: Tensor) -> Tensor:
-        r"""Logits of every slot's code, given the slots before it.
+        r"""Return the logits of every slot's code, given the slots before it.
 
         Args:
             z: Codes, shape ``[*lead, *S]``.
@@ -46,24 +46,24 @@ class _AutoregressivePrior(CodePrior):
         return self._logits(z.reshape(lead.numel(), *self.shape)).reshape(*lead, *self.shape, self.num_codes)
 
     def _logits(self, z: Tensor) -> Tensor:
-        """From ``[N, *S]`` to ``[N, ..., V]``, slots in raster order."""
+        """Return logits ``[N, ..., V]``, slots in raster order, of codes ``[N, *S]``."""
         raise NotImplementedError
 
 
 class PixelCNNPrior(_AutoregressivePrior):
-    r"""Autoregressive prior of grids, by gated masked convolutions.
+    r"""Autoregressive prior of grids of codes, with gated masked convolutions.
 
     .. math:: p(z) = \prod_{m=1}^{HW} p(z_m \mid z_{<m})
 
-    in raster order. One stack of convolutions sees the rows above, the other those and the row of the slot up to its left neighbour, so
-    that there is no blind spot. A slot sees ``3 + layers`` rows above it, and so many columns to either side: with 4 layers, all that
-    precedes it on an 8 by 8 grid.
+    in raster order. One stack of convolutions sees the rows above the slot; the other also sees the slot's own row up to its left
+    neighbour, so that there is no blind spot. A slot sees ``3 + layers`` rows above it and the same number of columns on either side:
+    with 4 layers, all preceding slots of an 8 by 8 grid.
 
     Args:
         shape: Height and width of the grid, ``(H, W)``.
         num_codes: Number of codes, :math:`V`.
         channels: Channels of each stack.
-        layers: Residual gated layers after the first, masked one.
+        layers: Number of residual gated layers after the first, masked one.
 
     Raises:
         ValueError: If the shape is not that of a grid, a size is below 1, or there are fewer than two codes.
@@ -91,22 +91,22 @@ class PixelCNNPrior(_AutoregressivePrior):
 
 
 class _GatedConv(nn.Module):
-    """A pair of gated convolutions that look back only: over rows up to the slot's, and along its row up to the slot.
+    """Two gated convolutions that only look back: over the rows up to the slot's row, and along that row up to the slot.
 
-    Padding before, and cutting off the slot itself where ``sees_itself`` is false, shifts the input under the kernel; no weight is masked.
-    What comes from above is then already free of the slot's own row.
+    No weight is masked. Instead, the input is shifted under the kernel: it is padded in front, and the slot itself is cut off if
+    ``sees_itself`` is false. What comes from above is then already free of the slot's own row.
     """
 
     def __init__(self, channels: int, reach: int, *, sees_itself: bool) -> None:
         super().__init__()
         length = reach + sees_itself
-        self.padding = reach, sees_itself - 1  # before and after: -1 cuts off
+        self.padding = reach, sees_itself - 1  # before and after; -1 cuts off the slot itself
         self.vertical = nn.Conv2d(channels, 2 * channels, (length, 2 * reach + 1), padding=(0, reach))
         self.horizontal = nn.Conv2d(channels, 2 * channels, (1, length))
         self.link = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.mix = nn.Conv2d(channels, channels, 1)
-        for convolution in self.children():
-            # torch's own start is narrower: signals shrink from gate to gate, and training is slow to start.
+        for convolution in (self.vertical, self.horizontal, self.link, self.mix):
+            # Torch's default initialization is narrower: signals would shrink from gate to gate, and training would start slowly.
             nn.init.normal_(convolution.weight, std=convolution.weight[0].numel() ** -0.5)
 
     def forward(self, above: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,18 +116,18 @@ class _GatedConv(nn.Module):
 
 
 class TransformerPrior(_AutoregressivePrior):
-    r"""Autoregressive prior of sequences, grids or sets of slots, by causal attention.
+    r"""Autoregressive prior of sequences, grids or sets of codes, with causal attention.
 
     .. math:: p(z) = \prod_{m=1}^M p(z_m \mid z_{<m})
 
-    in raster order; every slot sees all before it.
+    in raster order; every slot sees all slots before it.
 
     Args:
         shape: Shape of the slots, :math:`S`.
         num_codes: Number of codes, :math:`V`.
-        width: Features of a slot.
-        depth: Blocks of attention and perceptron.
-        heads: Heads of the attention, which divide the width.
+        width: Number of features of a slot; a multiple of ``heads``.
+        depth: Number of blocks of attention and perceptron.
+        heads: Number of attention heads.
 
     Raises:
         ValueError: If there is no slot dimension, a size is below 1, there are fewer than two codes, or the heads do not divide the width.
@@ -141,7 +141,7 @@ class TransformerPrior(_AutoregressivePrior):
         if width % heads:
             raise ValueError(f"width must be a multiple of heads; got width={width} and heads={heads}. Change one of them.")
         super().__init__(shape, num_codes, width)
-        # At torch's scale of 1 they would drown what the blocks add, and training would take longer.
+        # At torch's scale of 1, embeddings would drown out what the blocks add, and training would take longer.
         nn.init.normal_(self.embedding.weight, std=_EMBEDDING_SCALE)
         self.positions = nn.Parameter(_EMBEDDING_SCALE * torch.randn(self.shape.numel(), width))
         self.blocks = nn.Sequential(*(_AttentionBlock(width, heads) for _ in range(depth)))
@@ -149,12 +149,12 @@ class TransformerPrior(_AutoregressivePrior):
 
     def _logits(self, z: Tensor) -> Tensor:
         before = self.embedding(z.flatten(1)[:, :-1])  # [N, M - 1, width]
-        # The first position stands for the start: nothing is before it.
+        # Zeros take the place of the code before the first slot.
         return self.head(self.blocks(F.pad(before, (0, 0, 1, 0)) + self.positions))  # [N, M, V]
 
 
 class _AttentionBlock(nn.Module):
-    """Causal attention, then a perceptron, each on normalized features and added to them."""
+    """Causal attention, then a perceptron, each applied to normalized features and added to its input."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ def _gated(x: Tensor) -> Tensor:
 
 
 def _near_uniform(in_features: int, num_codes: int) -> nn.Linear:
-    """A last layer whose logits start small: all codes are almost alike."""
+    """Return a last layer whose logits are initially small, so that all codes are almost equally likely."""
     layer = nn.Linear(in_features, num_codes)
     nn.init.normal_(layer.weight, std=0.1 / in_features**0.5)
     nn.init.zeros_(layer.bias)

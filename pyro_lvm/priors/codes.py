@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Size, nn
+from torch import Size, Tensor, nn
 
 from pyro_lvm.checks import check_counts
 from pyro_lvm.distributions.codes import CategoricalCodes, UniformCodes
 
 
 class CodePrior(nn.Module):
-    """Codes 0..V - 1 in slots of shape S.
+    """Base class of priors of codes 0..V - 1 in slots of shape S.
 
     Raises:
         ValueError: If there is no slot dimension, a size is below 1, or there are fewer than two codes.
@@ -25,7 +25,7 @@ class CodePrior(nn.Module):
 
 
 class UniformCodePrior(CodePrior):
-    r"""Every code alike, at every slot.
+    r"""Uniform prior of codes in independent slots.
 
     .. math:: \log p(z) = -M \log V
 
@@ -37,16 +37,18 @@ class UniformCodePrior(CodePrior):
         ValueError: If there is no slot dimension, a size is below 1, or there are fewer than two codes.
     """
 
+    zero: Tensor
+
     def __init__(self, shape: Sequence[int], num_codes: int) -> None:
         super().__init__(shape, num_codes)
-        self.register_buffer("zero", torch.zeros(()), persistent=False)  # goes where the module goes
+        self.register_buffer("zero", torch.zeros(()), persistent=False)  # has the dtype and device of the module
 
     def forward(self) -> UniformCodes:
         return UniformCodes(self.shape, self.num_codes, dtype=self.zero.dtype, device=self.zero.device)
 
 
 class CategoricalCodePrior(CodePrior):
-    r"""Independent slots, each with learned frequencies of the codes; all alike at the start.
+    r"""Prior of independent slots, each with learned frequencies of the codes, which are initialized as uniform.
 
     .. math:: p(z) = \prod_{m=1}^M \operatorname{softmax}(l_m)_{z_m}
 

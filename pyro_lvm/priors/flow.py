@@ -13,8 +13,8 @@ class FlowPrior(nn.Module):
         + \log \left| \det \frac{\partial f(z)}{\partial z} \right|
 
     Args:
-        flow: Zuko lazy flow without context whose density takes one pass: :func:`~pyro_lvm.networks.flows.maf`,
-            :func:`~pyro_lvm.networks.flows.spline`, ``zuko.flows.MAF(features=D)``.
+        flow: Zuko lazy flow without context whose density takes one pass, such as :func:`~pyro_lvm.networks.flows.maf`,
+            :func:`~pyro_lvm.networks.flows.spline` or ``zuko.flows.MAF(features=D)``.
 
     Raises:
         TypeError: If ``flow`` is not a zuko lazy flow.

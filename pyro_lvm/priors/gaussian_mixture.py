@@ -12,8 +12,8 @@ class GaussianMixturePrior(nn.Module):
 
     .. math:: p(z) = \sum_{c=1}^C w_c \, \mathcal N(z \mid m_c, \operatorname{diag} s_c^2)
 
-    Means start as draws from :math:`\mathcal N(0, I/2)` and variances at 1/2: on average over the draws, the
-    mixture starts as the standard normal.
+    Means are initialized as draws from :math:`\mathcal N(0, I/2)` and variances at 1/2: on average over the draws,
+    the initial mixture is the standard normal.
 
     Args:
         latent_dim: Number of latent features, :math:`D`.
@@ -40,7 +40,7 @@ class FullGaussianMixturePrior(nn.Module):
 
     .. math:: p(z) = \sum_{c=1}^C w_c \, \mathcal N(z \mid m_c, L_c L_c^\top), \quad L_{cdd} = e^{l_{cd}}
 
-    Means start as draws from :math:`\mathcal N(0, I/2)` and covariances at :math:`I/2`, as for :class:`GaussianMixturePrior`.
+    Means are initialized as draws from :math:`\mathcal N(0, I/2)` and covariances at :math:`I/2`, as in :class:`GaussianMixturePrior`.
 
     Args:
         latent_dim: Number of latent features, :math:`D`.

@@ -3,14 +3,17 @@
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_lvm.checks import check_counts, check_positive
 from pyro_lvm.distributions.student_t import StudentT
 
 
 class _Standard(nn.Module):
-    """Location 0 and scale 1 for each of D features."""
+    """Base class of priors with location 0 and scale 1 for each of D features."""
+
+    loc: Tensor
+    scale: Tensor
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -26,6 +29,9 @@ class LaplacePrior(_Standard):
 
     Args:
         latent_dim: Number of latent features, :math:`D`.
+
+    Raises:
+        ValueError: If ``latent_dim`` is below 1.
     """
 
     def forward(self) -> TorchDistribution:
@@ -42,7 +48,7 @@ class StudentTPrior(_Standard):
         df: Degrees of freedom, :math:`\nu`.
 
     Raises:
-        ValueError: If ``df`` is not positive.
+        ValueError: If ``latent_dim`` is below 1, or ``df`` is not positive and finite.
     """
 
     def __init__(self, latent_dim: int, *, df: float = 4.0) -> None:

@@ -1,9 +1,9 @@
-"""The standard normal prior."""
+"""Standard normal prior."""
 
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_lvm.checks import check_counts
 
@@ -19,6 +19,9 @@ class StandardNormal(nn.Module):
     Raises:
         ValueError: If ``latent_dim`` is below 1.
     """
+
+    loc: Tensor
+    scale: Tensor
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_lvm.checks import check_counts, check_positive
 from pyro_lvm.distributions.simplex import LogisticNormal
@@ -16,11 +16,13 @@ class DirichletPrior(nn.Module):
 
     Args:
         latent_dim: Number of proportions, :math:`D`.
-        concentration: :math:`a`; 1 is uniform, less is sparse.
+        concentration: :math:`a`; 1 gives a uniform prior, smaller values give sparse proportions.
 
     Raises:
         ValueError: If ``latent_dim`` is below 2, or the concentration is not positive.
     """
+
+    ones: Tensor
 
     def __init__(self, latent_dim: int, *, concentration: float = 1.0) -> None:
         super().__init__()
@@ -40,11 +42,13 @@ class LogisticNormalPrior(nn.Module):
 
     Args:
         latent_dim: Number of proportions, :math:`D`.
-        scale: :math:`s`; the larger, the nearer to the corners.
+        scale: :math:`s`; the larger it is, the nearer proportions are to the corners.
 
     Raises:
         ValueError: If ``latent_dim`` is below 2, or the scale is not positive.
     """
+
+    loc: Tensor
 
     def __init__(self, latent_dim: int, *, scale: float = 1.0) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""A prior of unit vectors."""
+"""Uniform prior of unit vectors."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_lvm.checks import check_counts
 from pyro_lvm.distributions.sphere import PowerSpherical
@@ -18,6 +18,8 @@ class UniformSpherePrior(nn.Module):
     Raises:
         ValueError: If ``latent_dim`` is below 2.
     """
+
+    axis: Tensor
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()

@@ -14,11 +14,11 @@ class VampPrior(nn.Module):
 
     .. math:: p(z) = \sum_{c=1}^C w_c \, q(z \mid u_c)
 
-    The encoder is shared with the guide. In evaluation mode and without gradients the pseudo-inputs are
-    encoded once, and the mixture is reused for as long as no parameter or buffer has changed.
+    The encoder is shared with the guide. In evaluation mode and without gradients, the pseudo-inputs are
+    encoded once, and the mixture is reused until a parameter or buffer changes.
 
     Args:
-        encoder: Module that maps ``[C, *X]`` to a distribution with batch shape ``[C]``, event shape ``[D]``.
+        encoder: Module that maps ``[C, *X]`` to a distribution with batch shape ``[C]`` and event shape ``[D]``.
         pseudo_inputs: Initial pseudo-inputs, shape ``[C, *X]``, such as rows of the training data.
         bounds: Range to which pseudo-inputs are clamped before encoding, such as ``(0., 1.)`` for pixels.
 
@@ -70,8 +70,8 @@ class VampPrior(nn.Module):
 
 
 def _are_equal(kept: list[Tensor], current: list[Tensor]) -> bool:
-    # Values, not version counters, which fused optimizers and writes to `.data` leave alone. Encoding costs
-    # more: it reads every parameter once per pseudo-input.
+    # Values are compared, not version counters, which fused optimizers and writes to `.data` do not change.
+    # Encoding costs more: it reads every parameter once per pseudo-input.
     if len(kept) != len(current):
         return False
     return all(a.dtype == b.dtype and a.device == b.device and torch.equal(a, b) for a, b in zip(kept, current, strict=True))

@@ -11,11 +11,11 @@ from inference.scoring.evaluation import Evaluation
 
 
 def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Draws the validation loss of each fit over its epochs; for a single fit the training loss too.
+    """Draws the validation loss of each fit by epoch, and for a single fit also the training loss.
 
     Args:
-        histories: Histories by the fits' names, as :class:`inference.svi.fitting.FitResult` has them.
-        path: The picture that is written.
+        histories: Histories by the names of the fits, as in :class:`inference.svi.fitting.FitResult`.
+        path: File to write.
     """
     is_single = len(histories) == 1
     figure, axes = make_axes("epoch", f"{'' if is_single else 'validation '}loss (nats per datum)")
@@ -26,17 +26,17 @@ def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
         if is_single:
             axes.plot(epoch, history["train_loss"], color="0.6", label="training")
     axes.set_ylim(top=_loss_limit(histories))
-    axes.set_title("The dot marks the weights that are kept", loc="left", fontsize="medium")
+    axes.set_title("The dot marks the epoch whose weights are kept", loc="left", fontsize="medium")
     axes.legend(frameon=False)
     figure.savefig(path)
 
 
 def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
-    """Draws the mean estimate of log p(x) over the number of draws that it is made from.
+    """Draws the mean estimate of log p(x) against the number of draws it is computed from.
 
     Args:
-        scores: Evaluations by the models' names.
-        path: The picture that is written.
+        scores: Evaluations by the names of the models.
+        path: File to write.
     """
     figure, axes = make_axes("draws per datum, K", "mean estimate of log p(x) (nats per datum)")
     for (name, score), color in zip(scores.items(), colors_of(scores), strict=True):
@@ -44,12 +44,12 @@ def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
         axes.plot(curve.index, curve["log_px"], "o-", color=color, markersize=3, label=name)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_title("Estimates rise to log p(x); K = 1 estimates the ELBO", loc="left", fontsize="medium")
+    axes.set_title("Estimates rise towards log p(x); K = 1 estimates the ELBO", loc="left", fontsize="medium")
     axes.legend(frameon=False, loc="lower right")
     figure.savefig(path)
 
 
 def _loss_limit(histories: Mapping[str, pd.DataFrame]) -> float:
-    """A top that the first epochs may exceed, or the part of the curves that matters would be flat."""
+    """An upper limit that the first epochs may exceed, as otherwise the rest of the curves would look flat."""
     losses = np.concatenate([history["valid_loss"] for history in histories.values()])
     return min(losses.max(), losses.min() + 4 * (np.median(losses) - losses.min())) + 0.1

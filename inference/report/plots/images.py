@@ -12,7 +12,7 @@ from torch import Size, Tensor
 from inference.report.plots.style import DPI, label_width
 
 FLAT_SHAPES = {560: (28, 20)}
-SMALLEST_FLAT = 64  # a table of 9 columns is no image
+SMALLEST_FLAT = 64  # a table of 9 columns is not an image
 CHANNELS = (1, 3)
 GAP_GRAY = 0.7
 
@@ -21,12 +21,12 @@ def draw_images(rows: Mapping[str, Tensor], path: Path, *, title: str) -> None:
     """Draws rows of images, all on the gray scale of the first row.
 
     Args:
-        rows: Images ``[n, *X]`` by the rows' names, equally many in each; X as :func:`image_shape` takes it.
-        path: The picture that is written.
-        title: What is shown.
+        rows: Images ``[n, *X]`` by the names of the rows, the same number in each; X as accepted by :func:`image_shape`.
+        path: File to write.
+        title: Title of the picture.
 
     Raises:
-        ValueError: If the data are no images.
+        ValueError: If the data are not images.
     """
     first = next(iter(rows.values()))
     low, high = min(0.0, float(first.min())), float(first.max())
@@ -52,7 +52,7 @@ def image_shape(shape: Size) -> tuple[int, ...]:
             square image or a flat Frey face.
 
     Raises:
-        ValueError: If the datum is no image.
+        ValueError: If the datum is not an image.
     """
     if len(shape) == 2:
         return tuple(shape)
@@ -66,7 +66,7 @@ def image_shape(shape: Size) -> tuple[int, ...]:
 
 
 def are_images(shape: Size) -> bool:
-    """Whether :func:`image_shape` takes a shape."""
+    """Whether :func:`image_shape` accepts a shape."""
     try:
         image_shape(shape)
     except ValueError:
@@ -75,7 +75,7 @@ def are_images(shape: Size) -> bool:
 
 
 def _strip(images: Tensor) -> np.ndarray:
-    """Images side by side, gray between them and below."""
+    """Images side by side, with gray gaps between and below them."""
     height, width, *channels = image_shape(images.shape[1:])
     images = images.clamp(0, 1).cpu().reshape(-1, *channels, height, width)
     gap = max(1, height // 12)

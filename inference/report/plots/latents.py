@@ -1,4 +1,4 @@
-"""Pictures of latent spaces: codes against the prior, where either lacks the other, what the KL is made of, and walks."""
+"""Plots of latent spaces: codes and prior, where one of them is missing, and the KL of each dimension."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -25,16 +25,16 @@ _MASS, _RATIO = 0.8, 10
 
 
 def draw_codes(codes: Mapping[str, Tensor], draws: Mapping[str, Tensor], path: Path) -> None:
-    """Draws codes and prior in the plane that tells data apart best, and marks where one of them lacks the other.
+    """Draws codes and prior in the plane that best tells data apart, and marks where one of the two is missing.
 
-    Latents of one or two dimensions are drawn as they are; of more, the two directions in which two draws for one datum
-    correlate most, on a scale on which codes have variance 1. A hole that is seen is one: where the densities of two projections
-    differ tenfold, those in the whole space do somewhere. More may be hidden.
+    Latents of one or two dimensions are drawn as they are. Of more dimensions, the plane has the two directions in which two draws
+    for one datum correlate most, scaled so that codes have variance 1. A hole that is seen is real: where the densities of two
+    projections differ tenfold, those in the whole space do so somewhere. Other holes may be hidden.
 
     Args:
-        codes: Two draws of q(z|x) for each datum, ``[2, N, D]``, by the models' names.
-        draws: As many draws of p(z), ``[2 N, D]``, by the same names.
-        path: The picture that is written.
+        codes: Two draws from q(z|x) for each datum, ``[2, N, D]``, by the names of the models.
+        draws: The same number of draws from p(z), ``[2 N, D]``, by the same names.
+        path: File to write.
     """
     columns = 2 if len(codes) == 4 else min(3, len(codes))
     rows = ceil(len(codes) / columns)
@@ -49,7 +49,7 @@ def draw_codes(codes: Mapping[str, Tensor], draws: Mapping[str, Tensor], path: P
         marked |= _draw_plane(axes, *_plane(z, draws[name]))
     labels = {HOLE: "prior without codes", STRAY: "codes without prior"}
     handles = [
-        Line2D([], [], color=PRIOR, label="prior (in a plane: half and 90% of its mass)"),
+        Line2D([], [], color=PRIOR, label="prior (in a plane: 50% and 90% of its mass)"),
         Line2D([], [], color=CODES, marker=".", linestyle="", label="codes"),
         *(Patch(color=color, alpha=0.6, label=label) for color, label in labels.items() if color in marked),
     ]
@@ -61,8 +61,8 @@ def draw_dimension_kl(kls: Mapping[str, pd.DataFrame], path: Path) -> None:
     """Draws the KL of each latent dimension with its standard error, largest first.
 
     Args:
-        kls: Columns ``value`` and ``se`` in nats, a row for each dimension, by the models' names.
-        path: The picture that is written.
+        kls: Columns ``value`` and ``se`` in nats, one row per dimension, by the names of the models.
+        path: File to write.
     """
     figure = Figure(figsize=(6.4, 1.3 * len(kls) + 0.8), dpi=DPI, layout="constrained")
     panels = figure.subplots(len(kls), 1, sharex=True, sharey=True, squeeze=False).ravel()
@@ -78,14 +78,14 @@ def draw_dimension_kl(kls: Mapping[str, pd.DataFrame], path: Path) -> None:
 
 
 def holes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The cells of a grid in which the first density is high, and the second a tenth of it at most.
+    """Finds the cells of a grid in which the first density is high and the second is at most a tenth of it.
 
     Args:
         first: Density of each cell.
         second: Density of each cell, normalized like the first.
 
     Returns:
-        Booleans of the same shape. High is what belongs to the densest cells that hold 80% of the mass.
+        Booleans of the same shape; a density is high in the densest cells that hold 80% of its mass.
     """
     return (first >= _level(first, _MASS)) & (second * _RATIO <= first)
 
@@ -102,7 +102,7 @@ def _plane(codes: Tensor, draws: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_plane(axes: Axes, z: np.ndarray, prior: np.ndarray) -> set[str]:
-    """Draws one panel; the colors of the marks that occur in it."""
+    """Draws one panel and returns the colors of the marks in it."""
     edges = _edges(z, prior)
     codes_density, prior_density = _density(z, edges), _density(prior, edges)
     centers = [(edge[1:] + edge[:-1]) / 2 for edge in edges]

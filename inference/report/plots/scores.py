@@ -1,4 +1,4 @@
-"""Pictures of scores: differences between models with their errors, and how far the estimates can be trusted."""
+"""Plots of scores: differences between models with their errors, and how far the estimates can be trusted."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +17,13 @@ _NUM_BINS = 30
 
 
 def draw_differences(table: pd.DataFrame, path: Path) -> None:
-    """Draws each model's difference to the best in log p(x), with one and two standard errors to either side.
+    """Draws each model's difference in log p(x) from the best, with one and two standard errors on either side.
 
     Args:
-        table: A comparison in nats, as :func:`inference.comparison.table.compare` makes it.
-        path: The picture that is written.
+        table: A comparison in nats, as returned by :func:`inference.comparison.table.compare`.
+        path: File to write.
     """
-    figure, axes = make_axes("log p(x) less that of the best model (nats per datum)", "")
+    figure, axes = make_axes("log p(x) minus that of the best model (nats per datum)", "")
     figure.set_size_inches(5.2 + label_width(table.index), 1.1 + 0.36 * len(table))
     places = range(len(table))
     for place, (_, row) in zip(places, table.iterrows(), strict=True):
@@ -45,8 +45,8 @@ def draw_reliability(scores: Mapping[str, Evaluation], path: Path) -> None:
     """Draws the distributions of Pareto k-hat and of the effective sample size over the data.
 
     Args:
-        scores: Estimates by the models' names; bounds have neither figure.
-        path: The picture that is written.
+        scores: Estimates by the names of the models; bounds have neither figure.
+        path: File to write.
     """
     figure = Figure(figsize=(7.2 + label_width(scores), 3.4), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -58,7 +58,7 @@ def draw_reliability(scores: Mapping[str, Evaluation], path: Path) -> None:
             left.axvline(pareto_k_threshold(num_particles), color="0.4", linestyle="--", linewidth=1)
     left.set(xlabel="Pareto k-hat", ylabel="number of data")
     left.set_title("Right of the dashed line: unreliable", loc="left", fontsize="medium")
-    right.set(xlabel="effective sample size, draws")
+    right.set(xlabel="effective sample size (draws)")
     right.set_title(f"Out of K = {_counts(scores)} draws", loc="left", fontsize="medium")
     figure.legend(*right.get_legend_handles_labels(), loc="outside right upper", frameon=False)
     figure.savefig(path)
@@ -67,7 +67,7 @@ def draw_reliability(scores: Mapping[str, Evaluation], path: Path) -> None:
 def _draw_histograms(axes: Axes, values: Mapping[str, np.ndarray], *, logarithmic: bool) -> None:
     pooled = np.concatenate(list(values.values()))
     if not len(pooled):
-        axes.text(0.5, 0.5, "too few draws to tell", transform=axes.transAxes, ha="center", color="0.4")
+        axes.text(0.5, 0.5, "too few draws for k-hat", transform=axes.transAxes, ha="center", color="0.4")
     low, high = (pooled.min(), pooled.max()) if len(pooled) else (1, 10)
     edges = np.geomspace(max(low, 1), max(high, 2), _NUM_BINS) if logarithmic else np.linspace(low, high + 1e-9, _NUM_BINS)
     if logarithmic:

@@ -1,17 +1,17 @@
-"""What all plots have in common."""
+"""Style shared by all plots."""
 
 from collections.abc import Iterable, Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colors, told apart with any color vision.
+# Okabe and Ito's colors, which can be told apart with any color vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 150
 
 
 def make_axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    """A figure of the common size, and its axes without a frame."""
+    """A figure of the standard size, and its axes without a frame."""
     figure = Figure(figsize=(6.4, 4.0), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -22,7 +22,7 @@ def make_axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
 
 
 def label_width(names: Iterable[str]) -> float:
-    """Inches that names take beside a picture; those of runs may be long paths."""
+    """Inches that names need beside a picture; names of runs may be long paths."""
     return max(1.2, 0.3 + 0.095 * max(map(len, names)))
 
 
