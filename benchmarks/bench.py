@@ -130,7 +130,7 @@ class Contender:
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def wait_until_ready(self) -> None:
-        """Returns once everything is built, compiled and warm; all contenders of a table do that at the same time."""
+        """Return once everything is built, compiled and warm; all contenders of a table do that at the same time."""
         if self.process.stdout.readline().strip() != "ready":
             raise RuntimeError(f"a contender did not start; run it by itself: {' '.join(self.command)}")
         if self.threads == 1:
@@ -181,7 +181,7 @@ def interleaved(contenders: dict[str, Contender], multiple: int, rounds: Rounds)
 
 
 def table(contenders: dict[str, Contender], reference: str, what: str, *, multiple: int, rounds: Rounds, with_memory: bool = False) -> None:
-    """Prints median, fastest round, and the median ratio to the reference in the same round."""
+    """Print median, fastest round, and the median ratio to the reference in the same round."""
     times = interleaved(contenders, multiple, rounds)
     columns = ["median ms", "fastest ms", "ratio", *["peak MiB"] * with_memory]
     print(f"| {what} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
@@ -193,7 +193,7 @@ def table(contenders: dict[str, Contender], reference: str, what: str, *, multip
 
 
 def growth(place: Place) -> None:
-    """Prints how the cost of a score grows with K, the number of latents and the components of a VampPrior, and then with N."""
+    """Print how the cost of a score grows with K, the number of latents and the components of a VampPrior, and then with N."""
     contenders = {
         f"{who}, {value} {name}": scores(who, place, **{name: value}) for who, options in GROWTH for name, value in options.items()
     }

@@ -29,7 +29,7 @@ def batches(what: str, size: int) -> list[Tensor]:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until a CUDA device has finished its work."""
+    """Wait until a CUDA device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -72,7 +72,7 @@ class Comparison(pd.DataFrame):
 
 
 def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Comparison:
-    r"""Compares models by the mean log-likelihood of the same held-out data.
+    r"""Compare models by the mean log-likelihood of the same held-out data.
 
     .. math::
         \mathrm{difference} = \frac{1}{N} \sum_n d_n, \quad

@@ -13,7 +13,7 @@ MOST = 0.5
 
 
 def verdict(scores: Mapping[str, Evaluation]) -> list[str]:
-    """Says in sentences which model is best, by how much, and how far the figures can be trusted.
+    """Say in sentences which model is best, by how much, and how far the figures can be trusted.
 
     Args:
         scores: Evaluations by the names of the models.

@@ -47,7 +47,7 @@ class Units(NamedTuple):
 
 
 def active_units(pair: object, batch: Batch, rows: Tensor, names: Sequence[str], layout: Layout, seed: int) -> dict[str, Units]:
-    r"""Computes the variance over the data of the posterior mean of every continuous unit.
+    r"""Compute the variance over the data of the posterior mean of every continuous unit.
 
     .. math:: A_d = \operatorname{Var}_x \left( E_{q(z \mid x)}[z_d] \right)
 

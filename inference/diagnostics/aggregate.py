@@ -30,7 +30,7 @@ def log_fold_sums(
     chunk_size: int = CHUNK_SIZE,
     progress: bool = False,
 ) -> Tensor:
-    r"""Computes the log of the sum of q(z|x) over each fold of the data.
+    r"""Compute the log of the sum of q(z|x) over each fold of the data.
 
     .. math:: \log \sum_{n \in g} q(z_m \mid x_n)
 

@@ -26,7 +26,7 @@ class Codebook(NamedTuple):
 
 
 def codebook_use(fn: TorchDistribution, codes: Tensor) -> Codebook:
-    """Measures how many of a discrete latent's values the codes use, and how evenly.
+    """Measure how many of a discrete latent's values the codes use, and how evenly.
 
     Args:
         fn: Distribution of the latent.

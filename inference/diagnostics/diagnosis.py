@@ -140,7 +140,7 @@ def diagnose(
     chunk_size: int | None = None,
     progress: bool = True,
 ) -> Diagnosis:
-    r"""Compares the codes of data with the prior, and decomposes the rate.
+    r"""Compare the codes of data with the prior, and decompose the rate.
 
     A prior draw lies outside the codes if the aggregate posterior's density there is below the ``quantile`` quantile of that
     density at codes of held-out data: ten folds, each scored under the mixture of the other nine. A code lies outside the prior
@@ -246,7 +246,7 @@ def _sample(
 
 
 def _scored(codes: Codes, draws: Latents, log_p_draws: Tensor, log_q: Tensor, left: Tensor) -> Sample:
-    """Splits the aggregate posterior's densities into those at the codes, which come first, and those at the draws."""
+    """Split the aggregate posterior's densities into those at the codes, which come first, and those at the draws."""
     shape = codes.log_q.shape
     index = torch.arange(shape.numel(), device=log_q.device)
     own_fold = index % shape[1] % NUM_FOLDS

@@ -36,7 +36,7 @@ class Codes(NamedTuple):
 
 
 def diagnosable(pair: object, batch: Batch) -> Structure:
-    """Returns the structure of a pair after checking that its q(z|x), a density or mass, can be evaluated at any z.
+    """Return the structure of a pair after checking that its q(z|x), a density or mass, can be evaluated at any z.
 
     Raises:
         ValueError: As :func:`~pyro_lvm.contract.check_pair`; also if the pair has no likelihood per datum, no latent in the guide,
@@ -56,7 +56,7 @@ def diagnosable(pair: object, batch: Batch) -> Structure:
 
 
 def draw_codes(pair: object, batch: Batch, rows: Tensor, num_particles: int, layout: Layout, seed: int) -> Codes:
-    r"""Draws :math:`z \sim q(z \mid x_n)` for given rows n of the data.
+    r"""Draw :math:`z \sim q(z \mid x_n)` for given rows n of the data.
 
     Args:
         pair: Any pair.
@@ -120,7 +120,7 @@ def _check_finite(meaning: str, values: Tensor) -> None:
 
 
 def draw_prior(pair: object, batch: Batch, num_draws: int, names: tuple[str, ...], layout: Layout, seed: int) -> tuple[Latents, Tensor]:
-    r"""Draws :math:`z \sim p(z)`; the data serve only as templates.
+    r"""Draw :math:`z \sim p(z)`; the data serve only as templates.
 
     Returns:
         The draws by site, each ``[M, *Z]``, and log p(z), shape ``[M]``.
@@ -145,7 +145,7 @@ def log_prior(pair: object, batch: Batch, latents: Latents, layout: Layout) -> T
 
 
 def check_one_prior(pair: object, batch: Batch, rows: Tensor, codes: Codes, layout: Layout) -> None:
-    """Checks on some codes that log p(z) does not depend on the datum that the model is given.
+    """Check on some codes that log p(z) does not depend on the datum that the model is given.
 
     Raises:
         ValueError: If it is not.

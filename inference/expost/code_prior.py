@@ -19,7 +19,7 @@ def fit_code_prior(
     seed: int = 0,
     progress: bool = False,
 ) -> nn.Module:
-    r"""Fits a prior to discrete codes by maximum likelihood; the weights of the best epoch are kept.
+    r"""Fit a prior to discrete codes by maximum likelihood; the weights of the best epoch are kept.
 
     .. math:: \max_\theta \sum_n \log p_\theta(z_n)
 

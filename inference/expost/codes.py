@@ -18,7 +18,7 @@ def codes_of(
     batch_size: int = 1000,
     seed: int = 0,
 ) -> Tensor:
-    r"""Draws one code for each datum, :math:`z \sim q(z \mid x)`, batch by batch; together they are draws from the aggregate posterior.
+    r"""Draw one code for each datum, :math:`z \sim q(z \mid x)`, batch by batch; together they are draws from the aggregate posterior.
 
     Args:
         pair: Any pair with one latent site.

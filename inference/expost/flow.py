@@ -22,7 +22,7 @@ def fit_flow(
     seed: int = 0,
     progress: bool = False,
 ) -> FlowPrior:
-    r"""Fits a normalizing flow to whitened codes by maximum likelihood; the weights of the best epoch are kept.
+    r"""Fit a normalizing flow to whitened codes by maximum likelihood; the weights of the best epoch are kept.
 
     .. math:: \max_\theta \sum_n \log p_\theta(z_n)
 

@@ -16,7 +16,7 @@ NUM_COMPONENTS = (1, 2, 5, 10, 20, 50)
 
 @torch.no_grad()
 def fit_gaussian(codes: Tensor) -> FullGaussianMixturePrior:
-    r"""Fits a normal distribution to codes by maximum likelihood, in closed form.
+    r"""Fit a normal distribution to codes by maximum likelihood, in closed form.
 
     .. math:: p(z) = \mathcal N(z \mid m, S), \quad m = \frac{1}{N} \sum_n z_n, \quad S = \frac{1}{N} \sum_n (z_n - m)(z_n - m)^\top
 
@@ -48,7 +48,7 @@ def fit_gaussian_mixture(
     diagonal: bool = False,
     seed: int = 0,
 ) -> FullGaussianMixturePrior | GaussianMixturePrior:
-    r"""Fits a mixture of normal distributions to codes by expectation maximization.
+    r"""Fit a mixture of normal distributions to codes by expectation maximization.
 
     .. math:: p(z) = \sum_{c=1}^C w_c \, \mathcal N(z \mid m_c, S_c)
 

@@ -48,7 +48,7 @@ def _mean(name: str, fn: TorchDistribution) -> Tensor:
 def sample_prior(
     pair: object, *batch: Tensor, held: dict[str, Tensor] | None = None, seed: int | None = None, means: bool = False
 ) -> Values:
-    r"""Draws from the model once for each row of a batch, :math:`z \sim p(z),\; x \sim p(x \mid z)`.
+    r"""Draw from the model once for each row of a batch, :math:`z \sim p(z),\; x \sim p(x \mid z)`.
 
     Args:
         pair: Any pair.
@@ -72,7 +72,7 @@ def sample_prior(
 
 
 def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False) -> Values:
-    r"""Draws one code for each datum, :math:`z \sim q(z \mid x)`, or returns the mean of q.
+    r"""Draw one code for each datum, :math:`z \sim q(z \mid x)`, or return the mean of q.
 
     Args:
         pair: Any pair.
@@ -92,7 +92,7 @@ def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = 
 
 
 def sample_latents(pair: object, *batch: Tensor, seed: int | None = None) -> Values:
-    r"""Draws the latents from the prior once for each row of a batch, :math:`z \sim p(z)`.
+    r"""Draw the latents from the prior once for each row of a batch, :math:`z \sim p(z)`.
 
     Args:
         pair: Any pair.
@@ -109,7 +109,7 @@ def sample_latents(pair: object, *batch: Tensor, seed: int | None = None) -> Val
 
 
 def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
-    """Returns the mean of p(x|z) at given codes, or draws from it.
+    """Return the mean of p(x|z) at given codes, or draw from it.
 
     Args:
         pair: Any pair.
@@ -133,7 +133,7 @@ def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = Non
 
 
 def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
-    r"""Encodes each datum to one code, :math:`z \sim q(z \mid x)`, and decodes it to the mean of p(x|z) or to a draw from it.
+    r"""Encode each datum to one code, :math:`z \sim q(z \mid x)`, and decode it to the mean of p(x|z) or to a draw from it.
 
     Args:
         pair: Any pair.
@@ -158,7 +158,7 @@ def in_blocks(function: Callable[..., Values], *batch: Tensor, seed: int, size: 
 
 
 def in_blocks(function: Callable[..., Any], *batch: Tensor, seed: int, size: int = 1000) -> Values:
-    """Applies a function to a batch that is too large to be processed at once, block by block.
+    """Apply a function to a batch that is too large to be processed at once, block by block.
 
     Args:
         function: Maps the tensors of a batch to values ``[B, *X]``; takes its noise from torch's generator.
@@ -174,7 +174,7 @@ def in_blocks(function: Callable[..., Any], *batch: Tensor, seed: int, size: int
 
 
 def of_one_site(values: Values) -> Tensor:
-    """Checks that values are those of a single site, as for all models of the recipes, and returns them.
+    """Check that values are those of a single site, as for all models of the recipes, and return them.
 
     Raises:
         TypeError: If there are several sites.

@@ -35,7 +35,7 @@ class Features:
 
 
 def pca_features(train: Tensor, *, num_features: int = 32) -> Features:
-    r"""Fits the first principal components of training data, in the data's own units.
+    r"""Fit the first principal components of training data, in the data's own units.
 
     .. math:: f(x) = W^\top (x - \bar x)
 
@@ -61,7 +61,7 @@ def pca_features(train: Tensor, *, num_features: int = 32) -> Features:
 
 
 def classifier_features(train: Tensor, labels: Tensor, *, num_features: int = 64, seed: int = 0) -> Features:
-    """Fits a classifier, scikit-learn's MLPClassifier with two hidden layers, and takes its last hidden layer as features.
+    """Fit a classifier, scikit-learn's MLPClassifier with two hidden layers, and take its last hidden layer as features.
 
     Args:
         train: Training data ``[N, *X]``.
@@ -97,7 +97,7 @@ def classifier_features(train: Tensor, labels: Tensor, *, num_features: int = 64
 
 
 def default_features(train: Tensor, labels: Tensor | None = None) -> Features:
-    """Fits the features of a classifier if there are labels, of at most a hundred classes, and principal components otherwise.
+    """Fit the features of a classifier if there are labels, of at most a hundred classes, and principal components otherwise.
 
     Args:
         train: Training data ``[N, *X]``.

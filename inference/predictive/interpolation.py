@@ -9,7 +9,7 @@ from pyro_lvm.checks import check_counts
 
 
 def interpolate(first: Tensor, second: Tensor, num_steps: int) -> Tensor:
-    r"""Interpolates between two codes; the direction and the length change evenly from step to step.
+    r"""Interpolate between two codes; the direction and the length change evenly from step to step.
 
     A straight line would pass near the origin, where high-dimensional codes never lie. Codes that are one-dimensional, parallel
     or opposite span no plane to turn in and are joined by a straight line; so are proportions, which must sum to 1 at every step.

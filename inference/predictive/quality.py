@@ -62,7 +62,7 @@ class SampleQuality:
 
 
 def sample_quality(samples: Tensor, real: Tensor, features: Features, *, neighbours: int = 5, seed: int = 0) -> SampleQuality:
-    r"""Compares M samples with N data, as points y and x in a feature space.
+    r"""Compare M samples with N data, as points y and x in a feature space.
 
     With the distances :math:`r_k(x)` from x to the k-th nearest of the other data and :math:`r_k(y)` from y to the k-th nearest of the
     other samples,
@@ -129,7 +129,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> Tensor:
 
 
 def pair_samples(pair: object, *batch: Tensor, seed: int = 0, means: bool = False) -> dict[str, Tensor]:
-    """Draws one reconstruction and one prior sample for each datum.
+    """Draw one reconstruction and one prior sample for each datum.
 
     Both are draws from p(x|z), one at a code of the datum and the other at a draw from the prior. The difference in their quality
     shows what is lost because prior draws are not distributed like codes.
@@ -154,7 +154,7 @@ def pair_samples(pair: object, *batch: Tensor, seed: int = 0, means: bool = Fals
 
 
 def quality_table(qualities: Mapping[str, SampleQuality]) -> pd.DataFrame:
-    """Tabulates figures and their standard errors, one row for each set of samples.
+    """Tabulate figures and their standard errors, one row for each set of samples.
 
     Args:
         qualities: Figures by the names of the samples, all compared with the same data.
@@ -168,7 +168,7 @@ def quality_table(qualities: Mapping[str, SampleQuality]) -> pd.DataFrame:
 
 
 def quality_differences(qualities: Mapping[str, tuple[SampleQuality, SampleQuality]]) -> pd.DataFrame:
-    """Tabulates differences, first minus second, with their standard errors; the part of the errors due to the shared data cancels.
+    """Tabulate differences, first minus second, with their standard errors; the part of the errors due to the shared data cancels.
 
     Args:
         qualities: Pairs of figures by name, each pair compared with the same data.
@@ -183,7 +183,7 @@ def quality_differences(qualities: Mapping[str, tuple[SampleQuality, SampleQuali
 
 
 def format_quality(table: pd.DataFrame) -> pd.DataFrame:
-    """Formats a :func:`quality_table` as strings without digits beyond the standard error."""
+    """Format a :func:`quality_table` as strings without digits beyond the standard error."""
     texts = {m: map(format_with_error, table[m], table[f"{m}_se"]) for m in METRICS}
     return pd.DataFrame(texts, index=table.index)
 

@@ -30,7 +30,7 @@ def load(options: DataOptions) -> Data:
 
 
 def build_vae(options: ModelOptions, train: Tensor) -> AnyVAE:
-    """Builds a VAE from options, with output biases, noise scales and pseudo-inputs initialized from the data.
+    """Build a VAE from options, with output biases, noise scales and pseudo-inputs initialized from the data.
 
     Args:
         options: Names and sizes of the parts.
@@ -70,7 +70,7 @@ def fit_vae(
     device: str | None = None,
     progress: bool = True,
 ) -> FitResult:
-    """Fits a VAE with the given options; see :func:`inference.svi.fitting.fit`."""
+    """Fit a VAE with the given options; see :func:`inference.svi.fitting.fit`."""
     named = ("objective", "num_particles", "schedule")
     return fit(
         vae,
@@ -88,7 +88,7 @@ def fit_vae(
 
 
 def evaluate_vae(vae: AnyVAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
-    """Scores a split of the data; see :func:`inference.scoring.importance.evaluate`."""
+    """Score a split of the data; see :func:`inference.scoring.importance.evaluate`."""
     x, K = getattr(data, options.split).to(device), options.num_particles
     return evaluate(vae.to(device), x, num_particles=K, seed=options.seed, precision=options.precision, progress=progress)
 

@@ -17,7 +17,7 @@ _START_ROWS = 5_000  # for k-means
 
 
 def start_codebook(vae: nn.Module, train: Tensor, *, seed: int) -> None:
-    """Initializes a learned codebook at the centers that k-means finds; leaves other models unchanged."""
+    """Initialize a learned codebook at the centers that k-means finds, and leave other models unchanged."""
     encoder = getattr(vae, "encoder", None)
     if isinstance(encoder, lvm.VectorQuantizer):
         rows = torch.randperm(len(train))[: max(_START_ROWS, math.ceil(encoder.num_codes / encoder.out_shape[:-1].numel()))]

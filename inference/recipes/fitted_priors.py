@@ -47,7 +47,7 @@ class Expost:
 
 
 def fit_expost(vae: AnyVAE, data: Data, expost: str, recipe: Recipe, *, device: str | None = None) -> AnyVAE:
-    """Fits a prior to the codes of a VAE and returns the VAE with that prior; test data are not used.
+    """Fit a prior to the codes of a VAE and return the VAE with that prior; test data are not used.
 
     Args:
         vae: The fitted VAE; its weights are left unchanged.
@@ -83,7 +83,7 @@ def _check_vectors(vae: Any, codes: Tensor, x: Tensor) -> None:
 
 
 def load_expost(vae: AnyVAE, expost: str, recipe: Recipe, path: Path) -> AnyVAE:
-    """Loads a result of :func:`fit_expost` from its checkpoint; the arguments are the same."""
+    """Load a result of :func:`fit_expost` from its checkpoint; the arguments are the same."""
     with torch.random.fork_rng():
         blank = EXPOST[expost].blank(vae, recipe, saved_shapes(path))
     load_checkpoint(blank, path)

@@ -75,7 +75,7 @@ def _conv_ladder(options: ModelOptions, inputs: nn.Module | None, shape: Counts)
 
 
 def _coded(options: ModelOptions, train: Tensor) -> VQVAE:
-    """Builds a VQVAE from options, with output biases and noise scales initialized from the data.
+    """Build a VQVAE from options, with output biases and noise scales initialized from the data.
 
     Raises:
         ValueError: If the prior is not one of codes, or the grid does not fit the data.

@@ -126,7 +126,7 @@ class Picture:
 
 
 def page(title: str, lead: str, verdict: Sequence[str], sections: Mapping[str, Sequence[Block]]) -> str:
-    """Returns a whole page.
+    """Return a whole page.
 
     Args:
         title: Title, as plain text.
@@ -154,7 +154,7 @@ def page(title: str, lead: str, verdict: Sequence[str], sections: Mapping[str, S
 
 
 def escape(text: str) -> str:
-    """Escapes text for HTML; a value stays on one line with its error."""
+    """Escape text for HTML; a value stays on one line with its error."""
     return html.escape(text).replace(" ± ", "\u00a0±\u00a0").replace("k-hat", "k\u2011hat")
 
 

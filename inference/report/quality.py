@@ -57,7 +57,7 @@ class Judgement:
 
 
 def judge(runs: Mapping[str, Run]) -> Judgement:
-    """Judges samples, and reconstructions of validation data, against test data."""
+    """Judge samples, and reconstructions of validation data, against test data."""
     data = next(iter(runs.values())).data
     if data.alphabet is not None:
         return Judgement("The quality of text is not measured: codes of characters are labels, without distances between them.")

@@ -44,7 +44,7 @@ def write_report(
     scores: Mapping[str, Evaluation],
     out: Path,
 ) -> None:
-    """Writes a comparison as CSV and Markdown, pictures as PNG, and report.html, which holds all of them.
+    """Write a comparison as CSV and Markdown, pictures as PNG, and report.html, which holds all of them.
 
     Args:
         folders: Run folders by the names of the models; a prior fitted after training has no folder of its own.
@@ -168,7 +168,7 @@ def _joined(codes: Values) -> Tensor:
 
 
 def _diagnosed(runs: Mapping[str, Run]) -> dict[str, Diagnosis]:
-    """Diagnoses, on training data, of the models for which every code can be scored under every datum's q(z|x) in seconds."""
+    """Diagnose, on training data, of the models for which every code can be scored under every datum's q(z|x) in seconds."""
     shown = {name: random_rows(seen_by_model(run.data), _NUM_CODES, seed=0) for name, run in runs.items()}
     return {
         name: diagnose(runs[name].vae, x, progress=False)

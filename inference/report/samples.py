@@ -19,7 +19,7 @@ NUM_IMAGES, NUM_TEXTS = 20, 5
 
 
 def made(runs: Mapping[str, Run], out: Path) -> list[Block]:
-    """Shows samples and reconstructions of the models: images as pictures, text as lines."""
+    """Show samples and reconstructions of the models: images as pictures, text as lines."""
     shown = {name: random_rows(run.data.test, NUM_IMAGES, seed=0) for name, run in runs.items()}
     data = next(iter(runs.values())).data
     shape = data.test.shape[1:]

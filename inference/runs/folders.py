@@ -17,7 +17,7 @@ from inference.scoring.evaluation import Evaluation
 
 
 def load_runs(folders: Mapping[str, Path]) -> dict[str, Run]:
-    """Loads fitted models by name, as :func:`fit_run` saved them; runs of the same data share one copy of the data.
+    """Load fitted models by name, as :func:`fit_run` saved them; runs of the same data share one copy of the data.
 
     Raises:
         FileNotFoundError: If a folder holds no finished run.
@@ -41,7 +41,7 @@ def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """Reads the recipe of a run.
+    """Read the recipe of a run.
 
     Raises:
         FileNotFoundError: If the folder holds no finished run.
@@ -56,7 +56,7 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def read_history(folder: Path) -> pd.DataFrame:
-    """Reads the history of a run's fit, one row per epoch."""
+    """Read the history of a run's fit, one row per epoch."""
     return pd.read_csv(folder / HISTORY)
 
 

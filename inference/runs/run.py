@@ -40,7 +40,7 @@ class Run:
 
 
 def build_run(recipe: Recipe, data: Data) -> Run:
-    """Builds the model for loaded data; writes nothing.
+    """Build the model for loaded data; nothing is written.
 
     Raises:
         ValueError: If the recipe is invalid.
@@ -49,7 +49,7 @@ def build_run(recipe: Recipe, data: Data) -> Run:
 
 
 def fit_run(run: Run, folder: Path, *, device: str | None = None) -> FitResult:
-    """Fits a run's model and writes its folder: options, the best weights and history so far, and finally a summary.
+    """Fit a run's model and write its folder: options, the best weights and history so far, and finally a summary.
 
     Progress is shown as a bar in a terminal, and as one line per epoch elsewhere, such as in a log.
     """

@@ -52,7 +52,7 @@ def expost_path(folder: Path, expost: str) -> Path:
 
 
 def evaluate_run(run: Run, folder: Path, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
-    """Scores a run's model on its own data, and saves the score in its folder as netCDF and CSV."""
+    """Score a run's model on its own data, and save the score in its folder as netCDF and CSV."""
     score = evaluate_vae(run.vae, run.data, options, device=device, progress=progress)
     path = evaluation_path(folder, options)
     score.to_csv(path.with_suffix(".csv"))
@@ -61,7 +61,7 @@ def evaluate_run(run: Run, folder: Path, options: EvaluateOptions, *, device: st
 
 
 def read_evaluation(run: Run, folder: Path, options: EvaluateOptions) -> Evaluation | None:
-    """Reads a score that :func:`evaluate_run` saved; ``None`` if there is none for the run's current data."""
+    """Read a score that :func:`evaluate_run` saved; ``None`` if there is none for the run's current data."""
     path = evaluation_path(folder, options)
     score = Evaluation.from_netcdf(path) if path.is_file() else None
     is_current = score is not None and score.data_id == data_id(getattr(run.data, options.split))
@@ -77,7 +77,7 @@ def score_run(
     anew: bool = False,
     device: str | None = None,
 ) -> Iterator[ScoredRow]:
-    """Scores a run, then its model under priors fitted after training; saved priors and scores are reused.
+    """Score a run, then its model under priors fitted after training; saved priors and scores are reused.
 
     A model whose encoder takes the nearest codes is scored twice: by its bound, and by the estimate with a soft proposal.
 
@@ -142,7 +142,7 @@ def score_runs(
     expost: Mapping[str, Sequence[str]] | None = None,
     device: str | None = None,
 ) -> tuple[dict[str, Run], dict[str, Evaluation]]:
-    """Returns models and scores by name: those of the runs and, as ``NAME+KIND``, those under priors fitted after training.
+    """Return models and scores by name: those of the runs and, as ``NAME+KIND``, those under priors fitted after training.
 
     Raises:
         ValueError: If the runs are not of the same data.

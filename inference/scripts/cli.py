@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the console command."""
+    """Run the console command."""
     command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if command in COMMANDS:
         report_errors(import_module(f"inference.scripts.{command}").main, rest)
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def report_errors(script: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
-    """Runs a script; an error that the user can correct is printed in one line, with exit status 2."""
+    """Run a script; an error that the user can correct is printed in one line, with exit status 2."""
     try:
         script(argv)
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, ArgumentError) as error:
@@ -51,7 +51,7 @@ def make_parser(script: str, usage: str) -> "ArgumentParser":
     """A parser with the option ``--config FILE``; unknown names and wrong types raise an ArgumentError."""
     from jsonargparse import ArgumentParser
 
-    purpose = f"{COMMANDS[script].capitalize()}."
+    purpose = f"{COMMANDS[script][0].upper()}{COMMANDS[script][1:]}."
     parser = ArgumentParser(usage=f"pyro-lvm {script} {usage}", description=purpose, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file of options; options that follow it take precedence.")
     return parser

@@ -20,7 +20,7 @@ PRIORS = ("standard", "mixture", "vamp", "spline")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Trains and scores priors on one data set, or scores finished runs, and prints the table."""
+    """Train and score priors on one data set, or score finished runs, and print the table."""
     parser = make_parser("compare", "[RUN ...] [options]")
     parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; without any, priors are trained.")
     parser.add_argument("--priors", type=tuple[PriorName, ...], default=PRIORS, help="Priors to train.")
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def compare_priors(priors: Sequence[str], expost: Expost, recipe: Recipe, scoring: EvaluateOptions, out: Path, device: str) -> None:
-    """Trains a model with each prior on the same data; an earlier comparison is replaced at the end."""
+    """Train a model with each prior on the same data; an earlier comparison is replaced at the end."""
     check_replaceable(out, overwrite=True, marker=TABLE)
     data = load(recipe.data)
     recipes = {prior: replace(recipe, model=replace(recipe.model, prior=prior)) for prior in priors}
@@ -68,7 +68,7 @@ def compare_priors(priors: Sequence[str], expost: Expost, recipe: Recipe, scorin
 
 
 def compare_runs(folders: Mapping[str, Path], expost: Expost, scoring: EvaluateOptions, out: Path | None, device: str) -> None:
-    """Compares finished runs; those without the requested evaluation are evaluated first."""
+    """Compare finished runs; those without the requested evaluation are evaluated first."""
     if out is not None:
         check_replaceable(out, overwrite=True, marker=TABLE)
         if any(out.resolve() in folder.resolve().parents for folder in folders.values()):
@@ -96,7 +96,7 @@ def plan_expost(expost: Sequence[str], of: Sequence[str] | None, default: Sequen
 
 
 def report(folders: Mapping[str, Path], models: Mapping[str, Run], scores: Mapping[str, Evaluation], out: Path) -> None:
-    """Prints the comparison, and writes it with pictures and a page of HTML to a folder."""
+    """Print the comparison, and write it with pictures and a page of HTML to a folder."""
     from inference.report.report import write_report
 
     print("", compare(scores), budget(folders, scores).to_string(), sep="\n\n", flush=True)

@@ -16,7 +16,7 @@ TABLE = "diagnosis.csv"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Diagnoses runs, prints each table and saves it in the run's folder."""
+    """Diagnose runs, print each table and save it in the run's folder."""
     parser = make_parser("diagnose", "RUN [RUN ...] [options]")
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folder.")
     parser.add_argument("--split", type=Split, default="test", help="Split whose codes form q(z).")

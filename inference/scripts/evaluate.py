@@ -13,7 +13,7 @@ from inference.scripts.cli import make_parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Scores runs, prints each score and saves it in the run's folder."""
+    """Score runs, print each score and save it in the run's folder."""
     parser = make_parser("evaluate", "RUN [RUN ...] [options]")
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folder.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")

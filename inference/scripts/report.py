@@ -12,7 +12,7 @@ from inference.scripts.cli import make_parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Writes a report of finished runs; those without the requested evaluation are evaluated first."""
+    """Write a report of finished runs; those without the requested evaluation are evaluated first."""
     parser = make_parser("report", "RUN [RUN ...] [options]")
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Finished run.")
     parser.add_argument("--out", type=str, default="report", help="Folder to write.")
@@ -34,6 +34,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
-    """Names runs by the last part of their paths, or by their whole paths where that is ambiguous."""
+    """Name runs by the last part of their paths, or by their whole paths where that is ambiguous."""
     names = [folder.resolve().name for folder in folders]
     return dict(zip(names if len(set(names)) == len(names) else map(str, folders), folders, strict=True))

@@ -22,7 +22,7 @@ ARRAYS = "arrays.npz"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draws from a fitted model and writes arrays, and pictures if the data are images."""
+    """Draw from a fitted model and write arrays, and pictures if the data are images."""
     parser = make_parser("sample", "RUN [options]")
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
     parser.add_argument("--expost", type=ExpostName, help="Draw from this prior, fitted after training, instead of the run's own.")
@@ -76,13 +76,13 @@ def level_means(pair: object, x: Tensor, *, seed: int) -> dict[str, Tensor]:
 
 
 def write_texts(arrays: dict[str, Tensor], alphabet: str, out: Path) -> None:
-    """Writes codes of characters as text, one paragraph per datum."""
+    """Write codes of characters as text, one paragraph per datum."""
     for name in ("samples", "data", "reconstructions"):
         (out / f"{name}.txt").write_text("\n\n".join(decode_text(arrays[name], alphabet)) + "\n", encoding="utf-8")
 
 
 def draw(arrays: dict[str, Tensor], out: Path) -> None:
-    """Writes pictures if the data are images, and otherwise prints that they are not."""
+    """Write pictures if the data are images, and otherwise print that they are not."""
     from inference.report.plots.images import are_images, draw_images
 
     shape = arrays["data"].shape[1:]

@@ -11,7 +11,7 @@ from inference.scripts.cli import make_parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Fits a model and saves it as a run folder."""
+    """Fit a model and save it as a run folder."""
     parser = make_parser("train", "--out RUN [options]")
     parser.add_argument("--out", type=str, required=True, help="Run folder to write.")
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier run once training is done.")

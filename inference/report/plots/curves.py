@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from matplotlib.ticker import MaxNLocator
 import numpy as np
 import pandas as pd
 
@@ -11,7 +12,7 @@ from inference.scoring.evaluation import Evaluation
 
 
 def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Draws the validation loss of each fit by epoch, and for a single fit also the training loss.
+    """Draw the validation loss of each fit by epoch, and for a single fit also the training loss.
 
     Args:
         histories: Histories by the names of the fits, as in :class:`inference.svi.fitting.FitResult`.
@@ -25,6 +26,7 @@ def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
         axes.plot(epoch[loss.idxmin()], loss.min(), "o", color=color, markersize=5)
         if is_single:
             axes.plot(epoch, history["train_loss"], color="0.6", label="training")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(top=_loss_limit(histories))
     axes.set_title("The dot marks the epoch whose weights are kept", loc="left", fontsize="medium")
     axes.legend(frameon=False)
@@ -32,7 +34,7 @@ def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
 
 
 def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
-    """Draws the mean estimate of log p(x) against the number of draws it is computed from.
+    """Draw the mean estimate of log p(x) against the number of draws it is computed from.
 
     Args:
         scores: Evaluations by the names of the models.

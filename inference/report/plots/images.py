@@ -18,7 +18,7 @@ GAP_GRAY = 0.7
 
 
 def draw_images(rows: Mapping[str, Tensor], path: Path, *, title: str) -> None:
-    """Draws rows of images, all on the gray scale of the first row.
+    """Draw rows of images, all on the gray scale of the first row.
 
     Args:
         rows: Images ``[n, *X]`` by the names of the rows, the same number in each; X as accepted by :func:`image_shape`.

@@ -25,7 +25,7 @@ _MASS, _RATIO = 0.8, 10
 
 
 def draw_codes(codes: Mapping[str, Tensor], draws: Mapping[str, Tensor], path: Path) -> None:
-    """Draws codes and prior in the plane that best tells data apart, and marks where one of the two is missing.
+    """Draw codes and prior in the plane that best tells data apart, and mark where one of the two is missing.
 
     Latents of one or two dimensions are drawn as they are. Of more dimensions, the plane has the two directions in which two draws
     for one datum correlate most, scaled so that codes have variance 1. A hole that is seen is real: where the densities of two
@@ -58,7 +58,7 @@ def draw_codes(codes: Mapping[str, Tensor], draws: Mapping[str, Tensor], path: P
 
 
 def draw_dimension_kl(kls: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Draws the KL of each latent dimension with its standard error, largest first.
+    """Draw the KL of each latent dimension with its standard error, largest first.
 
     Args:
         kls: Columns ``value`` and ``se`` in nats, one row per dimension, by the names of the models.
@@ -78,7 +78,7 @@ def draw_dimension_kl(kls: Mapping[str, pd.DataFrame], path: Path) -> None:
 
 
 def holes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Finds the cells of a grid in which the first density is high and the second is at most a tenth of it.
+    """Find the cells of a grid in which the first density is high and the second is at most a tenth of it.
 
     Args:
         first: Density of each cell.
@@ -102,7 +102,7 @@ def _plane(codes: Tensor, draws: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_plane(axes: Axes, z: np.ndarray, prior: np.ndarray) -> set[str]:
-    """Draws one panel and returns the colors of the marks in it."""
+    """Draw one panel and return the colors of the marks in it."""
     edges = _edges(z, prior)
     codes_density, prior_density = _density(z, edges), _density(prior, edges)
     centers = [(edge[1:] + edge[:-1]) / 2 for edge in edges]

@@ -17,7 +17,7 @@ _NUM_BINS = 30
 
 
 def draw_differences(table: pd.DataFrame, path: Path) -> None:
-    """Draws each model's difference in log p(x) from the best, with one and two standard errors on either side.
+    """Draw each model's difference in log p(x) from the best, with one and two standard errors on either side.
 
     Args:
         table: A comparison in nats, as returned by :func:`inference.comparison.table.compare`.
@@ -42,7 +42,7 @@ def draw_differences(table: pd.DataFrame, path: Path) -> None:
 
 
 def draw_reliability(scores: Mapping[str, Evaluation], path: Path) -> None:
-    """Draws the distributions of Pareto k-hat and of the effective sample size over the data.
+    """Draw the distributions of Pareto k-hat and of the effective sample size over the data.
 
     Args:
         scores: Estimates by the names of the models; bounds have neither figure.
@@ -66,16 +66,19 @@ def draw_reliability(scores: Mapping[str, Evaluation], path: Path) -> None:
 
 def _draw_histograms(axes: Axes, values: Mapping[str, np.ndarray], *, logarithmic: bool) -> None:
     pooled = np.concatenate(list(values.values()))
+    axes.spines[["top", "right"]].set_visible(False)
     if not len(pooled):
         axes.text(0.5, 0.5, "too few draws for k-hat", transform=axes.transAxes, ha="center", color="0.4")
-    low, high = (pooled.min(), pooled.max()) if len(pooled) else (1, 10)
+        axes.set(xticks=[], yticks=[])
+        return
+    low, high = pooled.min(), pooled.max()
     edges = np.geomspace(max(low, 1), max(high, 2), _NUM_BINS) if logarithmic else np.linspace(low, high + 1e-9, _NUM_BINS)
     if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
     for (name, one), color in zip(values.items(), colors_of(values), strict=True):
         axes.stairs(np.histogram(one.clip(edges[0], edges[-1]), edges)[0], edges, color=color, linewidth=1.5, label=name)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _known(values: Tensor) -> np.ndarray:
