@@ -59,12 +59,14 @@ def test_every_file_and_folder_has_its_place_in_the_order():
 def test_files_and_folders_are_small_and_told_apart():
     folders = {}
     for path in SOURCES:
-        assert len(path.read_text().splitlines()) <= 320, path
+        lines = len(path.read_text().splitlines())
+        assert lines <= 320, f"{path} has {lines} lines, more than 320. Split it by subject."
         folders.setdefault(path.parent, []).append(path.stem)
     for folder, stems in folders.items():
-        assert len(stems) <= 14, folder
+        assert len(stems) <= 14, f"{folder} has {len(stems)} files, more than 14. Use a file of that subject, or make a folder."
         for stem in stems:
-            assert not [other for other in stems if other != stem and other.startswith(stem)], (folder, stem)
+            twins = [other for other in stems if other != stem and other.startswith(stem)]
+            assert not twins, f"{folder}: {stem} and {twins} begin alike. Rename one of them."
 
 
 def test_no_function_hides_a_module():

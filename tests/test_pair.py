@@ -259,13 +259,13 @@ def test_another_prior_is_the_model_written_with_it():
             pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
 
     x, pair, written = torch.randn(4), Pair(normal_model, normal_guide), Pair(model, normal_guide)
-    mended = pair.with_prior(prior, site="z")
+    refitted = pair.with_prior(prior, site="z")
     draws = {"num_particles": 5, "seed": 0}
     before = log_weights(pair, x, **draws)
-    assert torch.equal(log_weights(mended, x, **draws), log_weights(written, x, **draws))
-    assert torch.equal(sample_prior(mended, x, seed=0), sample_prior(written, x, seed=0))
-    assert torch.equal(log_weights(pair, x, **draws), before) and not torch.equal(log_weights(mended, x, **draws), before)
-    assert mended.param_store is pair.param_store and prior in modules_of(mended)
+    assert torch.equal(log_weights(refitted, x, **draws), log_weights(written, x, **draws))
+    assert torch.equal(sample_prior(refitted, x, seed=0), sample_prior(written, x, seed=0))
+    assert torch.equal(log_weights(pair, x, **draws), before) and not torch.equal(log_weights(refitted, x, **draws), before)
+    assert refitted.param_store is pair.param_store and prior in modules_of(refitted)
 
 
 def test_another_prior_needs_a_latent_and_a_module():

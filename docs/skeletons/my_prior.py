@@ -3,28 +3,35 @@
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from inference import compare, evaluate, fit, load_data
 import pyro_lvm as lvm
+from pyro_lvm.checks import check_counts
 
 
-class LearnedNormalPrior(nn.Module):
-    r"""A normal prior with learned means and scales.
+class LearnedScaleNormalPrior(nn.Module):
+    r"""A normal prior with learned scales.
 
-    .. math:: p(z) = \prod_d \mathcal N(z_d \mid m_d, s_d^2)
+    .. math:: p(z) = \prod_d \mathcal N(z_d \mid 0, s_d^2)
 
     Args:
         latent_dim: Number of latent features, :math:`D`.
+
+    Raises:
+        ValueError: If ``latent_dim`` is below 1.
     """
+
+    loc: Tensor
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        self.loc = nn.Parameter(torch.zeros(latent_dim))
-        self.log_scale = nn.Parameter(torch.zeros(latent_dim))
+        check_counts(latent_dim=latent_dim)
+        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)  # a constant that follows the module to a device
+        self.log_scale = nn.Parameter(torch.zeros(latent_dim))  # learned
 
     def forward(self) -> TorchDistribution:
-        return dist.Normal(self.loc, self.log_scale.exp()).to_event(1)  # event_shape [D]
+        return dist.Normal(self.loc, self.log_scale.exp()).to_event(1)  # batch shape [], event shape [D]
 
 
 def vae(prior: nn.Module) -> lvm.VAE:
@@ -35,7 +42,7 @@ def vae(prior: nn.Module) -> lvm.VAE:
 
 data = load_data("digits")
 scores = {}
-for name, prior in {"standard": lvm.StandardNormal(4), "learned": LearnedNormalPrior(4)}.items():
+for name, prior in {"standard": lvm.StandardNormal(4), "learned": LearnedScaleNormalPrior(4)}.items():
     pair = fit(vae(prior), data.train, valid=data.valid, epochs=3, learning_rate=3e-3, progress=False).pair
     scores[name] = evaluate(pair, data.test, num_particles=50, progress=False)
 print(compare(scores))

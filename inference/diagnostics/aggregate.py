@@ -11,8 +11,7 @@ from tqdm.auto import tqdm
 
 from inference.densities.layout import Latents, Layout, run_guide
 from inference.densities.log_density import log_density
-from pyro_lvm.distributions.marginals import marginals
-from pyro_lvm.distributions.normal_mixture import mixture
+from pyro_lvm.distributions.normal_mixture import marginals, mixture
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.sites import density_sites
 

@@ -8,7 +8,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions.utils import lazy_property
 
-from pyro_lvm.distributions.shapes import SizeLike
+from pyro_lvm.distributions import SizeLike
 
 _MOST_STATES = 2**20  # joint values that can be enumerated
 

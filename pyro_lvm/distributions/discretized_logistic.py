@@ -7,7 +7,7 @@ import torch
 from torch import Size, Tensor
 
 from pyro_lvm.checks import check_counts
-from pyro_lvm.distributions.shapes import SizeLike
+from pyro_lvm.distributions import SizeLike
 from pyro_lvm.distributions.special import softplus
 
 

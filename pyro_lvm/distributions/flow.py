@@ -5,7 +5,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from pyro_lvm.distributions.shapes import SizeLike
+from pyro_lvm.distributions import SizeLike
 
 _validate_args = Distribution._validate_args
 import zuko  # noqa: E402

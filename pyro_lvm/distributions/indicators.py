@@ -4,8 +4,8 @@ from pyro.distributions import TorchDistribution, constraints
 import torch
 from torch import Size, Tensor
 
+from pyro_lvm.distributions import SizeLike
 from pyro_lvm.distributions.codes import CategoricalCodes
-from pyro_lvm.distributions.shapes import SizeLike
 
 
 class IndicatorCodes(TorchDistribution):

@@ -6,9 +6,9 @@ import pyro.distributions as dist
 from pyro.distributions import TorchDistribution, constraints
 import torch
 from torch import Size, Tensor
-from torch.distributions import Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from pyro_lvm.distributions.shapes import SizeLike
+from pyro_lvm.distributions import SizeLike
 
 _CHUNK_NUMEL = 2**22  # whitened numbers at a time, 32 MB
 
@@ -216,3 +216,22 @@ def lower_triangular(diagonal: Tensor, below: Tensor) -> Tensor:
     row, column = torch.tril_indices(D, D, offset=-1, device=lower.device)
     lower[..., row, column] = below
     return lower
+
+
+def marginals(distribution: Distribution) -> Distribution | None:
+    r"""Return the marginal :math:`p(z_d)` of every element of a distribution's events, if it has a closed form.
+
+    Args:
+        distribution: Distribution with batch shape ``[*lead]`` and event shape ``[*event]``.
+
+    Returns:
+        Distribution with event shape ``[]`` and a batch shape that broadcasts to ``[*lead, *event]``, or None.
+    """
+    if isinstance(distribution, Independent):
+        return None if distribution.base_dist.event_shape else distribution.base_dist
+    if isinstance(distribution, MultivariateNormal):
+        return dist.Normal(distribution.mean, distribution.variance.sqrt())
+    if isinstance(distribution, NormalMixture):
+        weights = dist.Categorical(logits=distribution.logits.expand(*distribution.event_shape, -1))
+        return dist.MixtureSameFamily(weights, dist.Normal(distribution.loc.T, distribution.component_variances().sqrt().T))
+    return None if distribution.event_shape else distribution

@@ -7,7 +7,7 @@ from pyro.distributions import TorchDistribution, constraints
 import torch
 from torch import Size, Tensor
 
-from pyro_lvm.distributions.shapes import SizeLike
+from pyro_lvm.distributions import SizeLike
 
 
 class LogisticNormal(TorchDistribution):

@@ -73,10 +73,10 @@ def test_a_ring_of_codes_leaves_a_hole_that_the_right_prior_fills():
     assert diagnosis.auc > 0.97 and diagnosis.reverse_kl > 10 and diagnosis.marginal_kl > 2
 
     ring = DiagNormalMixture(torch.zeros(2000).double(), loc, torch.full((2000, 2), scale).double())
-    mended = diagnose(normal_pair(ring), x, num_draws=1500, **QUIET)
+    refitted = diagnose(normal_pair(ring), x, num_draws=1500, **QUIET)
     for name, expected in (("holes_prior", 0.01), ("holes_codes", 0.01), ("auc", 0.5)):
-        close(mended, name, expected)
-    assert mended.marginal_kl == pytest.approx(0, abs=1e-9) == mended.reverse_kl
+        close(refitted, name, expected)
+    assert refitted.marginal_kl == pytest.approx(0, abs=1e-9) == refitted.reverse_kl
 
 
 def test_errors_of_shares_and_areas_are_those_of_repeated_samples():

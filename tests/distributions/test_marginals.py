@@ -5,7 +5,7 @@ import pyro.distributions as dist
 import torch
 
 from pyro_lvm import DiagNormalMixture
-from pyro_lvm.distributions.marginals import marginals
+from pyro_lvm.distributions.normal_mixture import marginals
 
 D = 3
 Z = torch.randn(17, D, generator=torch.Generator().manual_seed(1)).double() * 2

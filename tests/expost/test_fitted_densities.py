@@ -1,4 +1,4 @@
-"""What holds for every prior fitted after training, and models that one mends."""
+"""What holds for every prior fitted after training, and models under one."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_priors_have_the_dtype_of_the_codes_and_leave_the_random_state_alone():
         assert prior().sample().dtype == prior().log_prob(codes).dtype == torch.float32
 
 
-# Models mended
+# Models refitted
 
 
 class MismatchedPrior(LinearGaussian):
@@ -66,9 +66,9 @@ def test_gaussian_of_the_codes_recovers_the_marginal():
     train, test = oracle.sample(20000), oracle.sample(400)
     pair, exact = Pair(oracle.model, oracle.guide), oracle.log_px(test)
     before = evaluate(pair, test, num_particles=50, progress=False)
-    mended = evaluate(pair.with_prior(fit_gaussian(codes_of(pair, train)), site="z"), test, num_particles=50, progress=False)
+    refitted = evaluate(pair.with_prior(fit_gaussian(codes_of(pair, train)), site="z"), test, num_particles=50, progress=False)
     assert exact.mean() - before.mean > 0.5
-    difference = mended.log_px - exact
+    difference = refitted.log_px - exact
     # Five numbers fitted to N codes cost 5 / 2N nats on average, and single data sqrt(5 / N) either way.
     assert abs(difference.mean()) < 5 / 40000 + 5 * difference.std() / 20 < 0.01
     assert difference.abs().max() < 10 * (5 / 20000) ** 0.5

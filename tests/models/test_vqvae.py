@@ -205,18 +205,18 @@ def test_plain_svi_trains_it_too():
     assert losses[-1] < losses[0] - 50
 
 
-def test_a_prior_of_its_own_codes_mends_the_bound():
+def test_a_prior_of_its_own_codes_raises_the_bound():
     vae, x = trained_vae("vq"), binary()
     codes = codes_of(vae, x)
     assert codes.shape == (len(x), M) and codes.dtype == torch.int64
     prior = lvm.CategoricalCodePrior((M,), V)
     counts = torch.stack([(codes == v).sum(0) for v in range(V)], -1)  # [M, V]
     prior.logits.data.copy_((counts + 0.5).log())
-    mended = vae.with_prior(prior)
-    scores = {"uniform": evaluate(vae, x, progress=False), "mended": evaluate(mended, x, progress=False)}
-    assert list(compare(scores).index) == ["mended", "uniform"]
+    refitted = vae.with_prior(prior)
+    scores = {"uniform": evaluate(vae, x, progress=False), "refitted": evaluate(refitted, x, progress=False)}
+    assert list(compare(scores).index) == ["refitted", "uniform"]
     entropy = torch.special.entr(counts / len(x)).sum()
-    gain = scores["mended"].mean - scores["uniform"].mean
+    gain = scores["refitted"].mean - scores["uniform"].mean
     assert gain == pytest.approx(M * math.log(V) - float(entropy), abs=0.02)  # but for the smoothing of counts
 
 

@@ -16,7 +16,7 @@ from inference.recipes.options import EvaluateOptions, FitOptions, Recipe
 
 
 @pytest.mark.parametrize("kind", EXPOST)
-def test_a_prior_is_mended_by_training_and_validation_data_alone(kind: str) -> None:
+def test_a_prior_is_fitted_to_training_and_validation_data_alone(kind: str) -> None:
     x = draw("bernoulli", 60, 6)
     options = replace(SMALL, encoder="vq", prior="uniform", num_codes=4, num_slots=3) if EXPOST[kind].is_of_codes else SMALL
     recipe = Recipe(model=options, fit=FitOptions(epochs=2, batch_size=100))
@@ -24,8 +24,8 @@ def test_a_prior_is_mended_by_training_and_validation_data_alone(kind: str) -> N
     weights = nn.utils.parameters_to_vector(vae.parameters()).clone()
     scores = []
     for train, valid in ((x, x[:20]), (x, x[:20]), (x[20:], x[:20])):
-        mended = fit_expost(vae, Data("drawn", "drawn", train, valid, nan), kind, recipe)
-        scores.append(evaluate_vae(mended, as_data(x), EvaluateOptions(num_particles=50)))
+        refitted = fit_expost(vae, Data("drawn", "drawn", train, valid, nan), kind, recipe)
+        scores.append(evaluate_vae(refitted, as_data(x), EvaluateOptions(num_particles=50)))
     before = evaluate_vae(vae, as_data(x), EvaluateOptions(num_particles=50))
     assert torch.equal(scores[0].log_px, scores[1].log_px)
     assert not torch.equal(scores[0].log_px, scores[2].log_px) and not torch.equal(scores[0].log_px, before.log_px)
@@ -61,8 +61,8 @@ def test_a_prior_is_fitted_to_the_codes_of_indicators() -> None:
     options = replace(SMALL, encoder="gumbel", prior="uniform", num_codes=4, num_slots=3)
     vae = build_vae(options, x)
     fit_vae(vae, as_data(x), FitOptions(epochs=5, batch_size=20), progress=False)
-    mended = fit_expost(vae, as_data(x), "autoregressive", Recipe(model=options, fit=FitOptions(epochs=20, batch_size=20)))
-    scores = [evaluate_vae(model, as_data(x), EvaluateOptions(num_particles=200)).mean for model in (vae, mended)]
+    refitted = fit_expost(vae, as_data(x), "autoregressive", Recipe(model=options, fit=FitOptions(epochs=20, batch_size=20)))
+    scores = [evaluate_vae(model, as_data(x), EvaluateOptions(num_particles=200)).mean for model in (vae, refitted)]
     assert scores[1] > scores[0]
 
 
