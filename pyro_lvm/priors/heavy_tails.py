@@ -3,26 +3,13 @@
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 import torch
-from torch import Tensor, nn
 
-from pyro_lvm.checks import check_counts, check_positive
+from pyro_lvm.checks import check_positive
 from pyro_lvm.distributions.student_t import StudentT
+from pyro_lvm.priors.normal import Standard
 
 
-class _Standard(nn.Module):
-    """Base class of priors with location 0 and scale 1 for each of D features."""
-
-    loc: Tensor
-    scale: Tensor
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        check_counts(latent_dim=latent_dim)
-        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
-        self.register_buffer("scale", torch.ones(latent_dim), persistent=False)
-
-
-class LaplacePrior(_Standard):
+class LaplacePrior(Standard):
     r"""Laplace prior, sparser than the normal.
 
     .. math:: p(z) = \prod_d \tfrac12 e^{-|z_d|}
@@ -38,7 +25,7 @@ class LaplacePrior(_Standard):
         return dist.Laplace(self.loc, self.scale).to_event(1)
 
 
-class StudentTPrior(_Standard):
+class StudentTPrior(Standard):
     r"""Student t prior, with heavier tails than the normal.
 
     .. math:: p(z) = \prod_d t_\nu(z_d)

@@ -8,7 +8,20 @@ from torch import Tensor, nn
 from pyro_lvm.checks import check_counts
 
 
-class StandardNormal(nn.Module):
+class Standard(nn.Module):
+    """Base class of priors with location 0 and scale 1 for each of D features."""
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        check_counts(latent_dim=latent_dim)
+        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("scale", torch.ones(latent_dim), persistent=False)
+
+
+class StandardNormal(Standard):
     r"""Standard normal prior.
 
     .. math:: p(z) = \mathcal N(z \mid 0, I)
@@ -19,15 +32,6 @@ class StandardNormal(nn.Module):
     Raises:
         ValueError: If ``latent_dim`` is below 1.
     """
-
-    loc: Tensor
-    scale: Tensor
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        check_counts(latent_dim=latent_dim)
-        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
-        self.register_buffer("scale", torch.ones(latent_dim), persistent=False)
 
     def forward(self) -> TorchDistribution:
         return dist.Normal(self.loc, self.scale).to_event(1)
