@@ -91,14 +91,15 @@ def _swap(new: Path, folder: Path) -> None:
 def write_yaml(path: Path, values: dict[str, object]) -> None:
     """Write plain values to a YAML file."""
     plain = json.loads(json.dumps(values))  # turns types such as PositiveInt, which YAML cannot represent, into plain numbers
-    path.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+    with replacing_file(path) as temporary:
+        temporary.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 @contextmanager
 def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary file beside ``path``, with the same suffix, that replaces it once complete and is removed otherwise."""
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{get_ident()}.{path.name}")
+    temporary = path.with_name(f".{os.getpid()}-{get_ident()}.part{path.suffix}")  # short, as names have a limit
     try:
         yield temporary
         os.replace(temporary, path)

@@ -1,19 +1,20 @@
 """Checks of arguments, whose errors say what was expected, what was given and what to do, and warnings that name the caller's line."""
 
+from numbers import Integral
 import sys
 import warnings
 
 from torch import nn
 
 
-def check_counts(least: int = 1, /, **counts: int | None) -> None:
+def check_counts(least: int = 1, /, **counts: Integral | int | None) -> None:
     """Check that every count is an integer of at least ``least``, or None.
 
     Raises:
         ValueError: If one is not; the error names it.
     """
     for name, count in counts.items():
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, Integral) or count < least):
             raise ValueError(f"{name} must be an integer of at least {least}; got {count!r}.")
 
 
@@ -43,6 +44,6 @@ def check_types(kind: type, remedy: str, /, **values: object) -> None:
 def warn_caller(message: str) -> None:
     """Issue a warning at the line outside this library from which the call came."""
     frame, level = sys._getframe(), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("pyro_lvm", "inference"):
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in ("pyro_lvm", "inference"):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)

@@ -6,7 +6,7 @@ A pair is any object with a ``model`` that declares p(x, z) and a ``guide`` that
 1. Every positional argument is a tensor with the data along its first dimension; the first argument is the observed batch.
 2. Every sample site of a datum is inside a single ``pyro.plate`` of the batch's size at dim -1.
 3. The guide samples every latent of the model, except discrete ones marked for enumeration.
-4. Terms that affect only training are declared with :func:`penalty`.
+4. Terms that affect only training are declared with :func:`~pyro_lvm.sites.penalty`.
 """
 
 from collections.abc import Callable, Iterator

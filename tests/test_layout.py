@@ -6,6 +6,7 @@ import importlib
 import inspect
 from pathlib import Path
 import re
+import sys
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_no_function_hides_a_module():
     names = {name for package in (pyro_lvm, inference) for name in package.__all__}
     for path in SOURCES:
         module = importlib.import_module(module_of(path))
-        assert path.parent.name == "scripts" or module.__name__.rpartition(".")[2] not in names, path  # a script is named as its command
+        assert module.__name__.rpartition(".")[2] not in names, path
         parent, _, name = module.__name__.rpartition(".")
         assert not parent or getattr(importlib.import_module(parent), name) is module
 
@@ -90,6 +91,31 @@ def test_everything_public_says_what_it_is(package, name):
     if inspect.isfunction(thing) and len(inspect.signature(thing).parameters) > 1:
         for parameter in inspect.signature(thing).parameters:
             assert re.search(rf"^\s*\*?{parameter}:", inspect.getdoc(thing), re.M), parameter
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_references_in_docstrings_resolve(path):
+    module = importlib.import_module(module_of(path))
+    for name in re.findall(r":(?:class|func|meth|mod|attr|data):`(?:[^`<]*<)?~?([\w.]+)>?`", path.read_text()):
+        assert resolves(name, module), f"{path}: {name}"
+
+
+def resolves(name, module):
+    """Whether a dotted name is one of a module, of a class in it, or of an importable package."""
+    head, *rest = name.split(".")
+    if head in ("pyro_lvm", "inference"):
+        while rest and f"{head}.{rest[0]}" in sys.modules:
+            head = f"{head}.{rest.pop(0)}"
+        starts = [sys.modules[head]]
+    else:
+        classes = [thing for thing in vars(module).values() if inspect.isclass(thing)]
+        starts, rest = [thing for thing in (module, *classes) if hasattr(thing, head)], name.split(".")
+    for thing in starts:
+        for part in rest:
+            thing = getattr(thing, part, None) or getattr(thing, "__annotations__", {}).get(part)
+        if thing is not None:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)

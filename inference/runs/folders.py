@@ -17,7 +17,7 @@ from inference.scoring.evaluation import Evaluation
 
 
 def load_runs(folders: Mapping[str, Path]) -> dict[str, Run]:
-    """Load fitted models by name, as :func:`fit_run` saved them; runs of the same data share one copy of the data.
+    """Load fitted models by name, as :func:`~inference.runs.run.fit_run` saved them; runs of the same data share one copy of the data.
 
     Raises:
         FileNotFoundError: If a folder holds no finished run.

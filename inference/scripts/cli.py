@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the console command."""
     command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if command in COMMANDS:
-        report_errors(import_module(f"inference.scripts.{command}").main, rest)
+        report_errors(import_module(f"inference.scripts.{command}_command").main, rest)
     elif command in ("-h", "--help"):
         print(_usage())
     else:

@@ -1,6 +1,7 @@
 """Checks for the options of ``fit``."""
 
 from collections.abc import Mapping
+import math
 
 from inference.svi.messengers import values_of
 from pyro_lvm.checks import check_counts, check_positive
@@ -24,7 +25,7 @@ def check_options(
     check_counts(epochs=epochs, patience=patience)
     for length in values_of(warmup_epochs):
         check_counts(0, warmup_epochs=length)
-    check_positive(learning_rate=learning_rate, clip_norm=clip_norm)
+    check_positive(learning_rate=learning_rate, clip_norm=None if clip_norm == math.inf else clip_norm)
     if not all(value >= 0 for value in values_of(free_bits)):
         raise ValueError(f"free_bits must be at least 0 nats; got {free_bits!r}.")
     if compile not in ("auto", True, False):

@@ -16,7 +16,7 @@ class LaplaceEncoder(nn.Module):
     .. math:: q(z \mid x) = \prod_d \tfrac{1}{2 s_d(x)} e^{-|z_d - m_d(x)| / s_d(x)}
 
     Args:
-        network: As for :class:`NormalEncoder`.
+        network: As for :class:`~pyro_lvm.encoders.normal.NormalEncoder`.
 
     Raises:
         ValueError: If (on call) the network returns an odd number of features.
@@ -37,7 +37,7 @@ class StudentTEncoder(nn.Module):
     .. math:: q(z \mid x) = \prod_d t_\nu\big((z_d - m_d(x)) / s_d(x)\big) / s_d(x)
 
     Args:
-        network: As for :class:`NormalEncoder`.
+        network: As for :class:`~pyro_lvm.encoders.normal.NormalEncoder`.
         df: Degrees of freedom, :math:`\nu`.
 
     Raises:

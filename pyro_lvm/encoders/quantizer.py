@@ -34,7 +34,8 @@ class Quantizer(nn.Module):
         num_groups: Number of codebooks G of a product quantizer: each encodes its own ``d / G`` features of every vector, and the codes
             of a datum have shape ``[*S, G]``.
         commitment: Weight of the squared distance between features and code vectors, a penalty in nats.
-        pass_gradient: How code vectors get the features' gradient, :func:`straight_through` or :func:`rotated`.
+        pass_gradient: How code vectors get the features' gradient, :func:`straight_through`
+            or :func:`~pyro_lvm.encoders.gradients.rotated`.
 
     Returns:
         On call with data: a point mass on codes, int64, with batch shape ``[*lead]`` and event shape ``code_shape``.

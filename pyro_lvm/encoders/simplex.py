@@ -31,7 +31,7 @@ class LogisticNormalEncoder(nn.Module):
     .. math:: z = \operatorname{softmax}(y), \quad y \sim \mathcal N(m(x), \operatorname{diag} s(x)^2)
 
     Args:
-        network: As for :class:`NormalEncoder`.
+        network: As for :class:`~pyro_lvm.encoders.normal.NormalEncoder`.
 
     Raises:
         ValueError: If (on call) the network returns an odd number of features.

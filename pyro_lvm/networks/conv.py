@@ -49,7 +49,7 @@ class ConvEncoder(Network):
 class ConvDecoder(Network):
     r"""One affine map to a small image, then transposed convolutions that each double the image, up to exactly ``out_shape``.
 
-    The output bias has the shape of one output, as in an :class:`MLP`, so that it can hold a mean image.
+    The output bias has the shape of one output, as in an :class:`~pyro_lvm.networks.mlp.MLP`, so that it can hold a mean image.
 
     Args:
         in_shape: Number of features of one input, or its shape; the input is flattened. With the shape of the smallest

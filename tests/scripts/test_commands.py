@@ -14,7 +14,7 @@ from inference.runs import folders
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate
 from inference.scripts.cli import main
-from inference.scripts.report import name_runs
+from inference.scripts.report_command import name_runs
 
 
 def test_train_keeps_options_history_weights_and_a_picture(trained: Path) -> None:
