@@ -17,6 +17,7 @@ from inference.scoring.evaluation import Evaluation, Rounding
 from inference.scoring.reduction import WeightSummary, curve_particles, reduce_log_weights
 from inference.scoring.scorer import Scorer, make_scorer
 from inference.scoring.workers import workers
+from inference.tracing.codegen import check_compile
 from inference.tracing.precision import PRECISIONS, Precision, has_bfloat16
 from pyro_lvm.checks import check_counts, warn_caller
 from pyro_lvm.contract import check_batch
@@ -102,8 +103,7 @@ def evaluate(
     batch = (data,) if isinstance(data, Tensor) else tuple(data)
     check_counts(num_particles=num_particles, chunk_size=chunk_size)
     size = check_batch(*batch)
-    if compile not in ("auto", True, False):
-        raise ValueError(f"compile must be 'auto', True or False; got {compile!r}.")
+    check_compile(compile)
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}; got {precision!r}.")
     if precision == "bf16" and not has_bfloat16(batch[0].device):

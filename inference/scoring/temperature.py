@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
+from inference.data.splits import random_rows
 from inference.scoring.importance import evaluate
 from pyro_lvm.checks import check_counts, check_positive
 
@@ -45,8 +45,7 @@ def fit_temperature(
     """
     check_counts(num_particles=num_particles, num_data=num_data)
     check_positive(start=start)
-    rows = torch.randperm(len(valid), generator=torch.Generator().manual_seed(seed))[:num_data]
-    x, known = valid[rows.to(valid.device)], {}
+    x, known = random_rows(valid, num_data, seed=seed), {}
 
     def estimate(temperature: float) -> float:
         if temperature not in known:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import math
 
 from inference.svi.messengers import values_of
+from inference.tracing.codegen import check_compile
 from pyro_lvm.checks import check_counts, check_positive
 
 
@@ -28,8 +29,7 @@ def check_options(
     check_positive(learning_rate=learning_rate, clip_norm=None if clip_norm == math.inf else clip_norm)
     if not all(value >= 0 for value in values_of(free_bits)):
         raise ValueError(f"free_bits must be at least 0 nats; got {free_bits!r}.")
-    if compile not in ("auto", True, False):
-        raise ValueError(f"compile must be 'auto', True or False; got {compile!r}.")
+    check_compile(compile)
     if patience is not None and valid is None:
         raise ValueError("patience needs validation data; got valid=None. Pass valid=..., or leave patience out.")
 

@@ -10,6 +10,16 @@ from torch import Tensor
 from inference.tracing.graph import Graph, UntraceableError
 
 
+def check_compile(compile: object) -> None:
+    """Check that an option ``compile`` is ``"auto"``, True or False.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if compile not in ("auto", True, False):
+        raise ValueError(f"compile must be 'auto', True or False; got {compile!r}.")
+
+
 def compile_graph(graph: Graph, *inputs: Tensor) -> Callable[..., tuple[Tensor, ...]]:
     """Compile a graph to machine code for inputs of these shapes; its random draws are those of eager torch.
 
