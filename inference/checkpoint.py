@@ -1,41 +1,59 @@
-"""The state of a pair: its parameters and buffers by name, in memory and in a safetensors file."""
+"""The state of a pair: its parameters and buffers, in memory and by name in a safetensors file."""
 
+from hashlib import sha256
 from pathlib import Path
 
-import pyro
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 import torch
 from torch import Tensor
 
 from inference.files import replacing_file
-from pyro_lvm.modules import modules_of
-from pyro_lvm.pair import param_scope
+from pyro_lvm.modules import roots_of, unregistered
+from pyro_lvm.scopes import belongings
+
+State = dict[str, Tensor]
+FORMAT = "2"  # of the names in files; format 1 had no metadata, and names such as module0.prior.loc and param.scale
+_FORMAT, _ROWS, _FIXED = "format", "rows", "fixed"
 
 
-def pair_tensors(pair: object) -> dict[str, Tensor]:
-    """Return the tensors of a pair by name: parameters and buffers of its modules, and unconstrained values of its parameter store.
+def pair_tensors(pair: object) -> State:
+    """Return the tensors of a pair by name: parameters and buffers of its modules, and unconstrained values of ``pyro.param``.
 
-    A tensor that several modules share is listed once. Parameters that are created when the pair first runs are missing until then.
+    The names are paths of attributes where the pair or its programs are modules, and Pyro's names of all other parameters and registered
+    modules. A tensor with several names is listed once. Networks and parameters of functions are known once the pair has run.
     """
-    named: dict[str, Tensor] = {}
-    for i, module in enumerate(modules_of(pair)):
-        named |= {f"module{i}.{name}": tensor for name, tensor in module.state_dict(keep_vars=True).items()}
-    with param_scope(pair):
-        named |= {f"param.{name}": value for name, value in pyro.get_param_store().get_state()["params"].items()}
+    named: State = {}
+    for prefix, module in roots_of(pair).items():
+        named |= {prefix + name: tensor for name, tensor in module.state_dict(keep_vars=True).items()}
+    for name, value in sorted(belongings(pair).networks.parameters.items()):
+        named.setdefault(name, value)
     once: dict[int, str] = {}
     for name, tensor in named.items():
         once.setdefault(id(tensor), name)
     return {name: tensor for name, tensor in named.items() if once[id(tensor)] == name}
 
 
-def snapshot(pair: object) -> dict[str, Tensor]:
-    """Copy a pair's tensors."""
-    return {name: tensor.detach().clone() for name, tensor in pair_tensors(pair).items()}
+def all_tensors(pair: object) -> list[Tensor]:
+    """Return all tensors of a pair, also those of modules that it has run but not registered, which have no name."""
+    nameless = [tensor for module in unregistered(pair) for tensor in module.state_dict(keep_vars=True).values()]
+    return list({id(tensor): tensor for tensor in (*pair_tensors(pair).values(), *nameless)}.values())
 
 
-def restore(pair: object, state: dict[str, Tensor]) -> None:
-    """Copy a snapshot back into a pair's tensors.
+def snapshot(pair: object) -> list[tuple[Tensor, Tensor]]:
+    """Return all tensors of a pair, each with a copy of its present values; see :func:`put_back`."""
+    return [(tensor, tensor.detach().clone()) for tensor in all_tensors(pair)]
+
+
+def put_back(kept: list[tuple[Tensor, Tensor]]) -> None:
+    """Copy the values of a :func:`snapshot` back."""
+    with torch.no_grad():
+        for tensor, values in kept:
+            tensor.copy_(values)
+
+
+def restore(pair: object, state: State) -> None:
+    """Copy tensors by name into those of a pair.
 
     Raises:
         ValueError: If names or shapes differ; the pair is then unchanged.
@@ -45,7 +63,7 @@ def restore(pair: object, state: dict[str, Tensor]) -> None:
     if missing or unknown:
         raise ValueError(
             f"the state must hold this pair's tensors; it lacks {missing[:3]} and has the unknown tensors {unknown[:3]}. Build the pair "
-            "with the options it was saved with; parameters created by pyro.param exist only after check_pair(pair, x)."
+            "with the options it was saved with; the networks and parameters of functions are known only after check_pair(pair, x)."
         )
     for name, tensor in tensors.items():
         if tensor.shape != state[name].shape:
@@ -58,21 +76,30 @@ def restore(pair: object, state: dict[str, Tensor]) -> None:
 def save_checkpoint(pair: object, path: str | Path) -> None:
     """Write a pair's tensors to a safetensors file; an existing file is replaced only once the new one is complete.
 
+    Modules that the pair runs but neither owns nor registers have no name, and are not part of the file; a fingerprint of them is.
+
     Args:
-        pair: Any pair.
+        pair: Any pair; one of functions must have run, as by a fit or by ``check_pair(pair, x)``.
         path: Path of the file; its folder is created if it does not exist.
+
+    Raises:
+        ValueError: If the pair has no tensors, as if it has not run.
     """
+    tensors = pair_tensors(pair)
+    if not tensors and not unregistered(pair):
+        raise ValueError("the pair has no tensors to save, or has not run yet. Fit it, or call check_pair(pair, x) first.")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {_FORMAT: FORMAT, _ROWS: belongings(pair).rows or "", _FIXED: _fingerprint(pair)}
     with replacing_file(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in snapshot(pair).items()}, temporary)
+        save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, temporary, metadata=metadata)
 
 
 def load_checkpoint(pair: object, path: str | Path) -> None:
     """Load a pair's tensors from a file written by :func:`save_checkpoint`.
 
     Args:
-        pair: A pair built like the saved one; it is changed in place.
+        pair: A pair built like the saved one; it is changed in place. One of functions must have run, as by ``check_pair(pair, x)``.
         path: Path of the file.
 
     Raises:
@@ -83,13 +110,69 @@ def load_checkpoint(pair: object, path: str | Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; save one with save_checkpoint(pair, path).")
     try:
-        state = load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, as it is not a dict
     except Exception as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}). Save it again.") from error
+    _check_format(path, metadata)
+    if _FORMAT not in metadata:
+        state = _renamed(pair, state)
+    elif metadata[_FIXED] != _fingerprint(pair):
+        raise ValueError(
+            f"the pair runs modules that it has not registered with Pyro, and that differ from those with which {path} was saved. Build "
+            "them with the same weights; or register them by pyro.module(name, module), and save again."
+        )
     restore(pair, state)
+    belongings(pair).rows = metadata.get(_ROWS) or None
 
 
 def saved_shapes(path: str | Path) -> dict[str, torch.Size]:
-    """Return the shapes, by name, of the tensors in a file written by :func:`save_checkpoint`."""
+    """Return the shapes, by attribute, of the tensors of a module in a file written by :func:`save_checkpoint`."""
     with safe_open(path, "pt") as file:
-        return {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, as it is not a dict
+        shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, as it is not a dict
+    return {name.removeprefix("module0."): shape for name, shape in shapes.items()}  # as a file of format 1 begins its names
+
+
+def _check_format(path: Path, metadata: dict[str, str]) -> None:
+    if metadata.get(_FORMAT, FORMAT) != FORMAT:
+        raise ValueError(f"{path} has the format {metadata[_FORMAT]}; this version reads formats up to {FORMAT}. Install a newer version.")
+
+
+def _fingerprint(pair: object) -> str:
+    """Return a fingerprint of the tensors without a name, in any order of their modules."""
+    digests = []
+    for module in unregistered(pair):
+        digest = sha256()
+        for name, tensor in module.state_dict().items():
+            digest.update(f"{name}{tuple(tensor.shape)}".encode() + tensor.detach().cpu().double().contiguous().numpy().tobytes())
+        digests += [digest.hexdigest()] if module.state_dict() else []
+    return sha256("".join(sorted(digests)).encode()).hexdigest()[:16] if digests else ""
+
+
+def _renamed(pair: object, state: State) -> State:
+    """Return the tensors of a file of format 1 by their present names; there, modules had numbers.
+
+    Raises:
+        ValueError: If several modules have the same tensors, so that their numbers cannot be told apart.
+    """
+    roots = {prefix: module.state_dict() for prefix, module in roots_of(pair).items()}
+    groups: dict[str, State] = {}
+    for name, tensor in state.items():
+        number, _, path = name.partition(".")
+        groups.setdefault(number, {})[path] = tensor
+    renamed = groups.pop("param", {})
+    for number, group in groups.items():
+        fitting = [prefix for prefix, own in roots.items() if _fits(group, own)]
+        if len(fitting) > 1:
+            raise ValueError(
+                f"{number} of the file may be any of the modules {fitting}, which have the same shapes: a file of version 0.1 does not "
+                "name them. Load it with that version, and save it again under another name for each module."
+            )
+        renamed |= {(fitting[0] if fitting else f"{number}.") + path: tensor for path, tensor in group.items()}
+    return renamed
+
+
+def _fits(group: State, own: State) -> bool:
+    """Return whether tensors of a file are those of a module; the file lists a tensor with several names once."""
+    return all(name in own and own[name].shape == tensor.shape for name, tensor in group.items())

@@ -26,6 +26,13 @@ def seed_generators(device: torch.device, seed: int) -> None:
     seed_all(seed)
 
 
+def row_slices(size: int, step: int) -> Iterator[slice]:
+    """Yield slices of at most ``step`` rows, or one more at the end, so that none has a single row, which ``squeeze`` would drop."""
+    starts = [*range(0, size - (step > 1 and size % step == 1), step)] or [0]
+    for start, stop in zip(starts, [*starts[1:], size], strict=True):
+        yield slice(start, stop)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Limit torch operations to one thread each within a ``with`` block."""

@@ -1,6 +1,6 @@
 """Components of latent variable models: priors, likelihoods, encoders, and the pair of Pyro programs that they form."""
 
-from pyro_lvm.contract import Structure, check_pair
+from pyro_lvm.contract import check_pair
 from pyro_lvm.distributions.codes import AutoregressiveCodes, CategoricalCodes, UniformCodes
 from pyro_lvm.distributions.flow import FlowDistribution
 from pyro_lvm.distributions.indicators import IndicatorCodes, RelaxedCodes
@@ -45,5 +45,6 @@ from pyro_lvm.priors.simplex import DirichletPrior, LogisticNormalPrior
 from pyro_lvm.priors.sphere import UniformSpherePrior
 from pyro_lvm.priors.vamp import VampPrior
 from pyro_lvm.sites import penalty
+from pyro_lvm.structure import Structure
 
 __all__ = [name for name, thing in list(globals().items()) if getattr(thing, "__module__", "").startswith("pyro_lvm.")]

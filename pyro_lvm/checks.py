@@ -1,6 +1,6 @@
 """Checks of arguments, whose errors say what was expected, what was given and what to do, and warnings that name the caller's line."""
 
-from numbers import Integral
+from numbers import Integral, Real
 import sys
 import warnings
 
@@ -25,8 +25,34 @@ def check_positive(**numbers: float | None) -> None:
         ValueError: If one is not; the error names it.
     """
     for name, number in numbers.items():
-        if number is not None and not 0 < number < float("inf"):
+        if number is not None and not (_is_number(number) and 0 < number < float("inf")):
             raise ValueError(f"{name} must be positive and finite; got {number!r}.")
+
+
+def check_flags(**flags: object) -> None:
+    """Check that every option is True or False.
+
+    Raises:
+        ValueError: If one is not; the error names it.
+    """
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise ValueError(f"{name} must be True or False; got {flag!r}.")
+
+
+def check_callable(remedy: str, /, **functions: object) -> None:
+    """Check that every option is callable, or None.
+
+    Raises:
+        TypeError: If one is not; the error names it and the remedy.
+    """
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be callable; got {type(function).__name__}. {remedy}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_types(kind: type, remedy: str, /, **values: object) -> None:

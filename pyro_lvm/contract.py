@@ -1,70 +1,44 @@
 """Check of a pair's contract by running the pair once on a batch; every error names the site and the remedy."""
 
-from dataclasses import dataclass
 from math import prod
 
-import pyro
 from pyro import poutine
-import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 import torch
 from torch import Tensor
 
-from pyro_lvm.pair import Batch, param_scope, programs
+from pyro_lvm.pair import Batch
+from pyro_lvm.refusals import refusal_of
+from pyro_lvm.rows import row_parameters
+from pyro_lvm.running import Run, run_pair
 from pyro_lvm.sites import (
     Site,
-    density_sites,
-    in_data_plate,
+    bound_tensors,
+    element_mask,
+    frames_of,
     innermost,
+    innermost_support,
     is_data,
-    is_deterministic,
     is_discrete,
+    is_factor,
     is_penalty,
     is_point_mass,
+    masked_log_prob,
+    plate_names,
     sample_sites,
-    space,
     support_of,
 )
+from pyro_lvm.structure import Structure
 
-
-@dataclass(frozen=True)
-class Structure:
-    """Structure of a pair, as declared in one run of its programs.
-
-    Attributes:
-        latents: Latent sites that the guide samples.
-        enumerated: Discrete latents that are summed out.
-        num_states: Number of joint values of the enumerated latents.
-        observed: Observed sites.
-        global_sites: Sample sites outside the data plate.
-        full_size: Number of data that the data plate declares; the batch size B unless the plate subsamples.
-        measure: ``"mass"``, ``"density"`` or ``"mixed"``, from the supports of the observed sites.
-        is_deterministic: Whether the guide assigns every latent a single value with certainty.
-        refusal: Reason why the pair has no likelihood per datum, or None.
-    """
-
-    latents: tuple[str, ...]
-    enumerated: tuple[str, ...]
-    num_states: int
-    observed: tuple[str, ...]
-    global_sites: tuple[str, ...]
-    full_size: int
-    measure: str
-    is_deterministic: bool
-    refusal: str | None
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether every latent is summed out, so that log p(x) needs no draws."""
-        return not self.latents
+_SEEDS = 20  # runs in which a support may show that it depends on latents
 
 
 def check_batch(*batch: Tensor) -> int:
-    """Return the number of data in a batch, after checking that its tensors have the same length and are finite.
+    """Return the number of data in a batch, after checking that it holds tensors of the same length.
 
     Raises:
         TypeError: If an argument is not a tensor.
-        ValueError: If the batch is empty, its lengths differ, or it holds NaN or infinite values.
+        ValueError: If the batch is empty or its lengths differ.
     """
     if not batch:
         raise ValueError("a batch must hold at least one tensor [B, *X]; got none.")
@@ -77,112 +51,184 @@ def check_batch(*batch: Tensor) -> int:
             raise ValueError(
                 f"all tensors of a batch must have as many rows as the first, {len(batch[0])}; argument {i} has {len(tensor)}."
             )
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            bad = int((~tensor.isfinite()).reshape(len(tensor), -1).any(1).sum())
-            raise ValueError(
-                f"argument {i} of the batch must be finite; {bad} of {len(tensor)} rows hold NaN or infinite values. "
-                "Remove or impute those rows."
-            )
     return len(batch[0])
 
 
-def check_support(site: Site) -> None:
-    """Check that the data of an observed site lie in the support of its distribution.
+def check_finite(*batch: Tensor) -> None:
+    """Check that the numbers of a batch are finite.
 
     Raises:
-        ValueError: If they do not. The error names the site, the support and the range of the data.
+        ValueError: If there are NaN or infinite values.
     """
+    for i, tensor in enumerate(batch):
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            bad = int((~tensor.isfinite()).reshape(len(tensor), -1).any(1).sum())
+            raise ValueError(
+                f"argument {i} of the batch must be finite where the pair does not mask it; {bad} of {len(tensor)} rows hold NaN or "
+                "infinite values. Remove or impute those rows, or mask them with poutine.mask or .mask(...), and keep them out of networks."
+            )
+
+
+def is_finite(*batch: Tensor) -> bool:
+    """Return whether all numbers of a batch are finite."""
+    return all(bool(x.isfinite().all()) for x in batch if x.is_floating_point())
+
+
+def is_supported(site: Site) -> bool:
+    """Return whether the data of an observed site, where it is not masked, lie in the support of its distribution."""
     value, support = site["value"], support_of(site["fn"])
-    if support is None or not isinstance(value, Tensor) or value.numel() == 0:
-        return
-    if not bool(support.check(value).all()):
-        raise ValueError(
-            f"site '{site['name']}': data must lie in the support {support} of {innermost(site['fn'])}; got values from "
-            f"{value.min().item():g} to {value.max().item():g}. Transform the data (for instance binarize it) or use another likelihood."
-        )
+    if support is None or not isinstance(value, Tensor) or value.numel() == 0 or bool(support.check(value).all()):
+        return True
+    counts = element_mask(site)
+    inside = innermost_support(site["fn"]).check(value)  # type: ignore[union-attr]  # it is None only if the support is
+    return counts is not None and bool((inside | ~counts).all())
+
+
+def _outside_support(site: Site) -> ValueError:
+    value = site["value"]
+    return ValueError(
+        f"site '{site['name']}': data must lie in the support {support_of(site['fn'])} of {innermost(site['fn'])}; got values from "
+        f"{value.min().item():g} to {value.max().item():g}. Transform the data (for instance binarize it) or use another likelihood."
+    )
 
 
 def check_pair(pair: object, *batch: Tensor) -> Structure:
-    """Run a pair once on a batch and check that it meets the contract.
+    """Run a pair once on a batch, in evaluation mode, and check that it meets the contract.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
-        batch: Observed batch ``[B, *X]``, then any other arguments of the programs, batch-first.
+        batch: The arguments of the programs, such as observations ``[B, *X]``, each batch-first.
 
     Returns:
         Structure of the pair. A pair without a likelihood per datum has a ``refusal`` but can still be trained.
 
     Raises:
         TypeError: If an argument of the batch is not a tensor, or the pair has no callable ``model`` and ``guide``.
-        ValueError: If the batch is empty or not finite, if the model observes nothing, if the guide does not sample a latent, samples a
-            site that the model lacks or declares a penalty, if event dimensions or plates disagree, or if data lie outside their
-            support. The error names the site and the remedy.
+        ValueError: If the batch is empty or not finite where the pair does not mask it, if the model observes nothing, if the guide does
+            not sample a latent, samples a site that the model lacks or declares a penalty, if a site's log density is not one number for
+            each datum, if a value's event shape is not its distribution's, if plates disagree, or if data lie outside their support. The
+            error names the site and the remedy.
     """
-    structure, observed = _read(pair, batch)
-    for site in observed:
-        check_support(site)
+    structure, run = _read(pair, batch)
+    _check_observed(pair, batch, run)
     return structure
 
 
+def check_data(pair: object, *batch: Tensor) -> None:
+    """Check a further batch of a pair that meets the contract: it is finite and lies in its supports, wherever it is not masked.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    _check_observed(pair, batch, run_pair(pair, batch, validate=False))
+
+
 def read_structure(pair: object, *batch: Tensor) -> Structure:
-    """Return the structure as :func:`check_pair` does, but without checking that the batch lies in any support;
-    it must still be finite."""
+    """Return the structure as :func:`check_pair` does, but without checking the values of the batch."""
     return _read(pair, batch)[0]
 
 
-def _read(pair: object, batch: Batch) -> tuple[Structure, list[Site]]:
+def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
     size = check_batch(*batch)
-    guide_trace, model_trace = _traces(pair, batch)
-    guide_sites = {site["name"]: site for site in density_sites(guide_trace)}
-    model_sites = {site["name"]: site for site in density_sites(model_trace)}
-    latents = {name: site for name, site in model_sites.items() if not site["is_observed"]}
-    enumerated = {n for n, site in latents.items() if n not in guide_sites and site["infer"].get("enumerate") == "parallel"}
+    run = run_pair(pair, batch, validate=is_finite(*batch))  # a pair may mask what is not finite
+    latents = {name: site for name, site in run.model.items() if not site["is_observed"]}
+    enumerated = {n for n, site in latents.items() if n not in run.guide and site["infer"].get("enumerate") == "parallel"}
     sampled = [name for name in latents if name not in enumerated]
-    observed = [site for site in model_sites.values() if is_data(site)]
-    _check_names(sampled, guide_sites, latents, observed)
-    _check_penalties(guide_trace)
+    observed = [site for site in run.model.values() if is_data(site)]
+    _check_names(sampled, run.guide, latents, observed)
+    _check_penalties(run.guide_trace)
     for name in sampled:
-        _check_event_dims(name, latents[name]["fn"], guide_sites[name]["fn"])
-    sites = [site for site in (*model_sites.values(), *guide_sites.values()) if not is_deterministic(site)]
-    random = [site for site in guide_sites.values() if not site["is_observed"] and not is_point_mass(site)]
+        _check_event_dims(name, latents[name]["fn"], run.guide[name]["fn"])
+    sites = [*run.model.values(), *(site for site in run.guide.values() if not is_factor(site))]
+    plates = _data_plates(pair, batch, sites, observed)
+    for site in sites:
+        check_shapes(site, size)
     structure = Structure(
         latents=tuple(sampled),
         enumerated=tuple(sorted(enumerated)),
         num_states=prod(len(latents[name]["fn"].enumerate_support(expand=False)) for name in enumerated),
         observed=tuple(site["name"] for site in observed),
-        global_sites=tuple(dict.fromkeys(site["name"] for site in sites if not in_data_plate(site, size))),
-        full_size=max((f.full_size or f.size for s in observed for f in s["cond_indep_stack"] if f.dim == -1), default=size),
+        global_sites=tuple(dict.fromkeys(site["name"] for site in sites if not plates & plate_names(site))),
+        full_size=max((f.full_size or f.size for s in observed for f in frames_of(s) if f.dim == -1 and f.name in plates), default=size),
         measure=_measure(observed),
-        is_deterministic=bool(sampled) and not random,
-        refusal=(
-            _plate_refusal(size, sites)
-            or _enumeration_refusal([latents[name] for name in enumerated])
-            or _guide_refusal([name for name in sampled if not is_discrete(latents[name]["fn"])], guide_sites)
-            or _space_refusal({name: latents[name] for name in sampled}, guide_sites)
+        certain=tuple(name for name in sampled if is_discrete(latents[name]["fn"]) and is_point_mass(run.guide[name])),
+        is_deterministic=bool(sampled) and all(is_point_mass(s) for s in run.guide.values() if not s["is_observed"]),
+        is_discrete=all(is_discrete(latents[name]["fn"]) for name in sampled),
+        row_parameters=row_parameters(pair, batch, run.networks),
+        refusal=refusal_of(
+            size, plates, sites, {name: latents[name] for name in sampled}, [latents[name] for name in sorted(enumerated)], run.guide
         ),
+        networks=run.networks,
     )
-    return structure, observed
+    return structure, run
 
 
-def _traces(pair: object, batch: Batch) -> tuple[poutine.Trace, poutine.Trace]:
-    model, guide = programs(pair)
+def _data_plates(pair: object, batch: Batch, sites: list[Site], observed: list[Site]) -> set[str]:
+    """Return the names of the plates of data: those of the batch's size around observed sites, and all others that follow this size."""
+    size = len(batch[0])
+    sure, possible = (set().union(*(plate_names(site, size) for site in some)) for some in (observed, sites))
+    if possible == sure or size == 1:
+        return possible
     try:
-        with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(True), param_scope(pair):
-            guide_trace = poutine.trace(guide).get_trace(*batch)
-            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
-    except ValueError as error:
-        if "Expected parameter" in str(error):
-            raise ValueError(
-                f"the pair cannot run on this batch: {str(error).split(', but found')[0]}, and it does not. Look for NaN in its "
-                "parameters, or for a scale that is not positive."
-            ) from error
-        if "Shape mismatch inside plate" not in str(error):
-            raise
+        fewer = run_pair(pair, tuple(x[:-1] for x in batch), validate=False)
+    except Exception:  # a program may raise any error on rows for which it is not made
+        return possible
+    following = set().union(*(plate_names(site, size - 1) for site in (*fewer.model.values(), *fewer.guide.values())))
+    return sure | (possible & following)
+
+
+def _check_observed(pair: object, batch: Batch, run: Run) -> None:
+    """Check the data of the observed sites of a run, which was without validation if the batch is not finite."""
+    all_finite = is_finite(*batch)
+    for site in [site for site in run.model.values() if is_data(site)]:
+        if not all_finite and not _is_finite_where_it_counts(site):
+            check_finite(*batch)
+        if not is_supported(site) and not _support_moves(pair, batch, site):
+            raise _outside_support(site)
+
+
+def _is_finite_where_it_counts(site: Site) -> bool:
+    counts, finite = element_mask(site), site["value"].isfinite()
+    return bool((finite if counts is None else finite | ~counts).all()) and not bool(masked_log_prob(site).isnan().any())
+
+
+def _support_moves(pair: object, batch: Batch, site: Site) -> bool:
+    """Return whether a site's support depends on latents: data outside it then have a density of zero at these latents."""
+    bounds = bound_tensors(site["fn"])
+    for seed in range(_SEEDS if bounds else 0):
+        others = bound_tensors(run_pair(pair, batch, validate=False, seed=seed).model[site["name"]]["fn"])
+        if any(a.shape != b.shape or not torch.equal(a, b) for a, b in zip(bounds, others, strict=True)):
+            return True
+    return False
+
+
+def check_shapes(site: Site, size: int) -> None:
+    """Check that a site's value has the event shape of its distribution, and that its log density has the shape of its plates.
+
+    Raises:
+        ValueError: If not, as where dimensions broadcast by accident; the error names site, shapes and remedy.
+    """
+    fn, value = site["fn"], site["value"]
+    batch_shape, event_shape = tuple(fn.batch_shape), tuple(fn.event_shape)
+    lead = value.shape[: value.dim() - len(event_shape)]
+    described = f"values of shape {tuple(value.shape)} and a distribution of batch shape {batch_shape} and event shape {event_shape}"
+    if tuple(value.shape[len(lead) :]) != event_shape:
         raise ValueError(
-            f"{error}. A site's batch shape must be the plate's size, {len(batch[0])}: declare the other dimensions as "
-            "event dimensions with .to_event(n), and write pyro.plate('data', len(x))."
-        ) from error
-    return guide_trace, model_trace
+            f"site '{site['name']}': a value must have the event shape of its distribution; got {described}. Change the shape of the data "
+            "or of the network's output, or use .to_event(n)."
+        )
+    plates = {frame.dim: frame.size if frame.size > 0 else size for frame in frames_of(site)}
+    expected = tuple(plates.get(dim, 1) for dim in range(min(plates, default=0), 0))
+    got = tuple(torch.broadcast_shapes(lead, batch_shape))
+    if _without_leading_ones(got) != _without_leading_ones(expected):
+        raise ValueError(
+            f"site '{site['name']}': the log density must have shape {expected}, that of its plates; got {got} from {described}. Declare "
+            "all other dimensions as event dimensions with .to_event(n), or remove them from the value."
+        )
+
+
+def _without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return _without_leading_ones(shape[1:]) if shape[:1] == (1,) else shape
 
 
 def _check_names(sampled: list[str], guide_sites: dict[str, Site], latents: dict[str, Site], observed: list[Site]) -> None:
@@ -195,7 +241,7 @@ def _check_names(sampled: list[str], guide_sites: dict[str, Site], latents: dict
                 f"Add pyro.sample('{name}', ...) to the guide, or mark a discrete site with infer={{'enumerate': 'parallel'}}."
             )
     for name, site in guide_sites.items():
-        if name not in latents and not site["is_observed"] and not site["infer"].get("is_auxiliary"):
+        if name not in latents and not site["is_observed"] and not site["infer"].get("is_auxiliary") and not is_factor(site):
             raise ValueError(
                 f"the guide samples '{name}', which is not a latent of the model; its latents are {sorted(latents)}. "
                 "Rename or remove the site."
@@ -217,67 +263,6 @@ def _check_penalties(guide_trace: poutine.Trace) -> None:
                 f"penalty '{site['name']}' must be declared in the model; got it in the guide, whose terms Pyro subtracts. "
                 "Move it to the model."
             )
-
-
-def _plate_refusal(size: int, sites: list[Site]) -> str | None:
-    for site in sites:
-        if not in_data_plate(site, size):
-            return (
-                f"site '{site['name']}' lies outside the data plate: a likelihood per datum needs every site inside one plate of "
-                f"size {size} at dim -1. Move it into `with pyro.plate('data', len(x))`, or make it a parameter."
-            )
-        extra = [f.name for f in site["cond_indep_stack"] if f.vectorized and f.dim != -1]
-        if extra:
-            return (
-                f"site '{site['name']}' is inside a second plate '{extra[0]}': a likelihood per datum needs one plate. "
-                "Declare that dimension as an event dimension with .to_event(n)."
-            )
-    return None
-
-
-def _enumeration_refusal(enumerated: list[Site]) -> str | None:
-    for site in enumerated:
-        if site["mask"] is not None or isinstance(site["fn"], dist.MaskedDistribution):
-            return (
-                f"site '{site['name']}' is enumerated under a mask, so there is no likelihood per datum: where the site is masked, "
-                "the sum over its values counts every value once. Mask only the observed site."
-            )
-    return None
-
-
-def _guide_refusal(continuous: list[str], guide_sites: dict[str, Site]) -> str | None:
-    """Return why the guide has no density: a point mass has one only as the image of auxiliary draws of the same dimension."""
-    auxiliary = [s for s in guide_sites.values() if s["infer"].get("is_auxiliary") and not s["is_observed"]]
-    point_masses = [guide_sites[name] for name in continuous if is_point_mass(guide_sites[name])]
-    if _num_elements(auxiliary) == _num_elements(point_masses):
-        return None
-    if not auxiliary:
-        return (
-            f"the guide puts a point mass (Delta) on the continuous latent '{point_masses[0]['name']}': the ELBO then depends on the "
-            "units of the latent and is not a bound. Use a guide with a density, such as Normal."
-        )
-    return (
-        f"the guide's auxiliary sites {[s['name'] for s in auxiliary]} must have as many elements as the latents that they determine; "
-        f"got {_num_elements(auxiliary)} for {_num_elements(point_masses)}. Sample the latents directly."
-    )
-
-
-def _space_refusal(latents: dict[str, Site], guide_sites: dict[str, Site]) -> str | None:
-    """Return why prior and guide have no density ratio: on the simplex or the sphere, densities have one dimension fewer."""
-    for name, site in latents.items():
-        if is_point_mass(guide_sites[name]):
-            continue
-        prior, posterior = (space(fn) for fn in (site["fn"], guide_sites[name]["fn"]))
-        if prior != posterior:
-            return (
-                f"site '{name}': prior and guide must be densities on the same space; the prior lives on the {prior}, the guide on the "
-                f"{posterior}. Choose a prior and an encoder of the same kind."
-            )
-    return None
-
-
-def _num_elements(sites: list[Site]) -> int:
-    return sum(site["fn"].event_shape.numel() for site in sites)
 
 
 def _measure(observed: list[Site]) -> str:

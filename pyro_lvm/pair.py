@@ -3,32 +3,32 @@
 A pair is any object with a ``model`` that declares p(x, z) and a ``guide`` that declares q(z|x). Its contract, checked by
 :mod:`pyro_lvm.contract`, is:
 
-1. Every positional argument is a tensor with the data along its first dimension; the first argument is the observed batch.
-2. Every sample site of a datum is inside a single ``pyro.plate`` of the batch's size at dim -1.
-3. The guide samples every latent of the model, except discrete ones marked for enumeration.
+1. Every positional argument is a tensor with the data along its first dimension.
+2. Every sample site of a datum is inside a single ``pyro.plate`` of the batch's size at dim -1, with a log density of exactly one number
+   for each datum, and every observed value has the event shape of its distribution.
+3. The guide samples every latent of the model, except discrete ones marked for enumeration. A factor in the guide is no density.
 4. Terms that affect only training are declared with :func:`~pyro_lvm.sites.penalty`.
+5. The networks of a pair are those that run when it runs, and those that it registers with Pyro.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Callable
+from copy import deepcopy
+from functools import wraps
+import inspect
 from types import TracebackType
-from weakref import WeakKeyDictionary
 
-import pyro
+from pyro.infer.autoguide import AutoGuide
 from pyro.params.param_store import ParamStoreDict
-from pyro.poutine.messenger import Messenger
+from pyro.poutine.messenger import Messenger, unwrap
 from torch import Tensor, nn
 
 from pyro_lvm.checks import check_types
+from pyro_lvm.scopes import Belongings, attach, belongings, called_directly, param_scope, parameters_known, register
 from pyro_lvm.sites import Site, is_subsample
 
-Batch = tuple[Tensor, ...]
+__all__ = ["Batch", "Pair", "owner_of", "param_scope", "parameters_known", "programs", "register"]
 
-_STORES: WeakKeyDictionary = WeakKeyDictionary()
-_NAMES: WeakKeyDictionary = WeakKeyDictionary()
-_NUMBERS = count()
-_is_known = False  # whether the parameters are already known, so that none need be registered
+Batch = tuple[Tensor, ...]
 
 
 class Pair:
@@ -60,17 +60,22 @@ class Pair:
         for name, program in (("model", model), ("guide", guide)):
             if not callable(program):
                 raise TypeError(f"{name} must be a callable Pyro program; got {type(program).__name__}.")
-        self.param_store = ParamStoreDict() if param_store is None else param_store
+        attach(self, Belongings(param_store))
         self._programs = (model, guide)
+
+    @property
+    def param_store(self) -> ParamStoreDict:
+        """The values of the pair's ``pyro.param`` and ``pyro.module``."""
+        return belongings(self).store
 
     def model(self, *batch: Tensor) -> object:
         """Run the model with this pair's parameters."""
-        with param_scope(self):
+        with called_directly(self):
             return self._programs[0](*batch)
 
     def guide(self, *batch: Tensor) -> object:
         """Run the guide with this pair's parameters."""
-        with param_scope(self):
+        with called_directly(self):
             return self._programs[1](*batch)
 
     def with_prior(self, prior: nn.Module, *, site: str) -> "Pair":
@@ -89,11 +94,44 @@ class Pair:
         check_types(nn.Module, "Its call returns a distribution.", prior=prior)
         model, guide = self._programs
 
+        @wraps(model)
         def model_with_prior(*batch: Tensor) -> object:
             with _PriorMessenger(site, prior):
                 return model(*batch)
 
         return Pair(model_with_prior, guide, param_store=self.param_store)
+
+    def __getstate__(self) -> dict[str, object]:
+        self._check_guides("pickled or copied")
+        return vars(self)
+
+    def __deepcopy__(self, memo: dict) -> "Pair":
+        self._check_guides("copied")
+        self._check_functions()
+        copy = Pair(*deepcopy(self._programs, memo))
+        attach(copy, deepcopy(belongings(self), memo))
+        return copy
+
+    def _check_guides(self, what: str) -> None:
+        """Refuse to copy Pyro's automatic guides, which lose their model when they are copied or pickled."""
+        if any(isinstance(owner_of(program), AutoGuide) for program in self._programs):
+            raise TypeError(
+                f"a pair with an AutoGuide cannot be {what}, as Pyro's copy takes the model away from the guide. Build the pair anew, run "
+                "check_pair(pair, x), and copy its weights with save_checkpoint and load_checkpoint."
+            )
+
+    def _check_functions(self) -> None:
+        """Refuse to copy functions that use networks: the copy would use, and train, the same ones."""
+        networks = belongings(self).networks
+        has_run = networks.ran or networks.parameters
+        for program in self._programs:
+            if inspect.isfunction(program) and (networks.ran or networks.registered or not has_run):
+                reason = "uses networks that a copy would share" if has_run else "has not run, so that its networks are unknown"
+                raise TypeError(
+                    f"a pair of functions can be copied only if these use no networks; '{getattr(program, '__name__', program)}' {reason}. "
+                    "Build the pair anew and copy its weights with save_checkpoint and load_checkpoint, or write it as a class whose "
+                    "attributes are the networks."
+                )
 
 
 class _PriorMessenger(Messenger):
@@ -120,50 +158,6 @@ class _PriorMessenger(Messenger):
             raise ValueError(f"site must be a latent of the model, one of {self.latents}; got '{self.site}'. Give its name.")
 
 
-@contextmanager
-def param_scope(pair: object) -> Iterator[None]:
-    """Use the pair's parameter store as Pyro's global one within a ``with`` block; blocks may be nested."""
-    own = _store_of(pair)
-    shared = pyro.get_param_store()
-    outer = dict(vars(shared))
-    vars(shared).update(vars(own))
-    try:
-        yield
-    finally:
-        vars(own).update(vars(shared))
-        vars(shared).update(outer)
-
-
-def _store_of(pair: object) -> ParamStoreDict:
-    if isinstance(pair, Pair):
-        return pair.param_store
-    try:
-        return _STORES.setdefault(pair, ParamStoreDict())
-    except TypeError as error:
-        raise TypeError(f"a {type(pair).__name__} cannot own parameters ({error}). Use Pair(model, guide).") from error
-
-
-def register(pair: nn.Module, *parts: str) -> None:
-    """Register parts of a pair with Pyro under unique names; a program registers only what it uses, as each parameter costs time."""
-    if _is_known:
-        return
-    # Not an attribute: a deep copy is another pair and needs another name.
-    name = _NAMES.get(pair) or _NAMES.setdefault(pair, f"vae{next(_NUMBERS)}")
-    for part in parts:
-        pyro.module(f"{name}.{part}", getattr(pair, part))
-
-
-@contextmanager
-def parameters_known() -> Iterator[None]:
-    """Skip the registration of parts within a ``with`` block, whose code already knows their parameters."""
-    global _is_known
-    before, _is_known = _is_known, True
-    try:
-        yield
-    finally:
-        _is_known = before
-
-
 def programs(pair: object) -> tuple[Callable[..., object], Callable[..., object]]:
     """Return the model and the guide as the user wrote them.
 
@@ -176,3 +170,10 @@ def programs(pair: object) -> tuple[Callable[..., object], Callable[..., object]
     if not (callable(model) and callable(guide)):
         raise TypeError(f"a pair has callable .model and .guide; got {type(pair).__name__}. Use Pair(model, guide).")
     return model, guide
+
+
+def owner_of(program: Callable[..., object]) -> nn.Module | None:
+    """Return the module that a program is or is a method of, under all wrappers, or None."""
+    bare = inspect.unwrap(unwrap(program))
+    owner = bare.__self__ if inspect.ismethod(bare) else bare
+    return owner if isinstance(owner, nn.Module) else None

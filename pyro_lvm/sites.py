@@ -1,12 +1,14 @@
 """Kinds of sites: what the sample statements of a program declare, according to its trace."""
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import pyro
 from pyro import poutine
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine.util import site_is_subsample
 import torch
 from torch import Tensor
@@ -35,7 +37,12 @@ def is_penalty(site: Site) -> bool:
 
 def is_data(site: Site) -> bool:
     """Return whether a site observes data; a penalty, a factor or a deterministic value does not."""
-    return site["is_observed"] and not site["infer"].get("_deterministic") and not isinstance(site["fn"], dist.Unit)
+    return site["is_observed"] and not is_deterministic(site) and not is_factor(site)
+
+
+def is_factor(site: Site) -> bool:
+    """Return whether a site is a factor: a term of a log density without a value of its own."""
+    return isinstance(innermost(site["fn"]), dist.Unit)
 
 
 def sites_of(trace: poutine.Trace) -> dict[str, Site]:
@@ -50,8 +57,8 @@ def sample_sites(trace: poutine.Trace) -> list[Site]:
 
 
 def density_sites(trace: poutine.Trace) -> list[Site]:
-    """Return the sample sites whose log densities make up a likelihood."""
-    return [site for site in sample_sites(trace) if not is_penalty(site)]
+    """Return the sample sites whose log densities make up a likelihood: no penalties, and no deterministic values."""
+    return [site for site in sample_sites(trace) if not is_penalty(site) and not is_deterministic(site)]
 
 
 def space(fn: TorchDistribution) -> str:
@@ -67,7 +74,51 @@ def is_point_mass(site: Site) -> bool:
 
 def in_data_plate(site: Site, size: int) -> bool:
     """Return whether a site lies in a plate of this size at dim -1."""
-    return any(frame.vectorized and frame.dim == -1 and frame.size == size for frame in site["cond_indep_stack"])
+    return bool(plate_names(site, size))
+
+
+def plate_names(site: Site, size: int | None = None) -> set[str]:
+    """Return the names of the vectorized plates around a site at dim -1; with a size, only of those that have it or declare none."""
+    return {frame.name for frame in frames_of(site) if frame.dim == -1 and (size is None or frame.size in (size, -1))}
+
+
+def frames_of(site: Site) -> list[Any]:
+    """Return the vectorized plates around a site; a plate without a declared size has size -1."""
+    return [frame for frame in site["cond_indep_stack"] if frame.vectorized]
+
+
+def masked_log_prob(site: Site) -> Tensor:
+    """Return a site's log density, zero where the site is masked and minus infinity outside a support with bounds that are tensors.
+
+    A mask has no effect on a site that is summed out, whose sum is one where it is masked, as in Pyro's own objectives.
+    """
+    value, fn = site["value"], site["fn"]
+    log_prob = fn.log_prob(value, *site["args"], **site["kwargs"])
+    if bound_tensors(fn):  # such a support may depend on latents, and torch does not promise a density of zero outside it
+        log_prob = log_prob.masked_fill(~fn.support.check(value), -torch.inf)
+    return scale_and_mask(log_prob, mask=None if site["infer"].get("_enumerate_dim") is not None else site["mask"])
+
+
+def bound_tensors(fn: TorchDistribution) -> list[Tensor]:
+    """Return the bounds of a distribution's support that are tensors, and may depend on other sites."""
+    support = innermost_support(fn)
+    return [] if support is None else [value for value in vars(support).values() if isinstance(value, Tensor)]
+
+
+def element_mask(site: Site) -> Tensor | None:
+    """Return which elements of a site's value count, in a shape that broadcasts to the value's, or None if all of them do."""
+    fn, mask, num_event = site["fn"], site["mask"], len(site["fn"].event_shape)
+    found = [] if mask is None else [_expanded(mask, num_event)]
+    while isinstance(getattr(fn, "base_dist", None), torch.distributions.Distribution):
+        if isinstance(fn, dist.MaskedDistribution):
+            found.append(_expanded(fn._mask, len(fn.event_shape)))
+        fn = fn.base_dist
+    return reduce(torch.logical_and, found) if found else None
+
+
+def _expanded(mask: Tensor | bool, num_event: int) -> Tensor:
+    mask = torch.as_tensor(mask)
+    return mask[(..., *[None] * num_event)]
 
 
 def is_deterministic(site: Site) -> bool:

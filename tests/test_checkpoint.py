@@ -53,8 +53,14 @@ def test_a_loaded_pair_scores_as_the_saved_one(make, x, tmp_path):
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.safetensors"]
 
 
-def test_buffers_are_part_of_a_function_pair(x):
-    assert any("running_mean" in name for name in pair_tensors(function_pair(0)))
+def test_a_pair_of_functions_has_the_names_that_it_gives_to_pyro(x):
+    pair = function_pair(0)
+    with pytest.raises(ValueError, match="no tensors to save, or has not run"):
+        save_checkpoint(pair, "nowhere")
+    check_pair(pair, x)
+    names = list(pair_tensors(pair))
+    assert names[:2] == ["network$$$0.weight", "network$$$0.bias"] and names[-1] == "scale"
+    assert "network$$$1.running_mean" in names
 
 
 def test_a_shared_encoder_is_saved_once():
@@ -73,7 +79,9 @@ def test_bad_files_leave_the_pair_as_it_was(x, tmp_path):
     save_checkpoint(vamp_vae(1, hidden=7), path)
     with pytest.raises(ValueError, match=r"must have shape .*6.*; the state has .*7"):
         load_checkpoint(vae, path)
-    save_checkpoint(function_pair(0), path)
+    other = function_pair(0)
+    check_pair(other, x)
+    save_checkpoint(other, path)
     with pytest.raises(ValueError, match="it lacks .* and has the unknown"):
         load_checkpoint(vae, path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in pair_tensors(vae).items())
@@ -84,7 +92,7 @@ def test_a_failed_save_keeps_the_earlier_file(tmp_path, monkeypatch):
     save_checkpoint(vamp_vae(0), path)
     content = path.read_bytes()
 
-    def fail(tensors, file):
+    def fail(tensors, file, metadata):
         file.write_bytes(b"half")
         raise OSError("disk full")
 

@@ -1,6 +1,6 @@
 """The contract of a pair, and the parameter stores of pairs."""
 
-from functools import partial
+from types import SimpleNamespace
 
 import pyro
 import pyro.distributions as dist
@@ -164,21 +164,36 @@ def test_each_pair_has_a_store_of_its_own_and_nested_scopes_agree():
     assert "even_later" in first.param_store and not pyro.get_param_store().keys()
 
 
-_global_network = nn.Linear(1, 1)
+_global_network = nn.Linear(2, 2)
 
 
-def test_the_modules_that_programs_refer_to_are_found():
-    local = nn.Linear(2, 2)
+def sampling(network):
+    """A model and a guide whose means come from a function of the data."""
 
     def model(x):
-        return local(_global_network(x))
+        normal_model(x)
 
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(network(x[:, None].expand(-1, 2)), 1.0).to_event(1))
+
+    return model, guide
+
+
+def test_the_modules_that_run_are_found():
+    local, box = nn.Linear(2, 2), SimpleNamespace(deep=[{"network": nn.Linear(2, 2)}])
+    pair = Pair(*sampling(lambda x: local(_global_network(box.deep[0]["network"](x)))))
+    assert modules_of(pair) == []  # they are known once it has run
+    check_pair(pair, torch.ones(3))
+    assert set(modules_of(pair)) == {local, _global_network, box.deep[0]["network"]}
+
+
+def test_a_module_and_the_owner_of_methods_are_known_at_once():
     class Holder(nn.Module):
         def model(self, x): ...
         def guide(self, x): ...
 
     holder = Holder()
-    assert set(modules_of(Pair(model, local))) == {local, _global_network}
     assert modules_of(holder) == [holder] == modules_of(Pair(holder.model, holder.guide))
 
 
@@ -222,23 +237,16 @@ def test_parameters_of_plain_svi_can_be_taken_over():
     pyro.clear_param_store()
 
 
-def test_modules_behind_helpers_partials_and_plain_objects_are_found():
-    inner, kept, bound = nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1)
+def test_a_registered_module_is_known_by_its_name_although_only_its_parts_run():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
 
-    def helper(x):
-        return inner(x)
+    def whole(x):
+        pyro.module("network", network)
+        return network[1](network[0](x))
 
-    def model(x, networks={"kept": kept}):  # noqa: B006, as the search looks into defaults
-        return helper(networks["kept"](x))
-
-    class Plain:
-        def __init__(self):
-            self.network = bound
-
-        def guide(self, x):
-            return self.network(x)
-
-    assert {id(m) for m in modules_of(Pair(partial(model), Plain().guide))} == {id(inner), id(kept), id(bound)}
+    pair = Pair(*sampling(whole))
+    assert list(check_pair(pair, torch.ones(3)).networks.registered) == ["network"]
+    assert modules_of(pair) == [network]
 
 
 class LaplacePrior(nn.Module):

@@ -1,37 +1,155 @@
-"""Decide whether draws may be broadcast, by comparing log weights."""
+"""Choose a layout of particles on evidence: the fastest one whose log densities equal those of one run for each particle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from math import prod
 
+from pyro import poutine
 import torch
 from torch import Tensor
 
-from inference.densities.layout import Latents, Layout, run_guide, run_model
-from inference.densities.log_density import latents_of, log_density
+from inference.densities.layout import BROADCAST, LOOPED, TILED, Latents, Layout, run_guide, run_model
+from inference.densities.log_density import guide_density, latents_of, log_density
+from pyro_lvm.modules import modules_of
 from pyro_lvm.pair import Batch, programs
+from pyro_lvm.scopes import belongings
+from pyro_lvm.sites import Site, density_sites, sites_of
+
+_NUM_ROWS, _NUM_SEEN = 5, 64  # rows to compare on, chosen from this many
+_DISPLACEMENT = 0.1  # of parameters, relative to their mean size
 
 
-def choose_layout(pair: object, batch: Batch) -> Layout:
-    """Choose the broadcast layout if it yields the same log weights as tiling on a few rows and identical draws, else tiling.
+def choose_layout(pair: object, batch: Batch, needs_all_rows: bool = False) -> Layout:
+    """Choose the broadcast layout if it yields the same log densities as one run for each particle; else tiling, if that does; else loops.
 
-    The comparison is needed because a program that slices ``z[:, :1]`` runs on ``[K, B, D]`` without an error but returns wrong figures.
+    A program that slices ``z[:, :1]`` runs on ``[K, B, D]`` without an error but returns wrong figures. So the layouts are compared on
+    distinct rows from all over the data, at latents of which some are drawn from the prior, and with all parameters slightly displaced, as
+    a wrong slice does not show where rows, latents or weights are equal or zero.
+
+    Args:
+        pair: Any pair that has run on the batch.
+        batch: All data.
+        needs_all_rows: Whether the pair is known to run only on all rows at once; otherwise, this is found out.
     """
-    few = tuple(x[:3] for x in batch)
-    tiled, broadcast = Layout(False), Layout(True)
-    model, guide = programs(pair)
     with torch.random.fork_rng(), torch.no_grad():
-        trace = run_guide(guide, few, 2, tiled)
-        latents = latents_of(trace, 2, len(few[0]), tiled)
-        expected = _log_weights_at(model, guide, few, latents, tiled)
+        few = batch if needs_all_rows else distinct_rows(batch)
         try:
-            got = _log_weights_at(model, guide, few, latents, broadcast)
-        except Exception:  # a program may raise any error at an unexpected shape; it has just run tiled
-            return tiled
-    # A wrong slice changes log weights by nats, rounding by a few last digits of the largest density. If in doubt, tiling is correct.
-    relative, absolute = (1e-12, 1e-9) if expected.dtype == torch.float64 else (1e-6, 1e-3)
-    return broadcast if torch.allclose(got, expected, rtol=relative, atol=absolute, equal_nan=True) else tiled
+            comparison = _Comparison(pair, few)
+        except Exception:  # a program may raise any error on rows for which it is not made
+            if len(few[0]) == len(batch[0]):
+                raise
+            comparison, needs_all_rows = _Comparison(pair, batch), True
+        style = next((layout for layout in (BROADCAST, TILED) if comparison.holds(layout)), LOOPED)
+    return replace(style, needs_all_rows=needs_all_rows, num_states=comparison.num_states)
 
 
-def _log_weights_at(model: Callable[..., object], guide: Callable[..., object], batch: Batch, latents: Latents, layout: Layout) -> Tensor:
+def distinct_rows(batch: Batch) -> Batch:
+    """Return a few rows from all over the data, which differ from one another if the data do."""
     size = len(batch[0])
-    log_q = log_density(run_guide(guide, batch, 2, layout, latents), 2, size, layout)
-    return log_density(run_model(model, batch, latents, 2, layout), 2, size, layout) - log_q
+    seen = torch.linspace(0, size - 1, min(size, _NUM_SEEN)).long().unique()
+    table = torch.cat([x[seen.to(x.device)].reshape(len(seen), -1).double().cpu() for x in batch], dim=1).nan_to_num()
+    order = [int(number) for number in torch.linspace(0, len(seen) - 1, len(seen)).long()]
+    chosen: list[int] = []
+    for row in sorted(order, key=lambda number: number * 7 % len(order)):
+        if len(chosen) < _NUM_ROWS and not any(torch.equal(table[row], table[other]) for other in chosen):
+            chosen.append(row)
+    chosen += [row for row in order if row not in chosen][: min(_NUM_ROWS, size) - len(chosen)]
+    return tuple(x[seen[sorted(chosen)].to(x.device)] for x in batch)
+
+
+class _Comparison:
+    """Log densities of a pair from one run for each particle, to compare those of the other layouts with.
+
+    Args:
+        pair: Any pair.
+        batch: The rows to compare on.
+    """
+
+    def __init__(self, pair: object, batch: Batch) -> None:
+        self.pair, self.batch = pair, batch
+        self.model, self.guide = programs(pair)
+        self.num_particles = 2 if len(batch[0]) == 3 else 3  # not the number of rows
+        drawn = latents_of(run_guide(self.guide, batch, self.num_particles, LOOPED), *self._shape(LOOPED))
+        model_trace = run_model(self.model, batch, drawn, self.num_particles, LOOPED)
+        self.num_states = _num_states(density_sites(model_trace))
+        self.latents = _mixed(drawn, run_guide(self.model, batch, self.num_particles, LOOPED, drawn))
+        self.seed = int(torch.randint(2**31, ()))
+        with _displaced(pair):
+            self.expected = self._densities(LOOPED)
+        self.is_displaced = bool(torch.stack(self.expected).isnan().sum() == 0)
+        if not self.is_displaced:
+            self.expected = self._densities(LOOPED)
+
+    def holds(self, layout: Layout) -> bool:
+        """Return whether a layout runs and yields the expected log densities."""
+        try:
+            got = self._at_same_parameters(layout)
+        except Exception:  # a program may raise any error at an unexpected shape; it has just run without particles
+            return False
+        if all(map(_are_close, got, self.expected)):
+            return True
+        if layout is BROADCAST:
+            return False
+        # A program that draws by itself has no densities to compare, and tiling works for any program that takes any number of rows.
+        return not all(map(_are_close, self._at_same_parameters(LOOPED), self.expected))
+
+    def _at_same_parameters(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        if not self.is_displaced:
+            return self._densities(layout)
+        with _displaced(self.pair):
+            return self._densities(layout)
+
+    def _densities(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        guide_trace = run_guide(self.guide, self.batch, self.num_particles, layout, self.latents)
+        model_trace = run_model(self.model, self.batch, self.latents, self.num_particles, layout)
+        return guide_density(guide_trace, *self._shape(layout)), log_density(model_trace, *self._shape(layout))
+
+    def _shape(self, layout: Layout) -> tuple[int, int, Layout]:
+        return self.num_particles, len(self.batch[0]), layout
+
+
+def _num_states(sites: list[Site]) -> int:
+    """Return the number of joint values of the enumerated latents in one run, in which those under ``pyro.markov`` share dimensions."""
+    sizes = {site["infer"]["_enumerate_dim"]: len(site["value"]) for site in sites if site["infer"].get("_enumerate_dim") is not None}
+    return prod(sizes.values())
+
+
+def _mixed(drawn: Latents, model_trace: poutine.Trace) -> Latents:
+    """Replace half of the draws by draws from the model, unless latents are computed from auxiliary draws."""
+    sites = sites_of(model_trace)
+    if not drawn.keys() <= sites.keys():
+        return drawn
+    return {name: _half_replaced(value, sites[name]["fn"].sample) for name, value in drawn.items()}
+
+
+def _half_replaced(value: Tensor, sample: Callable[[], Tensor]) -> Tensor:
+    try:
+        other = sample()
+    except NotImplementedError:
+        return value
+    chosen = torch.rand(value.shape[:2], device=value.device) < 0.5  # [K, B]
+    return torch.where(chosen[(..., *[None] * (value.dim() - 2))], other.expand(value.shape).to(value.dtype), value)
+
+
+@contextmanager
+def _displaced(pair: object) -> Iterator[None]:
+    """Displace all parameters of a pair slightly within a ``with`` block, always in the same way."""
+    owned = (parameter for module in modules_of(pair) for parameter in module.parameters())
+    parameters = {id(p): p.detach() for p in chain(owned, belongings(pair).networks.parameters.values()) if p.is_floating_point()}
+    generator, before = torch.Generator().manual_seed(0), [p.clone() for p in parameters.values()]
+    try:
+        for parameter in parameters.values():
+            scale = _DISPLACEMENT * float(parameter.abs().mean()) if parameter.numel() else 0.0
+            parameter += (scale or _DISPLACEMENT) * torch.randn(parameter.shape, generator=generator).to(parameter)
+        yield
+    finally:
+        for parameter, value in zip(parameters.values(), before, strict=True):
+            parameter.copy_(value)
+
+
+def _are_close(got: Tensor, expected: Tensor) -> bool:
+    # A wrong slice changes log densities by nats, rounding by a few last digits of the largest density. If in doubt, tiling is correct.
+    relative, absolute = (1e-12, 1e-9) if expected.dtype == torch.float64 else (1e-6, 1e-3)
+    return torch.allclose(got, expected, rtol=relative, atol=absolute, equal_nan=True)

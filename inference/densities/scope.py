@@ -6,10 +6,13 @@ from contextlib import contextmanager
 import pyro
 import torch
 
-from inference.numerics import flushed_denormals, keep_freed_memory
-from pyro_lvm.contract import Structure, check_pair
+from inference.data.fingerprint import data_id
+from inference.numerics import flushed_denormals, keep_freed_memory, row_slices
+from pyro_lvm.contract import check_pair
 from pyro_lvm.modules import eval_mode
-from pyro_lvm.pair import Batch, param_scope
+from pyro_lvm.pair import Batch
+from pyro_lvm.scopes import belongings, isolated
+from pyro_lvm.structure import Structure
 
 _CHECKED_ROWS = 1024
 
@@ -23,9 +26,9 @@ def scoring(pair: object, device: torch.device) -> Iterator[None]:
     """
     keep_freed_memory()
     devices = [] if device.type == "cpu" else [device]
-    random_state = torch.random.fork_rng(devices, device_type=_rng_type(device))
-    with torch.no_grad(), pyro.validation_enabled(False), flushed_denormals(), param_scope(pair), eval_mode(pair), random_state:
-        yield
+    with isolated(pair), torch.no_grad(), pyro.validation_enabled(False), flushed_denormals(), eval_mode(pair):
+        with torch.random.fork_rng(devices, device_type=_rng_type(device)):
+            yield
 
 
 def _rng_type(device: torch.device) -> str:
@@ -35,11 +38,42 @@ def _rng_type(device: torch.device) -> str:
 def check_scorable(pair: object, batch: Batch) -> Structure:
     """Check all data against the pair before any of them are scored.
 
+    Returns:
+        The structure of the pair, with the networks of all its runs.
+
     Raises:
         ValueError: As for :func:`~inference.scoring.importance.log_weights`.
     """
-    for start in range(0, len(batch[0]), _CHECKED_ROWS):
-        structure = check_pair(pair, *(x[start : start + _CHECKED_ROWS] for x in batch))
-        if structure.refusal is not None:
-            raise ValueError(structure.refusal)
+    slices = list(row_slices(len(batch[0]), _CHECKED_ROWS))
+    try:
+        structures = [_scorable(check_pair(pair, *(x[rows] for x in batch))) for rows in slices]
+    except ValueError:
+        if len(slices) == 1:
+            raise
+        structures = [_scorable(check_pair(pair, *batch))]  # some programs run only on all rows at once
+    structure = structures[0]
+    if structure.row_parameters:
+        check_rows(pair, structure, batch)
+    for other in structures[1:]:
+        structure.networks.add(other.networks)
+    return structure
+
+
+def check_rows(pair: object, structure: Structure, batch: Batch) -> None:
+    """Check that a pair whose parameters belong to the rows of its training data is given these rows.
+
+    Raises:
+        ValueError: If they are others. Where it is not known which rows these are, as after plain SVI, only their number is checked.
+    """
+    known, given = belongings(pair).rows, data_id(*batch)
+    if known is not None and known != given:
+        raise ValueError(
+            f"the parameters {structure.row_parameters} belong to the rows of the training data, one each, and say nothing of other rows: "
+            "score the training data, all of them in their order; or write a guide that computes its parameters from x."
+        )
+
+
+def _scorable(structure: Structure) -> Structure:
+    if structure.refusal is not None:
+        raise ValueError(structure.refusal)
     return structure

@@ -10,7 +10,7 @@ from torch.distributions import Distribution, MixtureSameFamily
 from tqdm.auto import tqdm
 
 from inference.densities.layout import Latents, Layout, run_guide
-from inference.densities.log_density import log_density
+from inference.densities.log_density import guide_density
 from pyro_lvm.distributions.normal_mixture import marginals, mixture
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.sites import density_sites
@@ -114,7 +114,7 @@ def _block_log_sum(pair: object, batch: Batch, layout: Layout) -> Callable[[Late
         num_codes = len(next(iter(latents.values())))
         pairs = {name: z[:, None].expand(num_codes, size, *z.shape[1:]) for name, z in latents.items()}  # [M, B, *Z]
         trace = run_guide(programs(pair)[1], batch, num_codes, layout, pairs)
-        return log_density(trace, num_codes, size, layout).double().logsumexp(1)  # [M]
+        return guide_density(trace, num_codes, size, layout).double().logsumexp(1)  # [M]
 
     return log_sum
 

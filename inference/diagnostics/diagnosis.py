@@ -19,8 +19,9 @@ from inference.diagnostics.draws import Codes, check_one_prior, diagnosable, dra
 from inference.diagnostics.estimates import Figure, Sample, dimension_figures, hole_figures, level_figures, rate_figures, total_units
 from inference.formatting import format_error, format_value
 from pyro_lvm.checks import check_counts
-from pyro_lvm.contract import Structure, check_batch
+from pyro_lvm.contract import check_batch
 from pyro_lvm.pair import Batch
+from pyro_lvm.structure import Structure
 
 NUM_FOLDS = 10
 _NUM_DRAWS, _NUM_DRAWS_SLOW = 10_000, 1_000
@@ -181,7 +182,7 @@ def diagnose(
     _check_quantile(quantile, size, num_draws)
     with scoring(pair, batch[0].device):
         few = tuple(x[:2] for x in batch)
-        structure, layout = diagnosable(pair, few), choose_layout(pair, batch)
+        structure, layout = diagnosable(pair, batch), choose_layout(pair, batch)
         num_draws = num_draws or (_NUM_DRAWS if is_matrix_form(pair, few) else _NUM_DRAWS_SLOW)
         order = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).to(batch[0].device)
         chunk_size = chunk_size or CHUNK_SIZE
@@ -235,7 +236,7 @@ def _sample(
 ) -> Sample:
     """Codes of the first rows in ``order``, prior draws, and the aggregate posterior at both."""
     rows, num_particles = order[:num_draws], max(1, num_draws // len(order))
-    codes = draw_codes(pair, batch, rows, num_particles, layout, seed)
+    codes = draw_codes(pair, batch, structure, rows, num_particles, layout, seed)
     check_one_prior(pair, batch, rows, codes, layout)
     draws, log_p_draws = draw_prior(pair, batch, num_draws, structure.latents, layout, seed)
     points = {name: torch.cat([codes.latents[name].flatten(0, 1), draws[name]]) for name in structure.latents}

@@ -6,12 +6,13 @@ from pyro import poutine
 import torch
 from torch import Tensor
 
-from inference.densities.layout import Latents, Layout, run_guide, run_model
-from inference.densities.log_density import latents_of, log_density
+from inference.densities.layout import LOOPED, Latents, Layout, run_guide, run_model
+from inference.densities.log_density import guide_density, latents_of, log_density
+from inference.densities.scope import check_scorable
 from inference.numerics import seeded_blocks
-from pyro_lvm.contract import Structure, check_pair
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.sites import Site, sites_of
+from pyro_lvm.structure import Structure
 
 _ROWS = 1024  # particles times data in one run
 _FEW = 64
@@ -42,12 +43,18 @@ def diagnosable(pair: object, batch: Batch) -> Structure:
         ValueError: As :func:`~pyro_lvm.contract.check_pair`; also if the pair has no likelihood per datum, no latent in the guide,
             or a guide that computes its latents from auxiliary draws.
     """
-    structure = check_pair(pair, *batch)
-    if structure.refusal is not None:
-        raise ValueError(structure.refusal)
+    structure = check_scorable(pair, batch)
+    if structure.is_exact:
+        raise ValueError("the pair has no latents that the guide samples, so that there are no codes to diagnose. Score it with evaluate.")
+    if structure.row_parameters:
+        raise ValueError(
+            f"q(z|x) must be known for any x; the parameters {structure.row_parameters} belong to the rows of the training data, one each. "
+            "Write a guide that computes its parameters from x."
+        )
+    few = tuple(x[:_FEW] for x in batch)
     with torch.random.fork_rng():
-        drawn = tuple(latents_of(run_guide(programs(pair)[1], batch, 1, Layout(False)), 1, len(batch[0]), Layout(False)))
-    if not drawn or set(drawn) != set(structure.latents):
+        drawn = tuple(latents_of(run_guide(programs(pair)[1], few, 1, LOOPED), 1, len(few[0]), LOOPED))
+    if set(drawn) != set(structure.latents):
         raise ValueError(
             f"the guide must draw exactly the latents {structure.latents}, so that q(z|x) can be evaluated at any z; got {drawn}. "
             "Sample the latents directly, without auxiliary sites."
@@ -55,12 +62,13 @@ def diagnosable(pair: object, batch: Batch) -> Structure:
     return structure
 
 
-def draw_codes(pair: object, batch: Batch, rows: Tensor, num_particles: int, layout: Layout, seed: int) -> Codes:
+def draw_codes(pair: object, batch: Batch, structure: Structure, rows: Tensor, num_particles: int, layout: Layout, seed: int) -> Codes:
     r"""Draw :math:`z \sim q(z \mid x_n)` for given rows n of the data.
 
     Args:
         pair: Any pair.
         batch: All data, observations ``[N, *X]`` first.
+        structure: As returned by :func:`diagnosable`.
         rows: The rows n, shape ``[S]``.
         num_particles: Draws per datum, :math:`K`.
         layout: As returned by :func:`~inference.densities.broadcasting.choose_layout`.
@@ -70,12 +78,11 @@ def draw_codes(pair: object, batch: Batch, rows: Tensor, num_particles: int, lay
         The codes.
 
     Raises:
-        ValueError: As :func:`diagnosable`; also if a log density is not finite.
+        ValueError: If a log density is not finite.
     """
     blocks = []
     for part in seeded_blocks(rows, max(1, _ROWS // num_particles), seed, 0):
         block = tuple(x[part] for x in batch)
-        structure = diagnosable(pair, block)
         blocks.append(_codes(pair, block, structure, num_particles, layout))
     latents, *densities, site_rates = zip(*blocks, strict=True)
     log_q, log_p, log_px = (torch.cat(parts, 1).double() for parts in densities)
@@ -91,7 +98,7 @@ def _codes(pair: object, batch: Batch, structure: Structure, num_particles: int,
     guide_trace = run_guide(guide, batch, num_particles, layout)
     latents = latents_of(guide_trace, *shape)
     model_trace = run_model(model, batch, latents, num_particles, layout)
-    log_q = log_density(guide_trace, *shape)  # [K, B]
+    log_q = guide_density(guide_trace, *shape)  # [K, B]
     log_p = log_density(model_trace, *shape, where=_is_latent)
     names = () if structure.enumerated else structure.latents
     rates = {name: _of_site(name, guide_trace, shape) - _of_site(name, model_trace, shape) for name in names}

@@ -14,9 +14,9 @@ from inference.diagnostics.aggregate import log_marginals, site_marginals
 from inference.diagnostics.codebook_use import codebook_use
 from inference.diagnostics.draws import Codes
 from inference.diagnostics.holes import share_below, two_sample_auc
-from pyro_lvm.contract import Structure
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.sites import is_discrete, sites_of, space
+from pyro_lvm.structure import Structure
 
 _MAX_CLASSIFIED = 10_000
 _MIN_DIMENSION_CODES = 100

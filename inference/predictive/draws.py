@@ -15,7 +15,8 @@ from inference.densities.layout import SubstituteMessenger
 from inference.numerics import seeded
 from pyro_lvm.contract import read_structure
 from pyro_lvm.modules import eval_mode
-from pyro_lvm.pair import Batch, param_scope, programs
+from pyro_lvm.pair import Batch, programs
+from pyro_lvm.scopes import isolated
 from pyro_lvm.sites import Site, density_sites, sites_of
 
 Values = Tensor | dict[str, Tensor]
@@ -186,7 +187,7 @@ def of_one_site(values: Values) -> Tensor:
 
 @contextmanager
 def _scope(pair: object, seed: int | None) -> Iterator[None]:
-    with torch.no_grad(), param_scope(pair), eval_mode(pair), pyro.validation_enabled(False), seeded(seed):
+    with isolated(pair), torch.no_grad(), eval_mode(pair), pyro.validation_enabled(False), seeded(seed):
         yield
 
 

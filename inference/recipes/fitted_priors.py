@@ -159,9 +159,7 @@ EXPOST: dict[str, Expost] = {
     ),
     "mixture": Expost(
         fit=lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian_mixture(codes, valid, seed=recipe.fit.seed)),
-        blank=lambda vae, recipe, shapes: vae.with_prior(
-            FullGaussianMixturePrior(recipe.model.latent_dim, shapes["module0.prior.logits"].numel())
-        ),
+        blank=lambda vae, recipe, shapes: vae.with_prior(FullGaussianMixturePrior(recipe.model.latent_dim, shapes["prior.logits"].numel())),
     ),
     "flow": Expost(fit=_fit_flow, blank=_blank_flow),
     "two-stage": Expost(

@@ -69,13 +69,12 @@ def fit_run(run: Run, folder: Path, *, device: str | None = None) -> FitResult:
 
 
 def _summary(run: Run, result: FitResult) -> dict[str, object]:
-    best = result.history.set_index("epoch").loc[result.best_epoch]
     return {
         "data": run.data.description,
         "data_id": data_id(run.data.train),
         "num_parameters": sum(p.numel() for p in run.vae.parameters()),
         "best_epoch": result.best_epoch,
-        "best_valid_loss": float(best["valid_loss"]),
+        "best_valid_loss": result.best_loss,
         "stopped_early": result.stopped_early,
         "seconds": round(float(result.history["seconds"].sum()), 1),
         "torch": str(torch.__version__),

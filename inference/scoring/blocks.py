@@ -6,15 +6,11 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from inference.numerics import block_seed
-from inference.scoring.chunks import even_part
+from inference.numerics import block_seed, row_slices
+from inference.scoring.chunks import Chunks
 from inference.scoring.scorer import Scorer
 from inference.scoring.workers import Each
 from pyro_lvm.pair import Batch
-
-_BLOCK_PARTICLES = 1024
-_BLOCK_ROWS = 4096  # particles times data in one block of noise
-_BLOCK_ROWS_ACCELERATOR = 65536
 
 
 def row_blocks(each: Each, scorer: Scorer, batch: Batch, num_particles: int, seed: int) -> Iterator[Tensor]:
@@ -27,9 +23,9 @@ def row_blocks(each: Each, scorer: Scorer, batch: Batch, num_particles: int, see
         num_particles: Draws per datum, K.
         seed: Seed of all draws.
     """
-    particles, _ = block_shape(num_particles, batch[0].device)
+    particles, _ = scorer.chunks.block_shape(num_particles, batch)
     num_parts = len(range(0, num_particles, particles))
-    for parts in batched(each(scorer.log_weights, _blocks(batch, num_particles, seed)), num_parts):
+    for parts in batched(each(scorer.log_weights, _blocks(scorer.chunks, batch, num_particles, seed)), num_parts):
         yield torch.cat(parts)  # [K, R]
 
 
@@ -40,24 +36,18 @@ def batched(values: Iterable[Tensor], count: int) -> Iterator[list[Tensor]]:
         yield batch
 
 
-def first_block(batch: Batch, num_particles: int) -> tuple[Batch, int]:
+def first_block(chunks: Chunks, batch: Batch, num_particles: int) -> tuple[Batch, int]:
     """Return the rows and the number of particles of a full block."""
-    particles, rows = block_shape(num_particles, batch[0].device)
+    particles, rows = chunks.block_shape(num_particles, batch)
     return tuple(x[:rows].contiguous() for x in batch), particles
 
 
-def _blocks(batch: Batch, num_particles: int, seed: int) -> Iterator[tuple[Batch, int, int]]:
+def _blocks(chunks: Chunks, batch: Batch, num_particles: int, seed: int) -> Iterator[tuple[Batch, int, int]]:
     """Yield the rows, number of draws per row and seed of every block of draws, one block of rows after the other."""
-    particles, rows = block_shape(num_particles, batch[0].device)
-    for index, start in enumerate(range(0, len(batch[0]), rows)):
-        block, parts = tuple(x[start : start + rows].contiguous() for x in batch), range(0, num_particles, particles)
+    particles, rows = chunks.block_shape(num_particles, batch)
+    for index, some in enumerate(row_slices(len(batch[0]), rows)):
+        block, parts = tuple(x[some].contiguous() for x in batch), range(0, num_particles, particles)
         # Computed together, because a call between long operations takes far longer.
         seeds = [block_seed(seed, index, number) for number in range(len(parts))]
         for done, own_seed in zip(parts, seeds, strict=True):
             yield block, min(particles, num_particles - done), own_seed
-
-
-def block_shape(num_particles: int, device: torch.device) -> tuple[int, int]:
-    """Return the numbers of particles and rows in a block of noise."""
-    particles = even_part(num_particles, _BLOCK_PARTICLES)
-    return particles, max(1, (_BLOCK_ROWS if device.type == "cpu" else _BLOCK_ROWS_ACCELERATOR) // particles)

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inference.densities.layout import Latents
+from inference.densities.layout import BROADCAST, Latents, Layout
+from inference.numerics import row_slices
 from inference.scoring.eager import Density
 from pyro_lvm.pair import Batch
 
+_BLOCK_PARTICLES = 1024
+_BLOCK_ROWS = 4096  # particles times data in one block of noise
+_BLOCK_ROWS_ACCELERATOR = 65536
 _CHUNK_ROWS = 1024  # particles times data in one call of the model, to fit a core's cache
 _CHUNK_ROWS_ACCELERATOR = 65536
 _CHUNK_STATES = 32  # states of enumerated latents up to which a chunk keeps its size
@@ -17,25 +21,37 @@ _RESCORED = 8  # one in eight of a datum's weights, the largest ones, is recompu
 
 @dataclass(frozen=True)
 class Chunks:
-    """How a block is divided into calls of the model.
+    """How draws are divided into blocks with their own noise, and blocks into calls of the model.
+
+    No block and no call has a single row where the data have more, as a program's ``squeeze`` would then drop the data's dimension.
 
     Args:
         size: Maximum number of particles times data in one call; by default, what fits the cache.
-        num_states: Number of states of enumerated latents; the model evaluates each of them for every particle and datum.
+        layout: The layout of one run; the model evaluates each of its states of enumerated latents for every particle and datum.
     """
 
     size: int | None = None
-    num_states: int = 1
+    layout: Layout = BROADCAST
+
+    def block_shape(self, num_particles: int, batch: Batch) -> tuple[int, int]:
+        """Return the numbers of particles and rows in a block of noise."""
+        most = _BLOCK_ROWS if batch[0].device.type == "cpu" else _BLOCK_ROWS_ACCELERATOR
+        if self.layout.needs_all_rows:
+            return even_part(num_particles, max(1, min(_BLOCK_PARTICLES, most // len(batch[0])))), len(batch[0])
+        particles = even_part(num_particles, _BLOCK_PARTICLES)
+        return particles, max(2, most // particles)
 
     def shape(self, batch: Batch, num_particles: int) -> tuple[int, int]:
-        """Return the rows and particles of one call: all particles of few rows, so that values of the same datum stay in the cache."""
-        most = self.size or self._default_size(batch[0].device)
-        particles = even_part(num_particles, most)
-        return min(len(batch[0]), most // particles), particles
+        """Return the rows and particles of one call: as many particles of few rows as fit, so that values of a datum stay in the cache."""
+        size, most = len(batch[0]), self.size or self._default_size(batch[0].device)
+        if self.layout.needs_all_rows:
+            return size, even_part(num_particles, max(1, most // size))
+        rows = max(min(2, size), min(size, most // even_part(num_particles, most)))
+        return even_part(size, rows), even_part(num_particles, max(1, most // rows))
 
     def _default_size(self, device: torch.device) -> int:
         most = _CHUNK_ROWS if device.type == "cpu" else _CHUNK_ROWS_ACCELERATOR
-        return max(1, min(most, most * _CHUNK_STATES // self.num_states))
+        return max(1, min(most, most * _CHUNK_STATES // self.layout.num_states))
 
 
 class ChunkedDensity:
@@ -56,11 +72,11 @@ class ChunkedDensity:
         num_particles = len(log_q)
         rows, particles = self.chunks.shape(batch, num_particles)
         columns = []
-        for i in range(0, len(batch[0]), rows):
-            part = tuple(x[i : i + rows] for x in batch)
+        for some in row_slices(len(batch[0]), rows):
+            part = tuple(x[some] for x in batch)
             column = []
             for k in range(0, num_particles, particles):
-                z = {name: value[k : k + particles, i : i + rows] for name, value in latents.items()}
+                z = {name: value[k : k + particles, some] for name, value in latents.items()}
                 column.append(self.density(part, z, min(particles, num_particles - k)))
             columns.append(torch.cat(column))
         return torch.cat(columns, dim=1).double()  # [K, B]

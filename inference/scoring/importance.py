@@ -1,6 +1,7 @@
 """Importance-sampled log-likelihoods with the guide as proposal: ``log_weights`` and ``evaluate``."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -10,7 +11,8 @@ from tqdm.auto import tqdm
 from inference.data.fingerprint import data_id
 from inference.densities.broadcasting import choose_layout
 from inference.densities.scope import check_scorable, scoring
-from inference.scoring.blocks import batched, block_shape, first_block, row_blocks
+from inference.numerics import seed_generators
+from inference.scoring.blocks import batched, first_block, row_blocks
 from inference.scoring.chunks import Chunks
 from inference.scoring.eager import Eager
 from inference.scoring.evaluation import Evaluation, Rounding
@@ -22,9 +24,12 @@ from inference.tracing.precision import PRECISIONS, Precision, has_bfloat16
 from pyro_lvm.checks import check_counts, warn_caller
 from pyro_lvm.contract import check_batch
 from pyro_lvm.pair import Batch
+from pyro_lvm.structure import Structure
 
 _REDUCED_WEIGHTS = 32768  # reduced at once, at least; for fewer, the calls take longer than the arithmetic
 _ROUNDED_ROWS = (8, 32)  # smallest and largest number of data used to measure the error of a lower precision; otherwise, one in 50
+_SUSPECT_DRAWS = 64  # by which data whose weights are equal show whether their draws are
+_MASS_ERRORS, _MASS_ROUNDING = 6.0, 1e-2  # standard errors, and nats, by which an estimate of log p(x) may exceed 0
 EARNS_BACK = 5_000_000  # particles times data; compiling takes about 20 s, and saves about 15 ms for every 1024
 
 
@@ -58,7 +63,8 @@ def log_weights(pair: object, *batch: Tensor, num_particles: int, seed: int | No
     check_batch(*batch)
     with scoring(pair, batch[0].device):
         structure = check_scorable(pair, batch)
-        scorer = Scorer.eager(Eager(pair, choose_layout(pair, batch)), Chunks(chunk_size, structure.num_states))
+        layout = choose_layout(pair, batch, bool(structure.row_parameters))
+        scorer = Scorer.eager(Eager(pair, layout), Chunks(chunk_size, layout))
         with workers(1) as each:
             return torch.cat(list(row_blocks(each, scorer, batch, num_particles, seed)), dim=1)  # [K, B]
 
@@ -98,7 +104,7 @@ def evaluate(
         An :class:`~inference.scoring.evaluation.Evaluation`, with log-likelihoods in nats.
 
     Raises:
-        ValueError: As for :func:`log_weights`; also if a log weight is NaN.
+        ValueError: As for :func:`log_weights`; also if a log weight is NaN, or if the probability of discrete data exceeds 1.
     """
     batch = (data,) if isinstance(data, Tensor) else tuple(data)
     check_counts(num_particles=num_particles, chunk_size=chunk_size)
@@ -111,15 +117,20 @@ def evaluate(
     with scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
         structure = check_scorable(pair, batch)
         num_particles = 1 if structure.is_deterministic or structure.is_exact else num_particles
-        is_bound = num_particles == 1 and not structure.is_exact
-        eager, chunks = Eager(pair, choose_layout(pair, batch)), Chunks(chunk_size, structure.num_states)
+        is_bound = structure.is_bound or (num_particles == 1 and not structure.is_exact)
+        layout = choose_layout(pair, batch, bool(structure.row_parameters))
+        eager, chunks = Eager(pair, layout), Chunks(chunk_size, layout)
         if size * num_particles >= EARNS_BACK if compile == "auto" else compile:
-            scorer = make_scorer(eager, chunks, precision, *first_block(batch, num_particles), is_required=compile is True)
+            scorer = make_scorer(eager, chunks, precision, *first_block(chunks, batch, num_particles), is_required=compile is True)
         else:
             scorer = Scorer.eager(eager, chunks, precision)
         rounding = Rounding() if precision == "full" else _rounding(scorer, Scorer.eager(eager, chunks), batch, num_particles, seed)
         with workers(torch.get_num_threads() if scorer.suits_workers else 1) as each:
-            summary = _summary(row_blocks(each, scorer, batch, num_particles, seed), batch, num_particles, is_bound, bar)
+            blocks = row_blocks(each, scorer, batch, num_particles, seed)
+            summary = _summary(blocks, num_particles, is_bound, bar)
+        if not is_bound and num_particles > 1:
+            summary = _marked(summary, eager, structure, batch, seed)
+    _check_masses(summary, structure, num_particles)
     return Evaluation(
         **summary._asdict(),
         curve_particles=curve_particles(num_particles),
@@ -134,14 +145,39 @@ def evaluate(
     )
 
 
-def _summary(blocks: Iterator[Tensor], batch: Batch, num_particles: int, is_bound: bool, bar: tqdm) -> WeightSummary:
+def _summary(blocks: Iterator[Tensor], num_particles: int, is_bound: bool, bar: tqdm) -> WeightSummary:
     """Reduce the log weights of one block of rows after the other over the particles."""
-    _, rows = block_shape(num_particles, batch[0].device)
-    parts = []
-    for some in batched(blocks, -(-_REDUCED_WEIGHTS // (num_particles * rows))):
+    parts, first = [], next(blocks)
+    for some in batched(chain([first], blocks), -(-_REDUCED_WEIGHTS // first.numel())):
         parts.append(reduce_log_weights(torch.cat(some, dim=1), is_bound=is_bound))
         bar.update(len(parts[-1].log_px))
     return WeightSummary(*(torch.cat(columns, dim=-1) for columns in zip(*parts, strict=True)))
+
+
+def _marked(summary: WeightSummary, eager: Eager, structure: Structure, batch: Batch, seed: int) -> WeightSummary:
+    """Give an infinite k-hat to data whose draws are all the same discrete values, as their equal weights say nothing of all others."""
+    suspects = (summary.mc_error == 0).nonzero().flatten()
+    if len(suspects) == 0 or not structure.is_discrete or eager.layout.needs_all_rows:
+        return summary
+    rows = tuple(x[suspects.to(x.device)] for x in batch)
+    seed_generators(batch[0].device, seed)
+    _, latents = eager.draws(rows, _SUSPECT_DRAWS)
+    alike = torch.stack([(z == z[:1]).reshape(len(z), z.shape[1], -1).all(2).all(0) for z in latents.values()]).all(0).cpu()  # [S]
+    k_hat = summary.pareto_k.clone()
+    k_hat[suspects[alike]] = torch.inf
+    return summary._replace(pareto_k=k_hat)
+
+
+def _check_masses(summary: WeightSummary, structure: Structure, num_particles: int) -> None:
+    """Refuse probabilities above 1: if x is discrete, log p(x) exceeds 0 only within the errors of draws and rounding."""
+    if structure.measure != "mass" or (num_particles == 1 and not (structure.is_exact or structure.is_deterministic)):
+        return
+    excess = summary.log_px - _MASS_ERRORS * summary.mc_error.nan_to_num(0.0) - _MASS_ROUNDING
+    if bool((excess > 0).any()):
+        raise ValueError(
+            f"p(x) of discrete data must be at most 1; log p(x) is up to {float(summary.log_px.max()):.3g} for {int((excess > 0).sum())} "
+            f"of {len(excess)} data. The model has a factor, or a distribution at {structure.observed} that is not normalized."
+        )
 
 
 def _rounding(rounded: Scorer, full: Scorer, batch: Batch, num_particles: int, seed: int) -> Rounding:

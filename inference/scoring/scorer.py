@@ -25,12 +25,14 @@ class Scorer:
     Attributes:
         draws: Makes fresh draws from the guide.
         log_density: Computes the log density of the model at these draws.
+        chunks: How draws are divided into blocks.
         suits_workers: Whether several threads may score blocks at the same time. This excludes Pyro, whose handlers are not thread-safe,
             and models that draw, as all threads draw from one generator.
     """
 
     draws: Draws
     log_density: Callable[[Batch, Latents, Tensor], Tensor]
+    chunks: Chunks = Chunks()
     suits_workers: bool = False
 
     def log_weights(self, batch: Batch, num_particles: int, seed: int) -> Tensor:
@@ -45,8 +47,8 @@ class Scorer:
         """Make a scorer that runs the pair by Pyro."""
         full = ChunkedDensity(eager.density("full"), chunks)
         if precision == "full":
-            return cls(eager.draws, full)
-        return cls(eager.draws, RescoredDensity(ChunkedDensity(eager.density(precision), chunks), full))
+            return cls(eager.draws, full, chunks)
+        return cls(eager.draws, RescoredDensity(ChunkedDensity(eager.density(precision), chunks), full), chunks)
 
     @classmethod
     def compiled(cls, eager: Eager, chunks: Chunks, precision: Precision, batch: Batch, num_particles: int) -> Self:
@@ -65,9 +67,9 @@ class Scorer:
 
             first = density(precision, num_particles)
             if precision == "full":
-                return cls(draws, ChunkedDensity(first, chunks), first.suits_workers)
+                return cls(draws, ChunkedDensity(first, chunks), chunks, first.suits_workers)
             again = ChunkedDensity(density("full", num_rescored(num_particles)), chunks)
-            return cls(draws, RescoredDensity(ChunkedDensity(first, chunks), again), first.suits_workers)
+            return cls(draws, RescoredDensity(ChunkedDensity(first, chunks), again), chunks, first.suits_workers)
 
 
 def make_scorer(eager: Eager, chunks: Chunks, precision: Precision, batch: Batch, num_particles: int, *, is_required: bool) -> Scorer:

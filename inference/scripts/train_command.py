@@ -31,5 +31,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         draw_history({recipe.model.prior: result.history}, folder / "history.png")
 
-    best = result.history.set_index("epoch").loc[result.best_epoch]
-    print(f"Best epoch {result.best_epoch}, validation loss {best['valid_loss']:.2f} nats. Wrote {out}.")
+    print(f"Best epoch {result.best_epoch}, validation loss {result.best_loss:.2f} nats. Wrote {out}.")

@@ -49,6 +49,10 @@ class CompiledSteps:
         self.compiled: dict[Key, CompiledStep] = {}
         self.compile_seconds = 0.0
 
+    def begin_epoch(self) -> None:
+        """Tell the objective."""
+        self.step.begin_epoch()
+
     def plan(self, epochs: int) -> None:
         """Choose the shapes to compile from their steps so far, those of one epoch, and the number of epochs to come."""
         self.worthwhile = {key for key, count in self.counts.items() if count * epochs >= EARNS_BACK}

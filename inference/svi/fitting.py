@@ -1,30 +1,32 @@
 """``fit``: stochastic variational inference for any pair."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pyro.infer import ELBO, Trace_ELBO
+from pyro.infer import ELBO, RenyiELBO, Trace_ELBO
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from inference.data.batches import Batches, Transform, as_batches
+from inference.data.batches import Transform, as_batches
 from inference.numerics import flushed_denormals, keep_freed_memory
 from inference.svi.compiled import CompiledSteps
 from inference.svi.loop import FitResult, Loop
-from inference.svi.messengers import Steering
-from inference.svi.options import check_options, check_sites
+from inference.svi.messengers import KLSchedule, Steering
+from inference.svi.optimizers import MakeOptimizer, MakeScheduler, check_optimizer, make_optimizer, make_scheduler
+from inference.svi.options import check_kinds, check_options, check_sites
 from inference.svi.parameters import guide_parameters, trainable_parameters
+from inference.svi.rows import first_run
 from inference.svi.step import Step
 from inference.svi.training import Training, Validation
-from pyro_lvm.contract import Structure, check_pair
 from pyro_lvm.modules import eval_mode, modules_of
-from pyro_lvm.pair import Batch, param_scope, programs
-
-MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
-MakeScheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+from pyro_lvm.pair import Batch, programs
+from pyro_lvm.running import run_pair
+from pyro_lvm.scopes import isolated
+from pyro_lvm.structure import Structure
 
 
 def fit(
@@ -35,9 +37,10 @@ def fit(
     elbo: ELBO | None = None,
     epochs: int = 100,
     batch_size: int | None = None,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = None,
     optimizer: MakeOptimizer | None = None,
     scheduler: MakeScheduler | None = None,
+    kl_weight: KLSchedule | None = None,
     warmup_epochs: int | Mapping[str, int] = 0,
     free_bits: float | Mapping[str, float] = 0.0,
     patience: int | None = None,
@@ -55,8 +58,10 @@ def fit(
 
     .. math:: \max_{\theta, \phi} \; \sum_n \mathbb{E}_{q_\phi(z \mid x_n)}\big[\log p_\theta(x_n, z) - \log q_\phi(z \mid x_n)\big]
 
-    The pair ends with the weights of its best validation epoch, even if training is interrupted. If a module of the pair has a method
-    ``after_step()``, as codebooks do, it is called after every update of the parameters.
+    The pair ends with the weights of its best validation epoch, among them those that it started from, even if training is interrupted.
+    If a module of the pair has a method ``after_step()``, as codebooks do, it is called after every update of the parameters. If
+    parameters of the pair belong to the rows of the data, as those of an AutoNormal with local latents, every step takes all rows in
+    their order. The caller's random state, handlers of Pyro and ``torch.autocast`` have no effect.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``; its parameters belong to modules or to ``pyro.param``.
@@ -65,9 +70,12 @@ def fit(
         elbo: Any ``pyro.infer.ELBO``; by default ``Trace_ELBO()``.
         epochs: Number of passes through the data.
         batch_size: Number of data per batch; by default 100, or N if N is smaller.
-        learning_rate: Learning rate of the default optimizer, Adam.
-        optimizer: Creates another torch optimizer from a list of parameters.
-        scheduler: Creates a torch learning-rate scheduler from an optimizer; it is stepped after each epoch.
+        learning_rate: Learning rate of the optimizer; by default 1e-3 for Adam, and that of any other optimizer itself.
+        optimizer: Creates another torch optimizer than Adam from a list of parameters, and from ``lr=`` if ``learning_rate`` is given.
+        scheduler: Creates a torch learning-rate scheduler from an optimizer; it is stepped after each epoch, with the validation loss (or
+            the training loss) if it needs one.
+        kl_weight: Weight of the KL: a number; or ``{"z1": 0.5}`` for some of several latent sites; or a function of the epoch, from 1,
+            that returns one of these. By default 1.
         warmup_epochs: Number of epochs over which the weight of the KL rises linearly to 1, from ``1 / warmup_epochs`` in the first epoch;
             ``{"z1": 20}`` applies to some of several latent sites.
         free_bits: Nats of each latent site's KL that cost nothing; ``{"z1": 2.0}`` applies to some of several latent sites.
@@ -89,25 +97,31 @@ def fit(
         A :class:`~inference.svi.loop.FitResult`.
 
     Raises:
+        TypeError: If an optimizer, a scheduler, an objective or a function is of a kind that cannot be used.
         ValueError: If an option or the data are invalid, or the pair breaks its contract. Options and the first batch are checked
             before anything is trained, later batches as they come.
-        FloatingPointError: If the loss is no longer finite; the message names epoch, batch and site.
+        FloatingPointError: If the loss is no longer finite; the message names epoch, batch and site. With validation data, training
+            stops instead, with a warning, and the best weights are kept.
     """
-    check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
-    device = _place(pair, device)
+    check_options(epochs, learning_rate, kl_weight, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
+    check_kinds(elbo, seed=seed, alternating=alternating, progress=progress, transform=transform, on_epoch=on_epoch)
+    check_optimizer(optimizer, learning_rate, scheduler)
+    device = _place(pair, data, device)
     keep_freed_memory()
-    with torch.random.fork_rng(), torch.enable_grad(), param_scope(pair), flushed_denormals():
+    with isolated(pair), torch.random.fork_rng(), torch.enable_grad(), flushed_denormals():
         torch.manual_seed(seed)
         train = as_batches(data, batch_size=batch_size, device=device, transform=transform)
         held_out = None if valid is None else as_batches(valid, batch_size=None, device=device, shuffle=False)
-        elbo, steering = elbo or Trace_ELBO(), Steering(warmup_epochs, free_bits)
+        elbo, steering = elbo or Trace_ELBO(), Steering(kl_weight, warmup_epochs, free_bits)
         with eval_mode(pair):
-            batch = _first_batch(train)
-            structure = check_pair(pair, *batch)
-            declared_size = _declared_size(structure, len(batch[0]), train.num_data)
-            optimizers = _make_optimizers(pair, batch, optimizer or _adam(learning_rate), alternating)
-        check_sites(structure.latents, warmup_epochs=warmup_epochs, free_bits=free_bits)
-        schedulers = [scheduler(each) for each in optimizers] if scheduler else []
+            train, batch, structure = first_run(pair, train, batch_size, valid)
+            declared_size = _declared_size(structure, elbo, len(batch[0]), train.num_data)
+            groups = _groups(pair, batch, structure, alternating)
+        check_sites(
+            structure.latents, kl_weight=None if kl_weight is None else steering.weight(1), warmup_epochs=warmup_epochs, free_bits=free_bits
+        )
+        optimizers = [make_optimizer(optimizer, learning_rate, group) for group in groups]
+        schedulers = [make_scheduler(scheduler, each) for each in optimizers] if scheduler else []
         step = Step(elbo, *steering.wrap(*programs(pair)), steering.kl, declared_size, clip_norm)
         modules = list(dict.fromkeys(module for root in modules_of(pair) for module in root.modules()))
         with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
@@ -118,46 +132,48 @@ def fit(
             return loop.run(bar, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch)
 
 
-def _first_batch(train: Batches) -> Batch:
-    batch = next(iter(train), None)
-    if batch is None:
-        raise ValueError("data must yield at least one batch; got none.")
-    return batch
-
-
-def _declared_size(structure: Structure, size: int, num_data: int | None) -> int | None:
+def _declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | None) -> int | None:
     """Return the number of data that the plate declares if it exceeds a batch, after checking that it is correct for global latents."""
     declared = structure.full_size if structure.full_size > size else None
     if structure.global_sites and (declared or size) != num_data and not (num_data is None and declared):
         raise ValueError(
             f"site '{structure.global_sites[0]}' lies outside the data plate, and batches of {size} are drawn from {num_data or 'more'} "
-            f"data: the plate must declare them. Write pyro.plate('data', {num_data or 'N'}, subsample_size=len(x))."
+            f"data: the plate must declare them. Write pyro.plate('data', {num_data or 'N'}, subsample_size=len(x)), or pass "
+            f"batch_size={num_data or 'N'}."
+        )
+    if declared and isinstance(elbo, RenyiELBO):
+        raise ValueError(
+            f"RenyiELBO multiplies log weights by the plate's scale, {declared} / {size}, so that it bounds nothing. Use inference.IWAE, "
+            "or write pyro.plate('data', len(x))."
         )
     return declared
 
 
-def _make_optimizers(pair: object, batch: Batch, make_optimizer: MakeOptimizer, alternating: bool) -> list[torch.optim.Optimizer]:
-    """Make one optimizer for all parameters, or one for the guide's parameters and one for all others."""
-    parameters = trainable_parameters(pair, batch)
-    groups = [parameters]
-    if alternating:
-        guide = guide_parameters(programs(pair)[1], parameters, batch)
-        groups = [guide, [p for p in parameters if all(p is not q for q in guide)]]
-    return [make_optimizer(group) for group in groups if group]
+def _groups(pair: object, batch: Batch, structure: Structure, alternating: bool) -> list[list[Tensor]]:
+    """Return all parameters in one group, or the guide's parameters and all others in two."""
+    parameters = trainable_parameters(pair, structure.networks)
+    if not alternating:
+        return [parameters]
+    guide = guide_parameters(programs(pair)[1], parameters, batch)
+    return [group for group in (guide, [p for p in parameters if all(p is not q for q in guide)]) if group]
 
 
 def _compiled(step: Step, modules: list[nn.Module], compile: Literal["auto"] | bool, steering: Steering, bar: tqdm) -> CompiledSteps:
-    has_warmup = steering.longest_warmup > 0
-    return CompiledSteps(step, modules, is_required=compile is True, has_warmup=has_warmup, announce=bar.set_description)
+    return CompiledSteps(step, modules, is_required=compile is True, has_warmup=steering.weighs, announce=bar.set_description)
 
 
-def _adam(learning_rate: float) -> MakeOptimizer:
-    return lambda parameters: torch.optim.Adam(parameters, lr=learning_rate, fused=True)
-
-
-def _place(pair: object, device: str | torch.device | None) -> torch.device:
+def _place(pair: object, data: object, device: str | torch.device | None) -> torch.device:
+    """Return the device of the pair's networks, after moving them if another one is asked for."""
+    if not modules_of(pair) and (device is not None or torch.cuda.is_available()):
+        _run_once(pair, data)
     if device is not None:
         for module in modules_of(pair):
             module.to(device)
         return torch.device(device)
     return next((p.device for module in modules_of(pair) for p in module.parameters()), torch.device("cpu"))
+
+
+def _run_once(pair: object, data: object) -> None:
+    """Let a pair of functions show its networks, of which even a run that fails on the data's device shows the first."""
+    with torch.random.fork_rng(), suppress(Exception):
+        run_pair(pair, next(iter(as_batches(data, batch_size=None, device=torch.device("cpu"), shuffle=False))))

@@ -9,12 +9,16 @@ import time
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
-from inference.checkpoint import restore, save_checkpoint, snapshot
+from inference.checkpoint import put_back, save_checkpoint, snapshot
 from inference.svi.messengers import Steering
 from inference.svi.training import Training, Validation
+from pyro_lvm.checks import warn_caller
 from pyro_lvm.modules import KeepsStatistics
+
+COLUMNS = ["epoch", "kl_weight", "train_loss", "valid_loss", "learning_rate", "seconds"]  # of a history without epochs
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,10 @@ class FitResult:
         history: One row per epoch, with the columns ``epoch``, ``kl_weight`` (by site: ``kl_weight_z1``), ``train_loss``, ``valid_loss``
             (both in nats per datum; the validation loss is the plain objective, at full KL weight and without free bits),
             ``learning_rate``, ``seconds``, and those that modules of the pair return from ``epoch_statistics()``, such as the use of codes.
-        best_epoch: The epoch with the lowest validation loss; the last epoch if there are no validation data.
-        stopped_early: Whether ``patience`` stopped training before the last epoch.
+        best_epoch: The epoch with the lowest validation loss, 0 for the weights before training; the last epoch if there are no
+            validation data.
+        best_loss: The validation loss of that epoch; NaN if there are no validation data.
+        stopped_early: Whether ``patience``, or a loss that was not finite, stopped training before the last epoch.
         seed: The seed of the fit.
         compile_seconds: Time spent on compiling, included in the epochs' ``seconds``; 0 if no step was compiled.
     """
@@ -35,6 +41,7 @@ class FitResult:
     pair: object
     history: pd.DataFrame
     best_epoch: int
+    best_loss: float
     stopped_early: bool
     seed: int
     compile_seconds: float = 0.0
@@ -66,6 +73,8 @@ class Loop:
         """Run the epochs of a progress bar; the pair ends with its best weights, even if the run is interrupted."""
         pair, rows, best, stopped = self.training.pair, [], Best(self.training.pair, checkpoint), False
         try:
+            if self.validation is not None:
+                best.offer(0, self.validation.loss(0))
             for epoch in bar:
                 rows.append(self._epoch(epoch))
                 if epoch == 1:
@@ -77,9 +86,22 @@ class Loop:
                 stopped = patience is not None and epoch - max(best.epoch, self.steering.longest_warmup) >= patience
                 if stopped:
                     break
+        except FloatingPointError as error:
+            if math.isnan(best.valid_loss):
+                raise
+            stopped = True
+            warn_caller(f"training stopped early: {error} The pair keeps the weights of epoch {best.epoch}.")
         finally:
             best.restore()
-        return FitResult(pair, pd.DataFrame(rows), best.epoch, stopped, self.seed, self.training.steps.compile_seconds)
+        return FitResult(
+            pair,
+            pd.DataFrame(rows, columns=None if rows else COLUMNS),
+            best.epoch,
+            best.valid_loss,
+            stopped,
+            self.seed,
+            self.training.steps.compile_seconds,
+        )
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         start = time.perf_counter()
@@ -91,7 +113,10 @@ class Loop:
         for module in self.modules:
             row |= module.epoch_statistics() if isinstance(module, KeepsStatistics) else {}
         for scheduler in self.schedulers:
-            scheduler.step()
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(row.get("valid_loss", row["train_loss"]))
+            else:
+                scheduler.step()
         return row | {"seconds": time.perf_counter() - start}
 
 
@@ -100,18 +125,19 @@ class Best:
 
     def __init__(self, pair: object, checkpoint: str | Path | None) -> None:
         self.pair, self.checkpoint = pair, checkpoint
-        self.epoch, self.loss = 0, math.inf
-        self.state: dict[str, Tensor] | None = None
+        self.epoch, self.loss, self.valid_loss = 0, math.inf, math.nan
+        self.kept: list[tuple[Tensor, Tensor]] = []
 
     def offer(self, epoch: int, loss: float | None) -> None:
         """Keep the current weights if the loss is lower than before, or if there is no loss."""
-        if loss is not None and loss >= self.loss:
+        if loss is not None and not loss < self.loss:
             return
-        self.epoch, self.loss, self.state = epoch, math.inf if loss is None else loss, snapshot(self.pair)
+        self.epoch, self.kept = epoch, snapshot(self.pair)
+        if loss is not None:
+            self.loss = self.valid_loss = loss
         if self.checkpoint is not None:
             save_checkpoint(self.pair, self.checkpoint)
 
     def restore(self) -> None:
         """Restore the pair's best weights; tensors created since then keep their values."""
-        if self.state is not None:
-            restore(self.pair, snapshot(self.pair) | self.state)
+        put_back(self.kept)

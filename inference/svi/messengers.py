@@ -1,6 +1,8 @@
 """Messengers for training: the weight of the KL, and free bits."""
 
 from collections.abc import Callable, Mapping, Sequence
+import math
+from numbers import Real
 from typing import TypeVar
 
 from pyro.poutine.messenger import Messenger
@@ -9,6 +11,7 @@ from torch import Tensor
 from pyro_lvm.sites import Site, is_subsample, penalty
 
 Weight = float | Tensor
+KLSchedule = float | Mapping[str, float] | Callable[[int], float | Mapping[str, float]]
 Number = TypeVar("Number", int, float, Weight)
 
 
@@ -120,31 +123,73 @@ class Steering:
     """The weight of the KL over the epochs, and free bits.
 
     Args:
+        kl_weight: The weight; for all latent sites, or by site; or a function of the epoch, from 1, that returns it. None for the warm-up.
         warmup_epochs: Number of epochs over which the weight rises linearly to 1; for all latent sites, or by site.
         free_bits: Nats of each latent site's KL that cost nothing; for all latent sites, or by site.
+
+    Attributes:
+        longest_warmup: Number of epochs of the longest warm-up.
+        weighs: Whether the weight is ever different from 1.
     """
 
-    def __init__(self, warmup_epochs: int | Mapping[str, int], free_bits: float | Mapping[str, float]) -> None:
-        self.warmup_epochs, self.free_bits, self.kl = warmup_epochs, free_bits, KLWeight()
+    def __init__(
+        self, kl_weight: KLSchedule | None, warmup_epochs: int | Mapping[str, int], free_bits: float | Mapping[str, float]
+    ) -> None:
+        self.schedule: KLSchedule = _Warmup(warmup_epochs) if kl_weight is None else kl_weight
+        self.free_bits, self.kl = free_bits, KLWeight()
         self.longest_warmup = max(values_of(warmup_epochs), default=0)
+        self.weighs = kl_weight is not None or any(values_of(warmup_epochs))
 
     def wrap(self, model: Callable, guide: Callable) -> tuple[Callable, Callable]:
         """Wrap a pair's programs in the messengers that have an effect, as each takes time at every site."""
-        if any(values_of(self.warmup_epochs)):
+        if self.weighs:
             model, guide = self.kl(model), self.kl(guide)
         if any(values_of(self.free_bits)):
             free = FreeBits(self.free_bits, self.kl)
             model, guide = free.model(model), free.guide(guide)
         return model, guide
 
+    def weight(self, epoch: int) -> float | Mapping[str, float]:
+        """Return the weight of an epoch.
+
+        Raises:
+            ValueError: If it is not finite and at least 0.
+        """
+        weight = self.schedule(epoch) if callable(self.schedule) else self.schedule
+        for value in values_of(weight):
+            if not (isinstance(value, Real) and 0 <= value < math.inf):
+                raise ValueError(
+                    f"kl_weight must be a finite number of at least 0, or such numbers by site; got {weight!r} in epoch {epoch}."
+                )
+        return weight
+
     def begin_epoch(self, epoch: int) -> dict[str, float]:
-        """Set the weight of an epoch, and return it as columns of the history."""
-        if isinstance(self.warmup_epochs, Mapping):
-            weights = {site: _warmed_up(epoch, length) for site, length in self.warmup_epochs.items()}
-            self.kl.weight = weights
-            return {f"kl_weight_{site}": weight for site, weight in weights.items()}
-        self.kl.weight = weight = _warmed_up(epoch, self.warmup_epochs)
-        return {"kl_weight": weight}
+        """Set the weight of an epoch, and return it as columns of the history.
+
+        Raises:
+            ValueError: If the weight is not valid, or is given for other sites than before.
+        """
+        weight = self.weight(epoch)
+        if epoch > 1 and _names(weight) != _names(self.kl.weight):
+            raise ValueError(f"kl_weight must name the same sites in every epoch; got {_names(weight)} after {_names(self.kl.weight)}.")
+        self.kl.weight = dict(weight) if isinstance(weight, Mapping) else weight
+        return {f"kl_weight_{site}": value for site, value in weight.items()} if isinstance(weight, Mapping) else {"kl_weight": weight}
+
+
+def _names(weight: object) -> list[str] | None:
+    return list(weight) if isinstance(weight, Mapping) else None
+
+
+class _Warmup:
+    """The weight of the KL in a warm-up: it rises linearly to 1."""
+
+    def __init__(self, lengths: int | Mapping[str, int]) -> None:
+        self.lengths = lengths
+
+    def __call__(self, epoch: int) -> float | dict[str, float]:
+        if isinstance(self.lengths, Mapping):
+            return {site: _warmed_up(epoch, length) for site, length in self.lengths.items()}
+        return _warmed_up(epoch, self.lengths)
 
 
 def _warmed_up(epoch: int, length: int) -> float:

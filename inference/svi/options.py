@@ -2,15 +2,24 @@
 
 from collections.abc import Mapping
 import math
+from numbers import Integral, Real
 
-from inference.svi.messengers import values_of
+from pyro.infer import ELBO, JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO, ReweightedWakeSleep
+
+from inference.svi.messengers import KLSchedule, values_of
 from inference.tracing.codegen import check_compile
-from pyro_lvm.checks import check_counts, check_positive
+from pyro_lvm.checks import check_callable, check_counts, check_flags, check_positive
+
+_UNUSABLE = {
+    (JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO): "Use the ELBO without Jit, and compile=True.",
+    (ReweightedWakeSleep,): "It has one loss for the model and one for the guide; use inference.IWAE, or Pyro's own loop.",
+}
 
 
 def check_options(
     epochs: int,
-    learning_rate: float,
+    learning_rate: float | None,
+    kl_weight: KLSchedule | None,
     warmup_epochs: int | Mapping[str, int],
     free_bits: float | Mapping[str, float],
     patience: int | None,
@@ -24,14 +33,38 @@ def check_options(
         ValueError: If an option is invalid.
     """
     check_counts(epochs=epochs, patience=patience)
+    if kl_weight is not None and any(values_of(warmup_epochs)):
+        raise ValueError(
+            "kl_weight must be left out with warmup_epochs, which sets it. Give one of them; kl_weight may be a function of the epoch."
+        )
     for length in values_of(warmup_epochs):
         check_counts(0, warmup_epochs=length)
     check_positive(learning_rate=learning_rate, clip_norm=None if clip_norm == math.inf else clip_norm)
-    if not all(value >= 0 for value in values_of(free_bits)):
+    if not all(isinstance(value, Real) and value >= 0 for value in values_of(free_bits)):
         raise ValueError(f"free_bits must be at least 0 nats; got {free_bits!r}.")
     check_compile(compile)
     if patience is not None and valid is None:
         raise ValueError("patience needs validation data; got valid=None. Pass valid=..., or leave patience out.")
+
+
+def check_kinds(elbo: object, *, seed: object, alternating: object, progress: object, transform: object, on_epoch: object) -> None:
+    """Check the kinds of options of :func:`~inference.svi.fitting.fit`.
+
+    Raises:
+        TypeError: If the objective is none that a fit can use, or a function is not callable.
+        ValueError: If the seed is no integer, or a flag neither True nor False.
+    """
+    if elbo is not None and not isinstance(elbo, ELBO):
+        got = f"the class {elbo.__name__}" if isinstance(elbo, type) else f"a {type(elbo).__name__}"
+        raise TypeError(f"elbo must be a pyro.infer.ELBO, such as Trace_ELBO(); got {got}. Leave it out for Trace_ELBO().")
+    for kinds, remedy in _UNUSABLE.items():
+        if isinstance(elbo, kinds):
+            raise TypeError(f"elbo must have one loss whose gradient trains every parameter; {type(elbo).__name__} does not. {remedy}")
+    check_flags(alternating=alternating, progress=progress)
+    check_callable("Pass a function of a tensor, such as torch.bernoulli.", transform=transform)
+    check_callable("Pass a function of the history, a data frame.", on_epoch=on_epoch)
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise ValueError(f"seed must be an integer; got {seed!r}.")
 
 
 def check_sites(latents: tuple[str, ...], **by_site: object) -> None:

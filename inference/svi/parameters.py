@@ -1,7 +1,6 @@
 """The tensors that a fit trains, and which of them belong to the guide."""
 
 from collections.abc import Callable
-import inspect
 
 import pyro
 from pyro import poutine
@@ -10,24 +9,25 @@ from torch import Tensor, nn
 
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.modules import modules_of
-from pyro_lvm.pair import Batch, programs
+from pyro_lvm.pair import Batch, owner_of, programs
+from pyro_lvm.scopes import Networks
 from pyro_lvm.sites import sites_of
 
 
-def trainable_parameters(pair: object, batch: Batch) -> list[Tensor]:
+def trainable_parameters(pair: object, networks: Networks) -> list[Tensor]:
     """Return the unconstrained leaf tensors of a pair that a fit trains.
 
     These are the tensors that its programs register with Pyro, and the parameters of the pair and of the programs that are modules.
 
+    Args:
+        pair: Any pair.
+        networks: What a run of the pair has shown.
+
     Raises:
         ValueError: If there are none.
     """
-    model, guide = programs(pair)
-    with torch.random.fork_rng(), torch.no_grad(), poutine.trace(param_only=True) as capture:
-        trace = poutine.trace(guide).get_trace(*batch)
-        poutine.replay(model, trace=trace)(*batch)
-    found = [site["value"].unconstrained() for site in sites_of(capture.trace).values() if site["type"] == "param"]
-    for owner in (pair, *(program.__self__ if inspect.ismethod(program) else program for program in (model, guide))):
+    found = list(networks.parameters.values())
+    for owner in (pair, *map(owner_of, programs(pair))):
         found += list(owner.parameters()) if isinstance(owner, nn.Module) else []
     parameters = list({id(p): p for p in found if p.requires_grad}.values())
     _warn_of_strangers(pair, parameters)

@@ -3,39 +3,27 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 import math
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import pyro
 from pyro import poutine
-from pyro.poutine.messenger import Messenger
 import torch
 from torch import Tensor, nn
 
 from inference.numerics import generator_of
 from inference.svi.messengers import KLWeight
-from pyro_lvm.contract import check_batch, check_support
 from pyro_lvm.pair import Batch, parameters_known, programs
-from pyro_lvm.sites import Site, density_sites, is_data
+from pyro_lvm.sites import density_sites
 
 Objective = Any  # an ELBO; only its subclasses in Pyro declare loss, loss_and_grads and, mostly, differentiable_loss
 
 
-class NoteObserved(Messenger):
-    """Messenger that records the observed sites of a run."""
+@runtime_checkable
+class FollowsEpochs(Protocol):
+    """Objective that is told when an epoch begins."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.sites: list[Site] = []
-
-    def _pyro_post_sample(self, msg: Site) -> None:
-        if msg["type"] == "sample" and is_data(msg):
-            self.sites.append(msg)
-
-    def check(self, batch: Batch) -> None:
-        """Check that the batch is finite and that the observed data lie in their supports."""
-        check_batch(*batch)
-        for site in self.sites:
-            check_support(site)
+    def begin_epoch(self) -> None:
+        """Prepare for an epoch."""
 
 
 class Steps(Protocol):
@@ -47,6 +35,9 @@ class Steps(Protocol):
 
     def __call__(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
         """Update the optimizer's parameters unless the loss is not finite, and return the loss in nats per datum."""
+
+    def begin_epoch(self) -> None:
+        """Prepare for an epoch."""
 
     def plan(self, epochs: int) -> None:
         """Prepare for the given number of epochs to come; called after the first epoch."""
@@ -72,6 +63,11 @@ class Step:
     declared_size: int | None
     clip_norm: float | None
     compile_seconds: ClassVar[float] = 0.0
+
+    def begin_epoch(self) -> None:
+        """Tell the objective."""
+        if isinstance(self.elbo, FollowsEpochs):
+            self.elbo.begin_epoch()
 
     def plan(self, epochs: int) -> None:
         """Do nothing, as all steps are alike."""
@@ -110,13 +106,6 @@ class Step:
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     """Return all parameters of an optimizer."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def check_observed(model: Callable, guide: Callable, batch: Batch) -> None:
-    """Run a pair, and check that the batch is finite and that the observed data lie in their supports."""
-    with torch.random.fork_rng(), torch.no_grad(), NoteObserved() as observed:
-        poutine.replay(model, trace=poutine.trace(guide).get_trace(*batch))(*batch)
-    observed.check(batch)
 
 
 def find_culprit(pair: object, batch: Batch, random_state: Tensor) -> str:

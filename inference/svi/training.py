@@ -9,8 +9,9 @@ from torch import nn
 
 from inference.data.batches import Batches
 from inference.numerics import generator_of, seeded
-from inference.svi.step import Objective, Steps, check_observed, find_culprit
+from inference.svi.step import Objective, Steps, find_culprit
 from inference.tracing.patches import no_nan_warnings
+from pyro_lvm.contract import check_data
 from pyro_lvm.modules import FollowsSteps, eval_mode, train_mode
 from pyro_lvm.pair import Batch, programs
 
@@ -43,6 +44,7 @@ class Training:
         """
         total, count = 0.0, 0
         with pyro.validation_enabled(False), train_mode(self.pair), no_nan_warnings():  # a NaN becomes an error in _step
+            self.steps.begin_epoch()
             for place, batch in enumerate(self.batches, start=1):
                 for optimizer in self.optimizers:
                     loss = self._step(optimizer, batch, number, place)
@@ -52,8 +54,7 @@ class Training:
 
     def _step(self, optimizer: torch.optim.Optimizer, batch: Batch, epoch: int, place: int) -> float:
         if epoch == 1:
-            with eval_mode(self.pair):
-                check_observed(self.model, self.guide, batch)
+            check_data(self.pair, *batch)
         random_state = generator_of(batch[0].device).get_state()
         loss = self.steps(optimizer, batch)
         if not math.isfinite(loss):
@@ -93,8 +94,11 @@ class Validation:
     def loss(self, epoch: int) -> float:
         """Return the mean loss in nats per datum, in evaluation mode, at full KL weight and without free bits.
 
+        Args:
+            epoch: The number of the epoch, 0 before the first.
+
         Raises:
-            FloatingPointError: If the loss is not finite.
+            FloatingPointError: If the loss is not finite, except before the first epoch.
             ValueError: If data lie outside their support.
         """
         model, guide = programs(self.pair)
@@ -102,10 +106,10 @@ class Validation:
         with seeded(self.seed), torch.no_grad(), pyro.validation_enabled(False), eval_mode(self.pair):
             for batch in self.batches:
                 size = len(batch[0])
-                if epoch == 1:
-                    check_observed(model, guide, batch)
+                if epoch == 0:
+                    check_data(self.pair, *batch)
                 loss = self.elbo.loss(model, guide, *batch)
                 total, count = total + loss * size / (self.declared_size or size), count + size
-        if not math.isfinite(total):
+        if not math.isfinite(total) and epoch > 0:
             raise FloatingPointError(f"the validation loss is {total / count} in epoch {epoch}. Lower learning_rate, or set clip_norm.")
         return total / count

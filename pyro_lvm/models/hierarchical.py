@@ -1,11 +1,14 @@
 """Model with several levels of latents."""
 
+from typing import Self
+
 import pyro
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_lvm.checks import check_types
 from pyro_lvm.models.levels import Levels
+from pyro_lvm.models.parts import with_parts
 from pyro_lvm.pair import register
 
 
@@ -62,9 +65,9 @@ class HierarchicalVAE(nn.Module):
                 state = (step(*state, z),)
                 z = pyro.sample(name, encoder(e, *state))
 
-    def with_prior(self, prior: nn.Module) -> "HierarchicalVAE":
+    def with_prior(self, prior: nn.Module) -> Self:
         """Return a model with another prior of the top level; levels and likelihood are shared, not copied."""
-        return HierarchicalVAE(prior, self.levels, self.likelihood)
+        return with_parts(self, prior=prior)
 
     def _names(self) -> list[str]:
         return [f"z{level}" for level in range(len(self.levels.encoders), 0, -1)]

@@ -1,9 +1,12 @@
 """Models with one level of latents: a prior, a likelihood and an encoder as Pyro's model and guide."""
 
+from typing import Self
+
 import pyro
 from torch import Tensor, nn
 
 from pyro_lvm.checks import check_types
+from pyro_lvm.models.parts import with_parts
 from pyro_lvm.pair import register
 
 
@@ -46,9 +49,9 @@ class VAE(nn.Module):
         with pyro.plate("data", len(x)):
             pyro.sample("z", self.encoder(x))
 
-    def with_prior(self, prior: nn.Module) -> "VAE":
+    def with_prior(self, prior: nn.Module) -> Self:
         """Return a model with another prior; likelihood and encoder are shared, not copied."""
-        return VAE(prior, self.likelihood, self.encoder)
+        return with_parts(self, prior=prior)
 
 
 class TwoStageVAE(nn.Module):

@@ -1,6 +1,6 @@
 """Model whose latents are discrete codes."""
 
-from typing import Any
+from typing import Any, Self
 
 import pyro
 from pyro.infer import config_enumerate
@@ -11,6 +11,7 @@ from pyro_lvm.checks import check_types
 from pyro_lvm.encoders.codes import CodeEncoder
 from pyro_lvm.encoders.quantizer import Quantizer
 from pyro_lvm.encoders.soft import SoftQuantizer
+from pyro_lvm.models.parts import with_parts
 from pyro_lvm.pair import Pair, register
 
 
@@ -61,11 +62,11 @@ class VQVAE(nn.Module):
         with pyro.plate("data", len(x)):
             pyro.sample("z", self.encoder(x))
 
-    def with_prior(self, prior: nn.Module) -> "VQVAE":
+    def with_prior(self, prior: nn.Module) -> Self:
         """Return a model with another prior; likelihood and encoder are shared, not copied."""
-        return VQVAE(prior, self.likelihood, self.encoder)
+        return with_parts(self, prior=prior)
 
-    def soft(self, temperature: float) -> "VQVAE":
+    def soft(self, temperature: float) -> Self:
         """Return the model with a guide that draws codes, which gives an estimate of log p(x) and not only a bound; parts are shared.
 
         Raises:
@@ -76,7 +77,7 @@ class VQVAE(nn.Module):
             raise TypeError(
                 f"the encoder must give the nearest codes; got a {type(self.encoder).__name__}, which draws them. Score it as it is."
             )
-        return VQVAE(self.prior, self.likelihood, SoftQuantizer(self.encoder, temperature))
+        return with_parts(self, encoder=SoftQuantizer(self.encoder, temperature))
 
     def enumerated(self) -> Pair:
         """Return the model with its codes summed out exactly, for code spaces of a few thousand states.

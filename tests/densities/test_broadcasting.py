@@ -7,7 +7,7 @@ import torch
 
 from inference import evaluate, log_weights
 from inference.densities.broadcasting import choose_layout
-from pyro_lvm import Pair
+from pyro_lvm import Pair, check_pair
 
 
 def test_a_program_that_slices_the_latent_is_tiled():
@@ -58,5 +58,6 @@ def test_a_wrong_slice_is_noticed_below_large_densities():
             pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
 
     x = torch.full((5, 1), 0.5)  # 500 scales away: log p near -1e5
-    few = (x[:3],)
-    assert not choose_layout(Pair(model, guide), few).broadcast
+    pair = Pair(model, guide)
+    check_pair(pair, x)
+    assert choose_layout(pair, (x,)).style == "tiled"

@@ -31,7 +31,7 @@ def test_every_construction_learns_all_its_parameters(make, x):
     assert losses.iloc[-5:].mean() < losses.iloc[:5].mean()
     assert all((p != old).any() for p, old in zip(vae.parameters(), before, strict=True))
     with param_scope(vae):
-        assert choose_layout(vae, (x,)).broadcast
+        assert choose_layout(vae, (x,)).style == "broadcast"
     assert sample_prior(vae, x, seed=0).shape == reconstruct(vae, x, seed=0).shape == x.shape
 
 

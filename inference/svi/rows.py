@@ -1,0 +1,80 @@
+"""The first run of a fit, and fits whose parameters belong to the rows of the training data."""
+
+from pyro.infer.autoguide import AutoGuide
+
+from inference.data.batches import Batches, TensorBatches
+from inference.data.fingerprint import data_id
+from pyro_lvm.contract import check_pair
+from pyro_lvm.pair import Batch, owner_of, programs
+from pyro_lvm.scopes import belongings, forget_parameter
+from pyro_lvm.structure import Structure
+
+_REASON = "parameters of the pair belong to the rows of the data, one each, as in an AutoNormal with local latents"
+
+
+def first_run(pair: object, train: Batches, batch_size: int | None, valid: object) -> tuple[Batches, Batch, Structure]:
+    """Check a pair on the first batch; if its parameters belong to rows, on all rows, which are then the only batch.
+
+    Args:
+        pair: Any pair.
+        train: The training data.
+        batch_size: The batch size that was asked for.
+        valid: The validation data that were given.
+
+    Returns:
+        The batches to train on, the first of them, and the structure of the pair.
+
+    Raises:
+        ValueError: As for :func:`~pyro_lvm.contract.check_pair`; also if parameters belong to rows, and the data come in mini-batches or
+            there are validation data.
+    """
+    batch = next(iter(train), None)
+    if batch is None:
+        raise ValueError("data must yield at least one batch; got none.")
+    before, new_guide = set(belongings(pair).store.keys()), _is_new(pair)
+    structure, error = _checked(pair, batch)
+    if structure is not None and not structure.row_parameters:
+        return train, batch, structure
+    rows = train.tensors if isinstance(train, TensorBatches) else batch
+    if len(batch[0]) < len(rows[0]):
+        _forget(pair, before, new_guide)
+        structure, _ = _checked(pair, rows)
+    if structure is None or not structure.row_parameters:
+        raise error or ValueError(f"{_REASON}, but not if all rows come at once. Pass batch_size={len(rows[0])}.")
+    _refuse_other_rows(train, len(rows[0]), batch_size, valid)
+    belongings(pair).rows = data_id(*rows)
+    return TensorBatches(rows, len(rows[0]), train.transform, shuffle=False), rows, structure
+
+
+def _checked(pair: object, batch: Batch) -> tuple[Structure | None, ValueError | None]:
+    try:
+        return check_pair(pair, *batch), None
+    except ValueError as error:
+        return None, error
+
+
+def _refuse_other_rows(train: Batches, size: int, batch_size: int | None, valid: object) -> None:
+    if not isinstance(train, TensorBatches):
+        raise ValueError(f"{_REASON}, and the data must then be tensors of all rows; got batches. Pass them as one tensor, or a tuple.")
+    if batch_size not in (None, size):
+        raise ValueError(
+            f"{_REASON}: batch_size must be {size}, all of them; got {batch_size}. Leave it out, or let a network compute q(z|x)."
+        )
+    if valid is not None:
+        raise ValueError(f"{_REASON}, and say nothing of other rows: there can be no validation data. Leave valid out.")
+
+
+def _is_new(pair: object) -> list[AutoGuide]:
+    """Return the AutoGuides of a pair that have not run, and take their sizes from the first batch that they see."""
+    owners = [owner_of(program) for program in programs(pair)]
+    return [guide for guide in owners if isinstance(guide, AutoGuide) and getattr(guide, "prototype_trace", None) is None]
+
+
+def _forget(pair: object, before: set[str], guides: list[AutoGuide]) -> None:
+    """Forget what a run on too few rows has created."""
+    own = belongings(pair)
+    for guide in guides:
+        guide.prototype_trace = None
+    for name in set(own.store.keys()) - before:
+        forget_parameter(own.store, name)
+        own.networks.parameters.pop(name, None)

@@ -1,0 +1,96 @@
+"""One instrumented run of a pair: the traces of guide and model, and the networks and parameters that ran."""
+
+from dataclasses import dataclass
+
+import pyro
+from pyro import poutine
+import torch
+
+from pyro_lvm.checks import warn_caller
+from pyro_lvm.modules import Watch
+from pyro_lvm.pair import Batch, programs
+from pyro_lvm.scopes import Networks, belongings, isolated, waiting_outside
+from pyro_lvm.sites import Site, density_sites
+
+
+@dataclass(frozen=True)
+class Run:
+    """The sites of one run of a pair on a batch, without penalties and deterministic values.
+
+    Attributes:
+        guide: Sites of the guide by name.
+        model: Sites of the model by name, at the guide's draws.
+        guide_trace: The whole trace of the guide.
+        networks: The networks and parameters that ran.
+    """
+
+    guide: dict[str, Site]
+    model: dict[str, Site]
+    guide_trace: poutine.Trace
+    networks: Networks
+
+
+def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | None = None) -> Run:
+    """Run guide and model once on a batch, in evaluation mode, without gradients and without changing the random state.
+
+    Args:
+        pair: Any pair.
+        batch: Any batch.
+        validate: Whether Pyro and torch check parameters and shapes.
+        seed: Seed of the draws; by default, torch's generator is used in its current state.
+
+    Raises:
+        ValueError: If a module is registered under the name of another one; also what the programs raise, in the form of a sentence
+            where the reason is known.
+    """
+    model, guide = programs(pair)
+    watch = Watch(pair)
+    with isolated(pair):
+        known = set(pyro.get_param_store().keys())
+        try:
+            with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(validate), watch:
+                if seed is not None:
+                    torch.manual_seed(seed)
+                guide_trace = poutine.trace(guide).get_trace(*batch)
+                model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
+        except ValueError as error:
+            raise _explained(error, batch) from error
+        finally:
+            belongings(pair).networks.add(watch.networks)
+        _check_names(watch)
+        _warn_of_values_outside(watch.networks, known)
+    guide_sites, model_sites = ({site["name"]: site for site in density_sites(trace)} for trace in (guide_trace, model_trace))
+    return Run(guide_sites, model_sites, guide_trace, watch.networks)
+
+
+def _explained(error: ValueError, batch: Batch) -> ValueError:
+    if "Expected parameter" in str(error):
+        return ValueError(
+            f"the pair cannot run on this batch: {str(error).split(', but found')[0]}, and it does not. Look for NaN in its "
+            "parameters, for a scale that is not positive, or for data in other units than the networks expect."
+        )
+    if "Shape mismatch inside plate" in str(error):
+        return ValueError(
+            f"{error}. A site's batch shape must be the plate's size, {len(batch[0])}: declare the other dimensions as "
+            "event dimensions with .to_event(n), and write pyro.plate('data', len(x)). A guide whose parameters belong to the rows of "
+            "its training data takes only all of these rows at once."
+        )
+    return error
+
+
+def _check_names(watch: Watch) -> None:
+    if watch.strangers:
+        raise ValueError(
+            f"every name must belong to one module; the parameters registered as '{watch.strangers[0]}' are those of another module, which "
+            "would be trained instead of the one that runs. Give the new module another name or make a new Pair; if the former values "
+            "are meant, write pyro.module(name, module, update_module_params=True)."
+        )
+
+
+def _warn_of_values_outside(networks: Networks, known: set[str]) -> None:
+    new = {name: value for name, value in networks.parameters.items() if name not in known}
+    if names := waiting_outside(new):
+        warn_caller(
+            f"the pair starts with its own parameters {names}, but Pyro's global store holds others under these names, such as plain SVI "
+            "leaves there. To use those, pass param_store: Pair(model, guide, param_store=pyro.get_param_store())."
+        )

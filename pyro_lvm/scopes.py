@@ -1,0 +1,194 @@
+"""What belongs to a pair besides its attributes, and the scope in which a pair runs: its own parameters, and nothing of the caller's."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from itertools import count
+from threading import RLock
+from typing import Self
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import pyro
+from pyro.params.param_store import ParamStoreDict
+from pyro.poutine import runtime
+import torch
+from torch import Tensor, nn
+
+OF_MODULE = "$$$"  # what Pyro puts between the name of a registered module and that of its parameter
+
+_ATTRIBUTE = "_pyro_lvm_belongings"
+_LOCK = RLock()  # Pyro's handlers and parameter store, torch's generators and its modes belong to all threads
+_NAMES: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+_NUMBERS = count()
+_OUTER: list[dict] = []  # what the scopes have put aside; the first is the content of Pyro's global store
+_is_known = False  # whether the parameters are already known, so that none need be registered
+
+
+class Networks:
+    """The networks and parameters of a pair, as its runs have shown.
+
+    Attributes:
+        registered: Modules by the name with which they were registered with Pyro.
+        ran: All modules that ran, in the order of their first run.
+        parameters: Unconstrained values of ``pyro.param``, ``pyro.module`` and PyroModules, by Pyro's name.
+    """
+
+    def __init__(self) -> None:
+        self.registered: dict[str, nn.Module] = {}
+        self.ran: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()  # not those that a program makes for a single run
+        self.parameters: dict[str, Tensor] = {}
+
+    def add(self, other: Self) -> None:
+        """Add what another run has shown."""
+        self.registered |= other.registered
+        self.ran |= other.ran
+        self.parameters |= other.parameters
+
+
+class Belongings:
+    """What belongs to a pair besides its attributes; it is copied and pickled with the pair, except for what a run will show again.
+
+    Attributes:
+        store: Values of the pair's ``pyro.param`` and ``pyro.module``.
+        networks: What the pair's runs have shown.
+        rows: Fingerprint of the training data, if parameters belong to their rows.
+    """
+
+    def __init__(self, store: ParamStoreDict | None = None, rows: str | None = None) -> None:
+        self.store = ParamStoreDict() if store is None else store
+        self.networks = Networks()
+        self.rows = rows
+
+    def __deepcopy__(self, memo: dict) -> "Belongings":
+        return Belongings(deepcopy(_without_modules(self.store), memo), self.rows)
+
+    def __reduce__(self) -> tuple:
+        return Belongings, (_without_modules(self.store), self.rows)
+
+
+def _without_modules(store: ParamStoreDict) -> ParamStoreDict:
+    """Return the parameters that do not belong to registered modules, which register them again when they run."""
+    own = ParamStoreDict()
+    _forget_leaves(store)
+    for name, value in store._params.items():
+        if OF_MODULE not in name:
+            own._params[name], own._constraints[name] = value, store._constraints[name]
+            own._param_to_name[value] = name
+    return own
+
+
+def belongings(pair: object) -> Belongings:
+    """Return what belongs to a pair.
+
+    Raises:
+        TypeError: If the pair cannot hold it, as an object with ``__slots__``.
+    """
+    try:
+        own = vars(pair).get(_ATTRIBUTE)
+        if own is None:
+            own = Belongings()
+            attach(pair, own)
+    except (TypeError, AttributeError) as error:
+        raise TypeError(f"a {type(pair).__name__} cannot own parameters ({error}). Use Pair(model, guide).") from error
+    return own
+
+
+def attach(pair: object, own: Belongings) -> None:
+    """Make something belong to a pair; this bypasses frozen dataclasses and the registers of modules."""
+    (type if isinstance(pair, type) else object).__setattr__(pair, _ATTRIBUTE, own)
+
+
+@contextmanager
+def param_scope(pair: object) -> Iterator[None]:
+    """Use the pair's parameter store as Pyro's global one within a ``with`` block; blocks may be nested."""
+    own, shared = belongings(pair).store, pyro.get_param_store()
+    if own._params is shared._params:
+        yield
+        return
+    with _LOCK:
+        _OUTER.append(dict(vars(shared)))
+        vars(shared).update(vars(own))
+        try:
+            yield
+        finally:
+            vars(own).update(vars(shared))
+            vars(shared).update(_OUTER.pop())
+            _forget_leaves(own)
+
+
+@contextmanager
+def called_directly(pair: object) -> Iterator[None]:
+    """Use the pair's parameter store while the caller, such as plain SVI, runs one of its programs.
+
+    The caller's store learns the names of the parameters, for which Pyro's optimizers ask.
+    """
+    with param_scope(pair):
+        yield
+    pyro.get_param_store()._param_to_name.update(belongings(pair).store._param_to_name)
+
+
+@contextmanager
+def isolated(pair: object) -> Iterator[None]:
+    """Run a pair with its own parameters, undisturbed by the caller's handlers and modes and by other threads, which wait.
+
+    The caller's handlers of Pyro, ``torch.autocast`` and ``torch.inference_mode`` have no effect within the ``with`` block.
+    """
+    with _LOCK, ExitStack() as stack:
+        handlers = runtime._PYRO_STACK[:]
+        runtime._PYRO_STACK.clear()
+        stack.callback(runtime._PYRO_STACK.extend, handlers)
+        stack.enter_context(torch.inference_mode(False))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(param_scope(pair))
+        yield
+
+
+def waiting_outside(parameters: Mapping[str, Tensor]) -> list[str]:
+    """Return, within a pair's scope, which of its parameters have other values in Pyro's global store."""
+    outside = _OUTER[0]["_params"] if _OUTER else {}
+    return sorted(name for name, value in parameters.items() if name in outside and outside[name] is not value)
+
+
+def _forget_leaves(store: ParamStoreDict) -> None:
+    """Remove the references that Pyro leaves on parameters, which cannot be pickled and which a copy would share."""
+    for value in store._params.values():
+        vars(value).pop("unconstrained", None)
+
+
+def register(pair: nn.Module, *parts: str) -> None:
+    """Register parts of a pair with Pyro under unique names; a program registers only what it uses, as each parameter costs time."""
+    if _is_known:
+        return
+    # Not an attribute: a deep copy is another pair and needs another name.
+    name = _NAMES.get(pair) or _NAMES.setdefault(pair, f"vae{next(_NUMBERS)}")
+    for part in parts:
+        _forget_former(f"{name}.{part}", getattr(pair, part))
+        pyro.module(f"{name}.{part}", getattr(pair, part))
+
+
+def _forget_former(name: str, module: nn.Module) -> None:
+    """Remove the parameters of a part that has been exchanged, which Pyro would train in place of the new ones."""
+    store = pyro.get_param_store()
+    for path, parameter in module.named_parameters():
+        former = store._params.get(f"{name}{OF_MODULE}{path}")
+        if former is not None and former is not parameter:
+            forget_parameter(store, f"{name}{OF_MODULE}{path}")
+
+
+def forget_parameter(store: ParamStoreDict, name: str) -> None:
+    """Remove a parameter from a store, also if it is known by another name, too."""
+    store._param_to_name.pop(store._params.pop(name), None)
+    store._constraints.pop(name)
+
+
+@contextmanager
+def parameters_known() -> Iterator[None]:
+    """Skip the registration of parts within a ``with`` block, whose code already knows their parameters."""
+    global _is_known
+    before, _is_known = _is_known, True
+    try:
+        yield
+    finally:
+        _is_known = before
