@@ -25,6 +25,7 @@ from pyro_lvm.sites import (
     space,
     support_of,
 )
+from pyro_lvm.templates import remember_template
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, list[Site]]:
             or _space_refusal({name: latents[name] for name in sampled}, guide_sites)
         ),
     )
+    remember_template(pair, batch, structure)
     return structure, observed
 
 

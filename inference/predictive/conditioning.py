@@ -1,0 +1,194 @@
+"""Runs of a pair's programs in which some sites are held, others drawn, and observed data kept or drawn anew."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from pyro.poutine import runtime
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pyro_lvm.contract import Structure
+from pyro_lvm.pair import Batch, programs
+from pyro_lvm.sites import Site, density_sites, is_data, is_subsample, sites_of
+
+Latents = Mapping[str, Tensor]
+
+
+class HoldMessenger(Messenger):
+    """Messenger that gives sites, latent or observed, the values of a dict.
+
+    Raises:
+        ValueError: If a value does not have the shape of its site.
+    """
+
+    def __init__(self, values: Latents) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Site) -> None:
+        if msg["name"] not in self.values or is_subsample(msg):
+            return
+        value, expected = self.values[msg["name"]], tuple(msg["fn"].batch_shape + msg["fn"].event_shape)
+        if tuple(value.shape) != expected:
+            raise ValueError(
+                f"the value of site '{msg['name']}' must have shape {expected}; got {tuple(value.shape)}. Pass one row for each datum."
+            )
+        msg["value"], msg["done"] = value, True
+
+
+class FreeMessenger(Messenger):
+    """Messenger that draws data sites anew; factors, penalties and deterministic values are left to the program.
+
+    Args:
+        names: Data sites to draw.
+        mean_at: A site at which the mean is put instead of a draw, if it has one, because nothing depends on its value.
+    """
+
+    def __init__(self, names: Iterable[str], mean_at: str | None = None) -> None:
+        super().__init__()
+        self.names, self.mean_at = frozenset(names), mean_at
+
+    def _pyro_sample(self, msg: Site) -> None:
+        if msg["name"] not in self.names or not is_data(msg):
+            return
+        msg["value"] = mean_of(msg["fn"]) if msg["name"] == self.mean_at else None
+        msg["is_observed"], msg["done"] = False, msg["value"] is not None
+
+
+class MeanMessenger(Messenger):
+    """Messenger that replaces the draw at each of the selected sites by the mean."""
+
+    def __init__(self, where: Callable[[Site], bool]) -> None:
+        super().__init__()
+        self.where = where
+
+    def _pyro_sample(self, msg: Site) -> None:
+        if not is_subsample(msg) and not msg["is_observed"] and not msg["done"] and self.where(msg):
+            msg["value"], msg["done"] = required_mean(msg["name"], msg["fn"]), True
+
+
+def mean_of(fn: TorchDistribution) -> Tensor | None:
+    """Return the mean of a distribution, or None if it has none in closed form."""
+    try:
+        mean = fn.mean
+    except NotImplementedError:
+        return None
+    return None if mean.isnan().all() else mean  # torch returns NaN for categories, which have no mean
+
+
+def required_mean(name: str, fn: TorchDistribution) -> Tensor:
+    """Return the mean of a site's distribution.
+
+    Raises:
+        NotImplementedError: If it has none in closed form.
+    """
+    mean = mean_of(fn)
+    if mean is None:
+        raise NotImplementedError(f"site '{name}' has a {type(fn).__name__}, which has no mean in closed form. Use draws instead.")
+    return mean
+
+
+@contextmanager
+def no_outer_handlers() -> Iterator[None]:
+    """Run programs within a ``with`` block as if it were not inside any of the caller's handlers and plates."""
+    stack, plates = runtime._PYRO_STACK, runtime._DIM_ALLOCATOR._stack
+    outer = list(stack), list(plates)
+    enumeration = dict(vars(runtime._ENUM_ALLOCATOR))
+    stack.clear()
+    plates.clear()
+    try:
+        yield
+    finally:
+        stack[:], plates[:] = outer
+        vars(runtime._ENUM_ALLOCATOR).update(enumeration)
+
+
+def predict(pair: object, batch: Batch, structure: Structure, values: Latents, *, means: bool) -> dict[str, Tensor]:
+    """Run the model with the sites in ``values`` held and all others drawn, and return its data sites.
+
+    Args:
+        pair: Any pair.
+        batch: A batch; its observations are ignored, except for their number and shape.
+        structure: The structure of the pair.
+        values: Values by site.
+        means: Whether to return the mean of each data site, given the draws of those before it, instead of its draw.
+
+    Returns:
+        The data sites that are not held, or all of them if all are.
+    """
+    free = [name for name in structure.observed if name not in values]
+    # Nothing that is returned depends on the value of the last data site, whose draw would only take time and noise.
+    with FreeMessenger(free, free[-1] if means and free else None), HoldMessenger(values):
+        trace = poutine.trace(programs(pair)[0]).get_trace(*batch)
+    if not free:
+        return {name: sites_of(trace)[name]["value"] for name in structure.observed}
+    return _means(trace, free) if means else {name: sites_of(trace)[name]["value"] for name in free}
+
+
+def predict_observed(pair: object, batch: Batch, structure: Structure, values: Latents, *, means: bool) -> dict[str, Tensor]:
+    """Run the model at latents ``values``, with its observations, and return the mean of each data site or a draw from it.
+
+    Every data site keeps its observed value for what comes after it.
+    """
+    with HoldMessenger(values):
+        trace = poutine.trace(programs(pair)[0]).get_trace(*batch)
+    if means:
+        return _means(trace, structure.observed)
+    sites = [sites_of(trace)[name] for name in structure.observed]
+    return {site["name"]: site["fn"](*site["args"], **site["kwargs"]) for site in sites}
+
+
+def _means(trace: poutine.Trace, names: Iterable[str]) -> dict[str, Tensor]:
+    """The means of data sites by name, without those that have none, of which there may not be all."""
+    functions = {name: sites_of(trace)[name]["fn"] for name in names}
+    means = {name: mean for name, fn in functions.items() if (mean := mean_of(fn)) is not None}
+    return means or {name: required_mean(name, fn) for name, fn in functions.items()}
+
+
+def codes(pair: object, batch: Batch, latents: Iterable[str], *, means: bool) -> dict[str, Tensor]:
+    """Run the guide, and return a draw of each latent, or its mean given the means of those before it.
+
+    Raises:
+        NotImplementedError: If a mean is wanted and a latent has none in closed form.
+    """
+    if not means:
+        return _latents(poutine.trace(programs(pair)[1]).get_trace(*batch), latents)
+    return _mean_codes(pair, batch, frozenset(latents))
+
+
+def _mean_codes(pair: object, batch: Batch, latents: frozenset[str]) -> dict[str, Tensor]:
+    with MeanMessenger(lambda site: site["name"] in latents or _is_auxiliary(site)):
+        trace = poutine.trace(programs(pair)[1]).get_trace(*batch)
+    auxiliary = {site["name"]: site for site in density_sites(trace) if _is_auxiliary(site)}
+    centers = _latents(trace, latents)
+    if auxiliary:
+        draws = {name: site["fn"](*site["args"], **site["kwargs"]) for name, site in auxiliary.items()}
+        mirrored = {name: 2 * site["value"] - draws[name] for name, site in auxiliary.items()}
+        _check_means(centers, *(_latents_at(pair, batch, latents, values) for values in (draws, mirrored)))
+    return centers
+
+
+def _latents_at(pair: object, batch: Batch, latents: frozenset[str], auxiliary: Latents) -> dict[str, Tensor]:
+    with MeanMessenger(lambda site: site["name"] in latents), HoldMessenger(auxiliary):
+        return _latents(poutine.trace(programs(pair)[1]).get_trace(*batch), latents)
+
+
+def _check_means(centers: Latents, first: Latents, second: Latents) -> None:
+    """Check that latents computed from auxiliary draws are symmetric about their values at the mean draws, hence have them as means."""
+    for name, center in centers.items():
+        tolerance = 1e-4 * (first[name] - center).abs().max() + 1e-5 * center.abs().max()
+        if center.is_floating_point() and not bool(((first[name] + second[name]) / 2 - center).abs().max() <= tolerance):
+            raise NotImplementedError(
+                f"site '{name}' is a function of auxiliary draws that is not linear and has no mean in closed form. Use draws instead."
+            )
+
+
+def _is_auxiliary(site: Site) -> bool:
+    return bool(site["infer"].get("is_auxiliary")) and not site["is_observed"]
+
+
+def _latents(trace: poutine.Trace, names: Iterable[str]) -> dict[str, Tensor]:
+    sites = sites_of(trace)
+    return {name: sites[name]["value"] for name in names}

@@ -1,0 +1,83 @@
+"""Values of summed-out latents given the data and the other latents."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from pyro import poutine
+from pyro.distributions import Categorical
+from pyro.infer import infer_discrete
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from inference.predictive.conditioning import Latents
+from pyro_lvm.pair import Batch
+from pyro_lvm.sites import Site, is_penalty, sample_sites
+
+
+class _StateMessenger(Messenger):
+    """Lets Pyro see the numbers of the states at enumerated sites, ``[B]``, and the program the states themselves, ``[B, *event]``.
+
+    Pyro's ``infer_discrete`` takes every dimension of a value for a batch dimension, as those of numbers are.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__()
+        self.names = names
+        self.states: dict[str, Tensor] = {}
+        self.last: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
+
+    def _pyro_sample(self, msg: Site) -> None:
+        if msg["name"] not in self.names:
+            return
+        fn = msg["fn"]
+        support = fn.enumerate_support(expand=False)  # [V, 1..., *event]
+        self.states[msg["name"]] = support.reshape(len(support), *fn.event_shape)
+        msg["fn"] = Categorical(logits=fn.log_prob(support).movedim(0, -1))  # [..., B]
+
+    def _pyro_post_sample(self, msg: Site) -> None:
+        if msg["name"] in self.names:
+            self.last[msg["name"]] = msg["value"], msg["fn"].batch_shape
+            msg["value"] = self.states[msg["name"]][msg["value"]]
+
+    def values(self) -> dict[str, Tensor]:
+        """The states of the last run by site, in the batch shapes of the sites."""
+        return {name: self.states[name][number.expand(shape)] for name, (number, shape) in self.last.items()}
+
+
+def draw_enumerated(
+    model: Callable[..., object], batch: Batch, latents: Latents, enumerated: Collection[str], *, most_probable: bool = False
+) -> dict[str, Tensor]:
+    r"""Draw summed-out latents from their joint posterior, :math:`c \sim p(c \mid x, z)`, exactly.
+
+    The posterior is that of the model's densities: a subsampling scale and penalties do not count, a mask does.
+
+    Args:
+        model: The model as a plain program.
+        batch: A batch with the observed data.
+        latents: Values of all other latents, ``[B, *Z]``.
+        enumerated: Names of the summed-out latents.
+        most_probable: Whether to return the jointly most probable values instead of a draw.
+
+    Returns:
+        Values by site, ``[B, *C]``.
+    """
+    if not enumerated:
+        return {}
+    states = _StateMessenger(enumerated)
+
+    def conditioned(*rows: Tensor) -> None:
+        with poutine.condition(data=dict(latents)), states, poutine.block(hide_fn=_is_hidden):
+            model(*rows)
+
+    depth = _plate_depth(poutine.trace(conditioned).get_trace(*batch))
+    infer_discrete(conditioned, first_available_dim=-1 - depth, temperature=0 if most_probable else 1)(*batch)
+    return states.values()
+
+
+def _is_hidden(msg: Any) -> bool:
+    return msg["type"] == "sample" and is_penalty(msg)
+
+
+def _plate_depth(trace: poutine.Trace) -> int:
+    frames = [frame for site in sample_sites(trace) for frame in site["cond_indep_stack"]]
+    return max((-frame.dim for frame in frames if frame.vectorized and frame.dim is not None), default=0)
