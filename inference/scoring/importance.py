@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from inference.data.fingerprint import data_id
 from inference.densities.broadcasting import choose_layout
+from inference.densities.elements import observed_elements
 from inference.densities.scope import check_scorable, scoring
 from inference.scoring.blocks import batched, block_shape, first_block, row_blocks
 from inference.scoring.chunks import Chunks
@@ -109,7 +110,7 @@ def evaluate(
     if precision == "bf16" and not has_bfloat16(batch[0].device):
         warn_caller("this processor has no instructions for bfloat16: precision='bf16' takes far longer than 'full'.")
     with scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
-        structure = check_scorable(pair, batch)
+        structure, elements = check_scorable(pair, batch), observed_elements(pair, batch)
         num_particles = 1 if structure.is_deterministic or structure.is_exact else num_particles
         is_bound = num_particles == 1 and not structure.is_exact
         eager, chunks = Eager(pair, choose_layout(pair, batch)), Chunks(chunk_size, structure.num_states)
@@ -128,7 +129,7 @@ def evaluate(
         measure=structure.measure,
         data_id=data_id(*batch),
         is_bound=is_bound,
-        num_dims=batch[0][0].numel(),
+        **elements._asdict(),
         precision=precision,
         **rounding._asdict(),
     )
