@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from pyro import poutine
 from pyro.distributions import TorchDistribution
@@ -49,10 +50,12 @@ class FreeMessenger(Messenger):
     def __init__(self, names: Iterable[str], mean_at: str | None = None) -> None:
         super().__init__()
         self.names, self.mean_at = frozenset(names), mean_at
+        self.replaced: dict[str, Tensor] = {}
 
     def _pyro_sample(self, msg: Site) -> None:
         if msg["name"] not in self.names or not is_data(msg):
             return
+        self.replaced[msg["name"]] = msg["value"]
         msg["value"] = mean_of(msg["fn"]) if msg["name"] == self.mean_at else None
         msg["is_observed"], msg["done"] = False, msg["value"] is not None
 
@@ -105,26 +108,52 @@ def no_outer_handlers() -> Iterator[None]:
         vars(runtime._ENUM_ALLOCATOR).update(enumeration)
 
 
-def predict(pair: object, batch: Batch, structure: Structure, values: Latents, *, means: bool) -> dict[str, Tensor]:
-    """Run the model with the sites in ``values`` held and all others drawn, and return its data sites.
+class Draws(NamedTuple):
+    """A run of a model in which data are drawn anew.
 
-    Args:
-        pair: Any pair.
-        batch: A batch; its observations are ignored, except for their number and shape.
-        structure: The structure of the pair.
-        values: Values by site.
-        means: Whether to return the mean of each data site, given the draws of those before it, instead of its draw.
-
-    Returns:
-        The data sites that are not held, or all of them if all are.
+    Attributes:
+        trace: The trace of the run.
+        replaced: The observed values that were replaced by draws, by site.
+        size: Number of data.
     """
-    free = [name for name in structure.observed if name not in values]
-    # Nothing that is returned depends on the value of the last data site, whose draw would only take time and noise.
-    with FreeMessenger(free, free[-1] if means and free else None), HoldMessenger(values):
+
+    trace: poutine.Trace
+    replaced: dict[str, Tensor]
+    size: int
+
+    def data_sites(self) -> dict[str, Site]:
+        """The sites at which data were drawn."""
+        return {name: sites_of(self.trace)[name] for name in self.replaced}
+
+    def first(self, size: int) -> dict[str, Tensor]:
+        """The values of latents and data for the first data; what lies outside the data plate is left whole."""
+        sites = [site for site in density_sites(self.trace) if not site["is_observed"] or is_data(site)]
+        return {site["name"]: self._first(site, size) for site in sites}
+
+    def _first(self, site: Site, size: int) -> Tensor:
+        batch_shape, dim = site["fn"].batch_shape, -1 - len(site["fn"].event_shape)
+        return site["value"].narrow(dim, 0, size) if batch_shape[-1:] == (self.size,) else site["value"]
+
+
+def draw(pair: object, batch: Batch, structure: Structure, held: Latents, *, means: bool = False) -> Draws:
+    """Run the model with the sites in ``held`` at given values and all others drawn.
+
+    With ``means``, the last data site has its mean as value, because nothing that is wanted depends on a draw there.
+    """
+    free = [name for name in structure.observed if name not in held]
+    with FreeMessenger(free, free[-1] if means and free else None) as messenger, HoldMessenger(held):
         trace = poutine.trace(programs(pair)[0]).get_trace(*batch)
-    if not free:
-        return {name: sites_of(trace)[name]["value"] for name in structure.observed}
-    return _means(trace, free) if means else {name: sites_of(trace)[name]["value"] for name in free}
+    return Draws(trace, messenger.replaced, len(batch[0]))
+
+
+def drawn_data(draws: Draws, structure: Structure, *, means: bool) -> dict[str, Tensor]:
+    """The data sites that were drawn, or all of them if all were held.
+
+    With ``means``, the mean of each given the draws of those before it; those without a mean are left out if others have one.
+    """
+    if means and draws.replaced:
+        return _means(draws.trace, draws.replaced)
+    return {name: sites_of(draws.trace)[name]["value"] for name in draws.replaced or structure.observed}
 
 
 def predict_observed(pair: object, batch: Batch, structure: Structure, values: Latents, *, means: bool) -> dict[str, Tensor]:

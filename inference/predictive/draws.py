@@ -5,14 +5,13 @@ from contextlib import contextmanager
 from typing import Any, overload
 
 import pyro
-from pyro import poutine
 import torch
 from torch import Tensor
 
 from inference.numerics import seeded
-from inference.predictive.conditioning import FreeMessenger, codes, no_outer_handlers, predict, predict_observed
+from inference.predictive.conditioning import codes, draw, drawn_data, no_outer_handlers, predict_observed
 from inference.predictive.enumeration import draw_enumerated
-from inference.predictive.rows import check_number, read_rows
+from inference.predictive.rows import check_draws, is_number, read_rows
 from pyro_lvm.contract import Structure, read_structure
 from pyro_lvm.modules import eval_mode
 from pyro_lvm.pair import param_scope, programs
@@ -45,6 +44,9 @@ def sample_prior(
         ValueError: If a site in ``held`` is neither a latent nor observed, or its value has another shape than the site; if only a number
             is given and the pair was never run, or its draws depend on the values of an argument.
         NotImplementedError: If ``means`` is set and no observed site has a mean in closed form.
+
+    Warns:
+        UserWarning: If the model observes an argument and also reads it directly, so that draws are given the values passed.
     """
     held = dict(held or {})
     with _scope(pair, seed):
@@ -52,9 +54,9 @@ def sample_prior(
         names = (*structure.latents, *structure.enumerated, *structure.observed)
         if not set(held) <= set(names):
             raise ValueError(f"held must contain only sites of the model, {names}; got {tuple(held)}. Pass a dict by site name.")
-        drawn = predict(pair, rows, structure, held, means=means)
-    check_number(drawn, batch)
-    return _one_or_all(drawn, set(structure.observed) - set(held) or structure.observed)
+        drawn = draw(pair, rows, structure, held, means=means)
+        check_draws(pair, batch, rows, drawn)
+        return _one_or_all(drawn_data(drawn, structure, means=means), drawn.replaced or structure.observed)
 
 
 def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False, enumerated: bool = False) -> Values:
@@ -98,21 +100,20 @@ def sample_latents(pair: object, *batch: Tensor | int, seed: int | None = None) 
     """
     with _scope(pair, seed):
         rows, structure = read_rows(pair, batch)
-        with FreeMessenger(structure.observed):
-            trace = poutine.trace(programs(pair)[0]).get_trace(*rows)
-    drawn = {name: sites_of(trace)[name]["value"] for name in structure.latents}
-    check_number(drawn, batch)
-    return _one_or_all(drawn, structure.latents)
+        drawn = draw(pair, rows, structure, {})
+        if is_number(batch):
+            check_draws(pair, batch, rows, drawn)
+    return _one_or_all({name: sites_of(drawn.trace)[name]["value"] for name in structure.latents}, structure.latents)
 
 
-def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
+def decode(pair: object, latents: Values, *batch: Tensor | int, seed: int | None = None, draws: bool = False) -> Values:
     r"""Return the mean of p(x|z) at given codes, or draw from it.
 
     Args:
         pair: Any pair.
         latents: Codes ``[B, *Z]``, or a dict by site name if there are several latents. The dict may also hold latents that are summed out
             and observed sites, such as a label; those that it does not hold are drawn from the model, :math:`c \sim p(c \mid z)`.
-        batch: A batch with the same number of rows, as for :func:`sample_prior`.
+        batch: A batch with the same number of rows, or that number, as for :func:`sample_prior`.
         seed: Seed of the draws.
         draws: Whether to return a draw of x instead of the mean.
 
@@ -120,14 +121,16 @@ def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = Non
         Observations ``[B, *X]``, as for :func:`sample_prior`.
 
     Raises:
-        ValueError: If a latent that the guide samples is missing, or a value is of no site of the model or of another shape than its site.
+        ValueError: If a latent that the guide samples is missing, or a value is of no site of the model or of another shape than its site;
+            if only a number is given, as for :func:`sample_prior`.
         NotImplementedError: If means are wanted and no observed site has a mean in closed form.
     """
     with _scope(pair, seed):
-        structure = read_structure(pair, *batch)
+        rows, structure = read_rows(pair, batch)
         values = _by_site(latents, structure)
-        drawn = predict(pair, batch, structure, values, means=not draws)
-    return _one_or_all(drawn, set(structure.observed) - set(values) or structure.observed)
+        drawn = draw(pair, rows, structure, values, means=not draws)
+        check_draws(pair, batch, rows, drawn)
+        return _one_or_all(drawn_data(drawn, structure, means=not draws), drawn.replaced or structure.observed)
 
 
 def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:

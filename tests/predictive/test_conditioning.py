@@ -236,3 +236,35 @@ def test_a_plate_of_fixed_size_gives_no_other_number_of_draws():
     assert sample_prior(pair, 6).shape == (6,)
     with pytest.raises(ValueError, match="site 'x' must have one row for each of 10 draws; got shape"):
         sample_prior(pair, 10)
+
+
+def test_data_that_the_model_reads_besides_observing_them_are_told():
+    def read(x, y, w):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)).double(), 1.0))
+            pyro.sample("y", dist.Normal(0.0, 1.0), obs=y)
+            pyro.sample("x", dist.Normal(z + y + w, 1.0), obs=x)
+
+    x, y, w = torch.randn(3, 8).double().unbind(0)
+    pair, returned = Pair(read, guide_at(0.0)), Pair(lambda x, y, w: labelled(x, y), guide_at(0.0))
+    message = "observes argument 1 of its batch at site 'y' and also reads it directly: draws are given the values passed"
+    with pytest.warns(UserWarning, match=message) as caught:
+        sample_prior(pair, x, y, w)
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=message):
+        decode(pair, x, x, y, w)
+    sample_prior(pair, x, y, w, held={"y": y})
+    sample_prior(returned, x, torch.arange(8) % 3, w)
+    reconstruct(pair, x, y, w)
+    check_pair(pair, x, y, w)
+    with pytest.raises(ValueError, match="argument 1 of its batch"):
+        sample_prior(pair, 8, held={"y": y})
+
+
+def test_codes_are_decoded_without_rows():
+    torch.manual_seed(0)
+    vae, x = VAE(StandardNormal(2), BernoulliLikelihood(MLP(2, [4], 3)), NormalEncoder(MLP(3, [4], 4))), torch.rand(5, 3).round()
+    z = encode(vae, x)
+    torch.testing.assert_close(decode(vae, z, 5), decode(vae, z, x))
+    with pytest.raises(ValueError, match="value of site 'z' must have shape"):
+        decode(vae, z, 6)
