@@ -80,7 +80,7 @@ def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = 
         structure = read_structure(pair, *batch)
         drawn = codes(pair, batch, structure.latents, means=means)
         if enumerated:
-            return drawn | draw_enumerated(programs(pair)[0], batch, drawn, structure.enumerated, most_probable=means)
+            return drawn | draw_enumerated(programs(pair)[0], batch, drawn, structure, most_probable=means)
     return _one_or_all(drawn, structure.latents)
 
 
@@ -157,7 +157,7 @@ def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bo
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
         values = codes(pair, batch, structure.latents, means=False)
-        values |= draw_enumerated(programs(pair)[0], batch, values, structure.enumerated)
+        values |= draw_enumerated(programs(pair)[0], batch, values, structure)
         return _one_or_all(predict_observed(pair, batch, structure, values, means=not draws), structure.observed)
 
 

@@ -7,11 +7,16 @@ from pyro import poutine
 from pyro.distributions import Categorical
 from pyro.infer import infer_discrete
 from pyro.poutine.messenger import Messenger
+import torch
 from torch import Tensor
 
 from inference.predictive.conditioning import Latents
+from pyro_lvm.contract import Structure
 from pyro_lvm.pair import Batch
 from pyro_lvm.sites import Site, is_penalty, sample_sites
+
+_MOST_STATES = 2**18  # joint states times rows that are enumerated at once; under pyro.markov, fewer than that are held in memory
+_FEWEST_ROWS = 64
 
 
 class _StateMessenger(Messenger):
@@ -45,7 +50,7 @@ class _StateMessenger(Messenger):
 
 
 def draw_enumerated(
-    model: Callable[..., object], batch: Batch, latents: Latents, enumerated: Collection[str], *, most_probable: bool = False
+    model: Callable[..., object], batch: Batch, latents: Latents, structure: Structure, *, most_probable: bool = False
 ) -> dict[str, Tensor]:
     r"""Draw summed-out latents from their joint posterior, :math:`c \sim p(c \mid x, z)`, exactly.
 
@@ -55,14 +60,34 @@ def draw_enumerated(
         model: The model as a plain program.
         batch: A batch with the observed data.
         latents: Values of all other latents, ``[B, *Z]``.
-        enumerated: Names of the summed-out latents.
+        structure: The structure of the pair.
         most_probable: Whether to return the jointly most probable values instead of a draw.
 
     Returns:
         Values by site, ``[B, *C]``.
     """
-    if not enumerated:
+    if not structure.enumerated:
         return {}
+    size, num_rows = _block_size(structure, len(batch[0])), len(batch[0])
+    if size >= num_rows:
+        return _draw_block(model, batch, latents, structure.enumerated, most_probable)
+    blocks = []
+    for rows in torch.arange(num_rows, device=batch[0].device).split(size):
+        some, given = tuple(x[rows] for x in batch), {name: z[rows] for name, z in latents.items()}
+        blocks.append(_draw_block(model, some, given, structure.enumerated, most_probable))
+    return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _block_size(structure: Structure, num_rows: int) -> int:
+    """Rows whose states are enumerated at once: all, unless memory matters and every site is of one datum."""
+    if structure.refusal is not None or structure.num_states * num_rows <= _MOST_STATES:
+        return num_rows
+    return max(_FEWEST_ROWS, _MOST_STATES // structure.num_states)
+
+
+def _draw_block(
+    model: Callable[..., object], batch: Batch, latents: Latents, enumerated: Collection[str], most_probable: bool
+) -> dict[str, Tensor]:
     states = _StateMessenger(enumerated)
 
     def conditioned(*rows: Tensor) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from inference import decode, encode, reconstruct, sample_prior
+from inference.predictive import enumeration
 from pyro_lvm import Pair
 from pyro_lvm.sites import penalty
 
@@ -196,6 +197,22 @@ def test_decoding_holds_given_states_and_draws_the_others_from_the_model():
         decode(pair, {"c": codes["c"]}, x)
     with pytest.raises(ValueError, match=r"value of site 'c' must have shape \(20000,\); got \(1,\)"):
         decode(pair, {"z": codes["z"], "c": codes["c"][:1]}, x)
+
+
+def test_large_spaces_are_enumerated_block_by_block(monkeypatch):
+    sizes, mu = [], torch.tensor([-10.0, 0.0, 10.0]).double()
+    x = mu.repeat(100)
+
+    def model(x):
+        sizes.append(len(x))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            c = pyro.sample("c", dist.Categorical(torch.ones(3).double()), infer=PARALLEL)
+            pyro.sample("x", dist.Normal(mu[c] + z, 0.5), obs=x)
+
+    monkeypatch.setattr(enumeration, "_MOST_STATES", 3 * 80)
+    codes = encode(Pair(model, fixed_guide), x, enumerated=True)
+    assert codes["c"].tolist() == [0, 1, 2] * 100 and {80, 60} < set(sizes)
 
 
 def test_a_pair_whose_every_latent_is_summed_out():
