@@ -107,7 +107,9 @@ def is_discrete(fn: TorchDistribution) -> bool:
 
 def num_elements(site: Site) -> Tensor:
     """Return how many elements of a site's value count in its log density, for each entry of its batch shape; masked ones do not."""
-    counts = _num_elements(site["fn"])
+    fn, value = site["fn"], site["value"]
+    counts = _num_elements(fn)
+    counts = counts.expand(torch.broadcast_shapes(counts.shape, value.shape[: value.dim() - len(fn.event_shape)]))
     return counts if site["mask"] is None else counts * torch.as_tensor(site["mask"], device=counts.device)
 
 

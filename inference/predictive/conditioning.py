@@ -1,12 +1,13 @@
 """Runs of a pair's programs in which some sites are held, others drawn, and observed data kept or drawn anew."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.poutine import runtime
+from pyro.poutine.broadcast_messenger import BroadcastMessenger
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -37,6 +38,29 @@ class HoldMessenger(Messenger):
                 f"the value of site '{msg['name']}' must have shape {expected}; got {tuple(value.shape)}. Pass one row for each datum."
             )
         msg["value"], msg["done"] = value, True
+
+
+class SizeMessenger(Messenger):
+    """Messenger that gives plates without a declared size at dim -1 the number of data, so that every datum has a draw of its own."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def _pyro_sample(self, msg: Site) -> None:
+        frames = msg["cond_indep_stack"]
+        is_open = any(frame.dim == -1 and frame.size == -1 for frame in frames)
+        if is_open and msg["fn"].batch_shape[-1:] in ((), (1,), (self.size,)):
+            msg["cond_indep_stack"] = tuple(f._replace(size=self.size) if f.dim == -1 else f for f in frames)
+            BroadcastMessenger._pyro_sample(msg)  # type: ignore[arg-type]  # Pyro's type of a site is a TypedDict
+
+
+def run(program: Callable[..., object], batch: Batch, *handlers: Messenger) -> poutine.Trace:
+    """Trace a program under handlers, the last of which sees each site first."""
+    with ExitStack() as stack:
+        for handler in (*handlers, SizeMessenger(len(batch[0]))):
+            stack.enter_context(handler)
+        return poutine.trace(program).get_trace(*batch)
 
 
 class FreeMessenger(Messenger):
@@ -141,9 +165,8 @@ def draw(pair: object, batch: Batch, structure: Structure, held: Latents, *, mea
     With ``means``, the last data site has its mean as value, because nothing that is wanted depends on a draw there.
     """
     free = [name for name in structure.observed if name not in held]
-    with FreeMessenger(free, free[-1] if means and free else None) as messenger, HoldMessenger(held):
-        trace = poutine.trace(programs(pair)[0]).get_trace(*batch)
-    return Draws(trace, messenger.replaced, len(batch[0]))
+    messenger = FreeMessenger(free, free[-1] if means and free else None)
+    return Draws(run(programs(pair)[0], batch, messenger, HoldMessenger(held)), messenger.replaced, len(batch[0]))
 
 
 def drawn_data(draws: Draws, structure: Structure, *, means: bool) -> dict[str, Tensor]:
@@ -161,8 +184,7 @@ def predict_observed(pair: object, batch: Batch, structure: Structure, values: L
 
     Every data site keeps its observed value for what comes after it.
     """
-    with HoldMessenger(values):
-        trace = poutine.trace(programs(pair)[0]).get_trace(*batch)
+    trace = run(programs(pair)[0], batch, HoldMessenger(values))
     if means:
         return _means(trace, structure.observed)
     sites = [sites_of(trace)[name] for name in structure.observed]
@@ -183,13 +205,12 @@ def codes(pair: object, batch: Batch, latents: Iterable[str], *, means: bool) ->
         NotImplementedError: If a mean is wanted and a latent has none in closed form.
     """
     if not means:
-        return _latents(poutine.trace(programs(pair)[1]).get_trace(*batch), latents)
+        return _latents(run(programs(pair)[1], batch), latents)
     return _mean_codes(pair, batch, frozenset(latents))
 
 
 def _mean_codes(pair: object, batch: Batch, latents: frozenset[str]) -> dict[str, Tensor]:
-    with MeanMessenger(lambda site: site["name"] in latents or _is_auxiliary(site)):
-        trace = poutine.trace(programs(pair)[1]).get_trace(*batch)
+    trace = run(programs(pair)[1], batch, MeanMessenger(lambda site: site["name"] in latents or _is_auxiliary(site)))
     auxiliary = {site["name"]: site for site in density_sites(trace) if _is_auxiliary(site)}
     centers = _latents(trace, latents)
     if auxiliary:
@@ -200,8 +221,8 @@ def _mean_codes(pair: object, batch: Batch, latents: frozenset[str]) -> dict[str
 
 
 def _latents_at(pair: object, batch: Batch, latents: frozenset[str], auxiliary: Latents) -> dict[str, Tensor]:
-    with MeanMessenger(lambda site: site["name"] in latents), HoldMessenger(auxiliary):
-        return _latents(poutine.trace(programs(pair)[1]).get_trace(*batch), latents)
+    handlers = MeanMessenger(lambda site: site["name"] in latents), HoldMessenger(auxiliary)
+    return _latents(run(programs(pair)[1], batch, *handlers), latents)
 
 
 def _check_means(centers: Latents, first: Latents, second: Latents) -> None:

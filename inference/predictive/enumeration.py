@@ -1,22 +1,36 @@
 """Values of summed-out latents given the data and the other latents."""
 
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, ClassVar
 
 from pyro import poutine
-from pyro.distributions import Categorical
+from pyro.distributions import Categorical, TorchDistribution
 from pyro.infer import infer_discrete
 from pyro.poutine.messenger import Messenger
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
-from inference.predictive.conditioning import Latents
+from inference.predictive.conditioning import Latents, SizeMessenger
 from pyro_lvm.contract import Structure
 from pyro_lvm.pair import Batch
-from pyro_lvm.sites import Site, is_penalty, sample_sites
+from pyro_lvm.sites import Site, is_penalty, is_subsample, sample_sites
 
 _MOST_STATES = 2**18  # joint states times rows that are enumerated at once; under pyro.markov, fewer than that are held in memory
 _FEWEST_ROWS = 64
+
+
+class _InDouble(TorchDistribution):
+    """A distribution whose log densities are in double precision; Pyro adds only those of one kind."""
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+
+    def __init__(self, fn: TorchDistribution) -> None:
+        self.fn = fn
+        super().__init__(fn.batch_shape, fn.event_shape, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.fn.log_prob(value).double()
 
 
 class _StateMessenger(Messenger):
@@ -32,12 +46,16 @@ class _StateMessenger(Messenger):
         self.last: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
 
     def _pyro_sample(self, msg: Site) -> None:
-        if msg["name"] not in self.names:
-            return
         fn = msg["fn"]
+        if msg["name"] not in self.names:
+            msg["fn"] = fn if is_subsample(msg) else _InDouble(fn)
+            return
         support = fn.enumerate_support(expand=False)  # [V, 1..., *event]
         self.states[msg["name"]] = support.reshape(len(support), *fn.event_shape)
-        msg["fn"] = Categorical(logits=fn.log_prob(support).movedim(0, -1))  # [..., B]
+        logits = fn.log_prob(support).double().movedim(0, -1)  # [..., B, V]
+        if msg["mask"] is False:  # Pyro would take the site for one without states
+            msg["mask"], logits = None, torch.zeros_like(logits)
+        msg["fn"] = Categorical(logits=logits)
 
     def _pyro_post_sample(self, msg: Site) -> None:
         if msg["name"] in self.names:
@@ -46,7 +64,8 @@ class _StateMessenger(Messenger):
 
     def values(self) -> dict[str, Tensor]:
         """The states of the last run by site, in the batch shapes of the sites."""
-        return {name: self.states[name][number.expand(shape)] for name, (number, shape) in self.last.items()}
+        numbers = {name: number.reshape(number.shape[-len(shape) :]) if shape else number for name, (number, shape) in self.last.items()}
+        return {name: self.states[name][number.expand(self.last[name][1])] for name, number in numbers.items()}
 
 
 def draw_enumerated(
@@ -91,11 +110,13 @@ def _draw_block(
     states = _StateMessenger(enumerated)
 
     def conditioned(*rows: Tensor) -> None:
-        with poutine.condition(data=dict(latents)), states, poutine.block(hide_fn=_is_hidden):
+        with poutine.condition(data=dict(latents)), states, poutine.block(hide_fn=_is_hidden), SizeMessenger(len(rows[0])):
             model(*rows)
 
     depth = _plate_depth(poutine.trace(conditioned).get_trace(*batch))
-    infer_discrete(conditioned, first_available_dim=-1 - depth, temperature=0 if most_probable else 1)(*batch)
+    infer_discrete(conditioned, first_available_dim=-1 - depth, temperature=0 if most_probable else 1, strict_enumeration_warning=False)(
+        *batch
+    )
     return states.values()
 
 

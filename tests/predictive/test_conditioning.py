@@ -133,6 +133,23 @@ def test_masked_data_are_drawn_as_well():
     assert sample_prior(pair, x, mask).shape == (6, 3)
 
 
+def test_every_datum_has_a_draw_of_its_own_in_a_plate_without_a_size():
+    def model(x):
+        with pyro.plate("data"):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data"):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    pair, x = Pair(model, guide), torch.randn(4000)
+    draws = sample_prior(pair, x, seed=0)
+    assert draws.shape == (4000,) and draws.var() == pytest.approx(2, rel=5 * (2 / 4000) ** 0.5)
+    assert torch.equal(decode(pair, x, x), x) and torch.equal(reconstruct(pair, x, seed=0), encode(pair, x, seed=0))
+    assert torch.equal(sample_prior(pair, 4000, seed=0), draws)
+
+
 def test_draws_ignore_the_callers_handlers():
     vae = VAE(StandardNormal(2), BernoulliLikelihood(MLP(2, [4], 3)), NormalEncoder(MLP(3, [4], 4)))
     x, z = torch.rand(4, 3).round(), torch.ones(4, 2)
@@ -257,6 +274,14 @@ def test_data_that_the_model_reads_besides_observing_them_are_told():
     sample_prior(returned, x, torch.arange(8) % 3, w)
     reconstruct(pair, x, y, w)
     check_pair(pair, x, y, w)
+
+    def masked(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)).double(), 1.0))
+            pyro.sample("x", dist.Normal(z[:, None], 1.0).expand([len(x), 3]).mask(x > 0).to_event(1), obs=x)
+
+    rows = torch.randn(8, 3).double()
+    sample_prior(Pair(masked, guide_at(0.0)), rows)
     with pytest.raises(ValueError, match="argument 1 of its batch"):
         sample_prior(pair, 8, held={"y": y})
 

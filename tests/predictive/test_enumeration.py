@@ -75,6 +75,30 @@ def test_a_cluster_is_drawn_given_data_and_code(dims):
     assert_draws(Pair(model, guide), (x,), joint, (3,), ["c"])
 
 
+@pytest.mark.parametrize("kind", ["no size", "masked", "one state"])
+def test_plates_without_a_size_masked_priors_and_single_states(kind):
+    mu, weights = torch.tensor([-1.0, 1.0]).double(), torch.tensor([0.2, 0.8]).double()
+    x = torch.tensor([-1.0, 0.5]).double()
+
+    def model(x):
+        with pyro.plate("data", None if kind == "no size" else len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with poutine.mask(mask=kind != "masked"):
+                c = pyro.sample("c", dist.Categorical(weights), infer=PARALLEL)
+            d = pyro.sample("d", dist.Categorical(torch.ones(1 if kind == "one state" else 2)), infer=PARALLEL)
+            pyro.sample("x", dist.Normal(mu[c] + z + d, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data"):
+            pyro.sample("z", dist.Normal(torch.full((len(x),), 0.3).double(), 1e-12))
+
+    def joint(c, d):
+        prior = 0.0 if kind == "masked" else weights[c].log()
+        return prior + dist.Normal(mu[c] + 0.3 + d, 1.0).log_prob(x)
+
+    assert_draws(Pair(model, guide), (x,), joint, (2, 1 if kind == "one state" else 2), ["c", "d"])
+
+
 def test_sites_that_depend_on_one_another_and_a_masked_datum():
     first, second = torch.tensor([0.3, 0.7]).double(), torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]).double()
     x, seen = torch.tensor([0.0, 2.0, 0.5]).double(), torch.tensor([True, True, False])
