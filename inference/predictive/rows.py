@@ -1,6 +1,6 @@
 """The rows on which a pair is run, those passed or as many as wanted, and whether draws depend on their values."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
@@ -103,16 +103,14 @@ def _place_read(pair: object, rows: Batch, drawn: Draws, places: Iterable[int]) 
             expected = _log_densities(pair, some, values)
         except Exception:  # a plate of fixed size takes no fewer rows; programs may raise any error then
             continue
-        changed = ((i, (*some[:i], other, *some[i + 1 :])) for i in places for other in _others(some[i]))
+        changed = ((i, (*some[:i], _other(some[i]), *some[i + 1 :])) for i in places)
         return next((i for i, others in changed if not _has_densities(expected, pair, others, values)), None)
     return None
 
 
-def _others(x: Tensor) -> Iterator[Tensor]:
-    """Other values of an argument: its own rows in another order, zeros and ones."""
-    yield x.roll(1, 0)
-    yield torch.zeros_like(x)
-    yield torch.ones_like(x)
+def _other(x: Tensor) -> Tensor:
+    """Values of the same kind that differ from an argument's in every element: zeros, and ones in place of zeros."""
+    return (x == 0).to(x.dtype)
 
 
 def _has_densities(expected: dict[str, Tensor], pair: object, rows: Batch, values: Latents) -> bool:
