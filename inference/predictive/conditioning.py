@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyro import poutine
+import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 from pyro.poutine import runtime
 from pyro.poutine.broadcast_messenger import BroadcastMessenger
 from pyro.poutine.messenger import Messenger
+import torch
 from torch import Tensor
 
 from pyro_lvm.contract import Structure
@@ -115,6 +117,15 @@ def required_mean(name: str, fn: TorchDistribution) -> Tensor:
     if mean is None:
         raise NotImplementedError(f"site '{name}' has a {type(fn).__name__}, which has no mean in closed form. Use draws instead.")
     return mean
+
+
+def unmasked(fn: Any) -> Any:
+    """Return a distribution without the masks in it, which affect no draws."""
+    if isinstance(fn, dist.MaskedDistribution):
+        return unmasked(fn.base_dist)
+    if isinstance(fn, torch.distributions.Independent):
+        return dist.Independent(unmasked(fn.base_dist), fn.reinterpreted_batch_ndims)
+    return unmasked(fn.base_dist).expand(fn.batch_shape) if isinstance(fn, dist.ExpandedDistribution) else fn
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = 
         seed: Seed of the draws; by default, torch's generator is used in its current state.
         means: Whether to return the mean of each latent, given the means of the latents before it.
         enumerated: Whether to return the summed-out latents as well, drawn from their exact posterior :math:`p(c \mid x, z)` given the
-            codes; with ``means``, their jointly most probable values. Where the model masks one, its value tells nothing.
+            codes; with ``means``, their jointly most probable values. Masked data count as missing; a mask on a latent itself is ignored.
 
     Returns:
         Codes ``[B, *Z]``; a dict by site name if there are several latents or ``enumerated`` is set.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from inference.predictive.conditioning import Latents, SizeMessenger
+from inference.predictive.conditioning import Latents, SizeMessenger, unmasked
 from pyro_lvm.contract import Structure
 from pyro_lvm.pair import Batch
 from pyro_lvm.sites import Site, is_penalty, is_subsample, sample_sites
@@ -52,10 +52,8 @@ class _StateMessenger(Messenger):
             return
         support = fn.enumerate_support(expand=False)  # [V, 1..., *event]
         self.states[msg["name"]] = support.reshape(len(support), *fn.event_shape)
-        logits = fn.log_prob(support).double().movedim(0, -1)  # [..., B, V]
-        if msg["mask"] is False:  # Pyro would take the site for one without states
-            msg["mask"], logits = None, torch.zeros_like(logits)
-        msg["fn"] = Categorical(logits=logits)
+        msg["fn"] = Categorical(logits=unmasked(fn).log_prob(support).double().movedim(0, -1))  # [..., B, V]
+        msg["mask"] = None
 
     def _pyro_post_sample(self, msg: Site) -> None:
         if msg["name"] in self.names:
@@ -73,7 +71,8 @@ def draw_enumerated(
 ) -> dict[str, Tensor]:
     r"""Draw summed-out latents from their joint posterior, :math:`c \sim p(c \mid x, z)`, exactly.
 
-    The posterior is that of the model's densities: a subsampling scale and penalties do not count, a mask does.
+    A subsampling scale and penalties do not count. Where data are masked, they are missing; a mask on a summed-out latent is ignored, as
+    in draws from the model, so that padding has its prior.
 
     Args:
         model: The model as a plain program.

@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from inference.predictive.conditioning import Draws, HoldMessenger, Latents, run
+from inference.predictive.conditioning import Draws, HoldMessenger, Latents, run, unmasked
 from pyro_lvm.checks import check_counts, warn_caller
 from pyro_lvm.contract import Structure, read_structure
 from pyro_lvm.pair import Batch, programs
@@ -124,16 +123,7 @@ def _has_densities(expected: dict[str, Tensor], pair: object, rows: Batch, value
 def _log_densities(pair: object, rows: Batch, values: Latents) -> dict[str, Tensor]:
     with torch.random.fork_rng():
         trace = run(programs(pair)[0], rows, HoldMessenger(values))
-    return {name: _unmasked(site["fn"]).log_prob(site["value"]) for name, site in sites_of(trace).items() if name in values}
-
-
-def _unmasked(fn: Any) -> Any:
-    """A distribution without the masks in it, which affect no draws."""
-    if isinstance(fn, dist.MaskedDistribution):
-        return _unmasked(fn.base_dist)
-    if isinstance(fn, torch.distributions.Independent):
-        return dist.Independent(_unmasked(fn.base_dist), fn.reinterpreted_batch_ndims)
-    return _unmasked(fn.base_dist).expand(fn.batch_shape) if isinstance(fn, dist.ExpandedDistribution) else fn
+    return {name: unmasked(site["fn"]).log_prob(site["value"]) for name, site in sites_of(trace).items() if name in values}
 
 
 def _are_close(a: Tensor, b: Tensor) -> bool:

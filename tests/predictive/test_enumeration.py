@@ -93,8 +93,7 @@ def test_plates_without_a_size_masked_priors_and_single_states(kind):
             pyro.sample("z", dist.Normal(torch.full((len(x),), 0.3).double(), 1e-12))
 
     def joint(c, d):
-        prior = 0.0 if kind == "masked" else weights[c].log()
-        return prior + dist.Normal(mu[c] + 0.3 + d, 1.0).log_prob(x)
+        return weights[c].log() + dist.Normal(mu[c] + 0.3 + d, 1.0).log_prob(x)
 
     assert_draws(Pair(model, guide), (x,), joint, (2, 1 if kind == "one state" else 2), ["c", "d"])
 
@@ -178,6 +177,23 @@ def test_a_markov_chain_and_a_second_plate():
         c = draws["c"].long()
         assert c.shape == (3, N)
         assert_frequencies(frequencies([draws["a"].broadcast_to(1, N)[0], *c], (2, 2, 2, 2)), exact[..., row])
+
+
+def test_padding_has_its_prior_and_tells_nothing():
+    step, x = torch.tensor([[0.9, 0.1], [0.3, 0.7]]).double(), torch.tensor([[3.0, 0.0]]).double().expand(N, 2)
+
+    def model(x, lengths):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            c = 0
+            for t in pyro.markov(range(2)):
+                with poutine.mask(mask=t < lengths):
+                    c = pyro.sample(f"c{t}", dist.Categorical(step[c]), infer=PARALLEL)
+                    pyro.sample(f"x{t}", dist.Normal(3.0 * c + z, 1.0), obs=x[:, t])
+
+    draws = encode(Pair(model, fixed_guide), x, torch.ones(N), enumerated=True, seed=0)
+    first = (step[0].log() + dist.Normal(torch.tensor([0.3, 3.3]).double(), 1.0).log_prob(torch.tensor(3.0))).softmax(0)
+    assert_frequencies(frequencies([draws["c0"], draws["c1"]], (2, 2)), first[:, None] * step)
 
 
 def test_labels_seen_for_some_rows_are_kept_and_the_others_drawn():
