@@ -24,11 +24,13 @@ from pyro_lvm.sites import (
     is_penalty,
     is_point_mass,
     masked_log_prob,
+    num_elements,
     plate_names,
     sample_sites,
     support_of,
 )
 from pyro_lvm.structure import Structure
+from pyro_lvm.templates import remember_template
 
 _SEEDS = 20  # runs in which a support may show that it depends on latents
 
@@ -159,8 +161,15 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
             size, plates, sites, {name: latents[name] for name in sampled}, [latents[name] for name in sorted(enumerated)], run.guide
         ),
         networks=run.networks,
+        num_elements=sum(int(num_elements(site).sum()) for site in observed),
+        is_unit_scaled=all(_is_in_unit_interval(site) for site in observed),
     )
+    remember_template(pair, batch, structure)
     return structure, run
+
+
+def _is_in_unit_interval(site: Site) -> bool:
+    return not is_discrete(site["fn"]) and bool(((site["value"] >= 0) & (site["value"] <= 1)).all())
 
 
 def _data_plates(pair: object, batch: Batch, sites: list[Site], observed: list[Site]) -> set[str]:
@@ -217,6 +226,8 @@ def check_shapes(site: Site, size: int) -> None:
             f"site '{site['name']}': a value must have the event shape of its distribution; got {described}. Change the shape of the data "
             "or of the network's output, or use .to_event(n)."
         )
+    if site["infer"].get("enumerate") == "parallel" and all(frame.size == -1 for frame in frames_of(site)):
+        return  # summed out for every datum, also if a plate without a size leaves the values of all data the same
     plates = {frame.dim: frame.size if frame.size > 0 else size for frame in frames_of(site)}
     expected = tuple(plates.get(dim, 1) for dim in range(min(plates, default=0), 0))
     got = tuple(torch.broadcast_shapes(lead, batch_shape))

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from itertools import count
 from threading import RLock
-from typing import Self
+from typing import Any, Self
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import pyro
@@ -52,12 +52,14 @@ class Belongings:
         store: Values of the pair's ``pyro.param`` and ``pyro.module``.
         networks: What the pair's runs have shown.
         rows: Fingerprint of the training data, if parameters belong to their rows.
+        template: What the last check of the pair left; see :mod:`pyro_lvm.templates`.
     """
 
     def __init__(self, store: ParamStoreDict | None = None, rows: str | None = None) -> None:
         self.store = ParamStoreDict() if store is None else store
         self.networks = Networks()
         self.rows = rows
+        self.template: Any = None
 
     def __deepcopy__(self, memo: dict) -> "Belongings":
         return Belongings(deepcopy(_without_modules(self.store), memo), self.rows)
@@ -134,9 +136,10 @@ def isolated(pair: object) -> Iterator[None]:
     The caller's handlers of Pyro, ``torch.autocast`` and ``torch.inference_mode`` have no effect within the ``with`` block.
     """
     with _LOCK, ExitStack() as stack:
-        handlers = runtime._PYRO_STACK[:]
-        runtime._PYRO_STACK.clear()
-        stack.callback(runtime._PYRO_STACK.extend, handlers)
+        for outer in (runtime._PYRO_STACK, runtime._DIM_ALLOCATOR._stack):
+            stack.callback(outer.__setitem__, slice(None), outer[:])
+            outer.clear()
+        stack.callback(vars(runtime._ENUM_ALLOCATOR).update, dict(vars(runtime._ENUM_ALLOCATOR)))
         stack.enter_context(torch.inference_mode(False))
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):

@@ -8,7 +8,7 @@ import pyro
 from pyro import poutine
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution, constraints
-from pyro.distributions.util import scale_and_mask
+from pyro.distributions.util import scale_and_mask, sum_rightmost
 from pyro.poutine.util import site_is_subsample
 import torch
 from torch import Tensor
@@ -153,3 +153,22 @@ def is_discrete(fn: TorchDistribution) -> bool:
     """Return whether a distribution has masses instead of densities."""
     support = support_of(fn)
     return support is not None and bool(support.is_discrete)
+
+
+def num_elements(site: Site) -> Tensor:
+    """Return how many elements of a site's value count in its log density, for each entry of its batch shape; masked ones do not."""
+    fn, value = site["fn"], site["value"]
+    counts = _num_elements(fn)
+    counts = counts.expand(torch.broadcast_shapes(counts.shape, value.shape[: value.dim() - len(fn.event_shape)]))
+    return counts if site["mask"] is None else counts * torch.as_tensor(site["mask"], device=counts.device)
+
+
+def _num_elements(fn: Any) -> Tensor:
+    if isinstance(fn, dist.MaskedDistribution):
+        mask = torch.as_tensor(fn._mask)
+        return _num_elements(fn.base_dist).to(mask.device) * mask
+    if isinstance(fn, torch.distributions.Independent):
+        return sum_rightmost(_num_elements(fn.base_dist), fn.reinterpreted_batch_ndims)
+    if isinstance(fn, dist.ExpandedDistribution):
+        return _num_elements(fn.base_dist).expand(fn.batch_shape)
+    return torch.full(fn.batch_shape, fn.event_shape.numel())

@@ -23,6 +23,8 @@ class Structure:
         row_parameters: Parameters whose rows belong to the rows of the training data, such as those of an AutoNormal with local latents.
         refusal: Reason why the pair has no likelihood per datum, or None.
         networks: The networks and parameters that the run used.
+        num_elements: Number of elements of data that were observed, without those that are masked.
+        is_unit_scaled: Whether all data have densities and lie in [0, 1].
     """
 
     latents: tuple[str, ...]
@@ -38,6 +40,8 @@ class Structure:
     row_parameters: tuple[str, ...]
     refusal: str | None
     networks: Networks = field(repr=False, compare=False)
+    num_elements: int
+    is_unit_scaled: bool
 
     @property
     def is_exact(self) -> bool:

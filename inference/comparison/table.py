@@ -23,7 +23,7 @@ _ERRORS = ("mc_error", *_ERROR_OF.values())
 _REMEDIES = {
     "data_id": "Evaluate all models on the same data in the same order.",
     "measure": "A density and a probability mass have different units; use one kind of likelihood.",
-    "num_dims": "Evaluate all models on the same data in the same order.",
+    "num_dims": "Compare models that observe the same elements of the data, evaluated by one version of this library.",
 }
 
 
@@ -104,6 +104,7 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     rounded = {name: score.rounding_error for name, score in evaluations.items() if score.precision != "full"}
     exact = [name for name in names if evaluations[name].is_exact]
     comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations), "exact": exact, "rounded": rounded}
+    comparison.attrs["bits_note"] = next(filter(None, (score.bits_note for score in evaluations.values())), "")
     comparison.attrs["notes"] = list(_notes(comparison, unit))
     return comparison
 
@@ -143,7 +144,7 @@ def _row(evaluation: Evaluation, best: Evaluation) -> dict[str, float | int | bo
     }
 
 
-def _in_bits(table: pd.DataFrame, num_dims: int) -> pd.DataFrame:
+def _in_bits(table: pd.DataFrame, num_dims: float) -> pd.DataFrame:
     """The same table in bits per dimension, where less is better."""
     nats_per_bit = num_dims * log(2)
     table[["log_px", "difference", "elbo"]] /= -nats_per_bit
@@ -161,6 +162,8 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
     bounds, exact = comparison["is_bound"], comparison.index.isin(comparison.attrs["exact"])
     direction = "" if unit == "nats" else "; less is better"
     yield f"Means over {comparison.attrs['num_data']} data in {unit}{direction}."
+    if unit != "nats" and comparison.attrs["bits_note"]:
+        yield f"Bits {comparison.attrs['bits_note']}."
     if exact.any():
         yield f"{', '.join(comparison.attrs['exact'])}: every latent is summed out, so log p(x) is exact."
     if not (bounds | exact).all():

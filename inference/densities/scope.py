@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pyro
 import torch
@@ -26,9 +27,9 @@ def scoring(pair: object, device: torch.device) -> Iterator[None]:
     """
     keep_freed_memory()
     devices = [] if device.type == "cpu" else [device]
-    with isolated(pair), torch.no_grad(), pyro.validation_enabled(False), flushed_denormals(), eval_mode(pair):
-        with torch.random.fork_rng(devices, device_type=_rng_type(device)):
-            yield
+    random_state = torch.random.fork_rng(devices, device_type=_rng_type(device))
+    with isolated(pair), random_state, torch.no_grad(), pyro.validation_enabled(False), flushed_denormals(), eval_mode(pair):
+        yield
 
 
 def _rng_type(device: torch.device) -> str:
@@ -56,7 +57,11 @@ def check_scorable(pair: object, batch: Batch) -> Structure:
         check_rows(pair, structure, batch)
     for other in structures[1:]:
         structure.networks.add(other.networks)
-    return structure
+    return replace(
+        structure,
+        num_elements=sum(each.num_elements for each in structures),
+        is_unit_scaled=all(each.is_unit_scaled for each in structures),
+    )
 
 
 def check_rows(pair: object, structure: Structure, batch: Batch) -> None:

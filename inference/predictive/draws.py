@@ -1,78 +1,67 @@
 """Sampling, encoding, decoding and reconstructing with a fitted pair."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, overload
 
 import pyro
-from pyro import poutine
-from pyro.distributions import TorchDistribution
-from pyro.poutine.messenger import Messenger
 import torch
 from torch import Tensor
 
-from inference.densities.layout import SubstituteMessenger
 from inference.numerics import seeded
+from inference.predictive.conditioning import codes, draw, drawn_data, predict_observed
+from inference.predictive.enumeration import draw_enumerated
+from inference.predictive.rows import check_draws, is_number, read_rows
 from pyro_lvm.contract import read_structure
 from pyro_lvm.modules import eval_mode
-from pyro_lvm.pair import Batch, programs
+from pyro_lvm.pair import programs
 from pyro_lvm.scopes import isolated
-from pyro_lvm.sites import Site, density_sites, sites_of
+from pyro_lvm.sites import sites_of
+from pyro_lvm.structure import Structure
 
 Values = Tensor | dict[str, Tensor]
 
 
-class _MeanMessenger(Messenger):
-    """Replaces the draw at each of the named sites by the mean, unless the site already has a value."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.names = names
-
-    def _pyro_sample(self, msg: Site) -> None:
-        if msg["name"] not in self.names or msg["done"]:
-            return
-        msg["value"] = _mean(msg["name"], msg["fn"])
-        msg["done"] = True
-
-
-def _mean(name: str, fn: TorchDistribution) -> Tensor:
-    try:
-        mean = fn.mean
-    except NotImplementedError:
-        mean = None
-    if mean is None or mean.isnan().all():  # torch returns NaN for categories, which have no mean
-        raise NotImplementedError(f"site '{name}' has a {type(fn).__name__}, which has no mean in closed form. Use draws instead.")
-    return mean
-
-
 def sample_prior(
-    pair: object, *batch: Tensor, held: dict[str, Tensor] | None = None, seed: int | None = None, means: bool = False
+    pair: object, *batch: Tensor | int, held: Mapping[str, Tensor] | None = None, seed: int | None = None, means: bool = False
 ) -> Values:
     r"""Draw from the model once for each row of a batch, :math:`z \sim p(z),\; x \sim p(x \mid z)`.
 
     Args:
         pair: Any pair.
-        batch: A batch as for training; its observations set the number and shape of the draws, and their values are ignored.
-        held: Latents by site name, ``[B, *Z]``, to hold fixed instead of drawing, such as the upper levels of a hierarchy.
+        batch: A batch as for training; its observations set the number and shape of the draws, and their values are ignored. Other
+            arguments, such as conditions, count. Or a number of draws, if the pair has been fitted, scored or checked before and its
+            draws depend on the values of no argument.
+        held: Values by site name, ``[B, *Z]``, to hold fixed instead of drawing, such as the upper levels of a hierarchy or an observed
+            label. They affect what the model samples after them, and not what it samples before.
         seed: Seed of the draws; by default, torch's generator is used in its current state.
-        means: Whether to return the mean of p(x|z) instead of a draw.
+        means: Whether to return the mean of p(x|z) instead of a draw. If the model observes several sites, each mean is given the draws
+            of those before it, and sites without a mean in closed form, such as labels, are left out if others have one.
 
     Returns:
-        Observations ``[B, *X]``; a dict by site name if the model observes several sites.
+        Observations ``[B, *X]``; a dict by site name if several observed sites are not held. Held ones are not among them, unless all are
+        held.
 
     Raises:
-        ValueError: If a site in ``held`` is not a latent.
+        ValueError: If a site in ``held`` is neither a latent nor observed, or its value has another shape than the site; if only a number
+            is given and the pair was never run, or its draws depend on the values of an argument.
+        NotImplementedError: If ``means`` is set and no observed site has a mean in closed form.
+
+    Warns:
+        UserWarning: If the model observes an argument and also reads it directly, so that draws are given the values passed.
     """
-    held = held or {}
+    held = dict(held or {})
     with _scope(pair, seed):
-        structure = read_structure(pair, *batch)
-        if not set(held) <= set(structure.latents):
-            raise ValueError(f"held must contain only the latents {structure.latents}; got {tuple(held)}. Pass a dict by site name.")
-        return _observations(pair, batch, structure.observed, held, means)
+        rows, structure = read_rows(pair, batch)
+        names = (*structure.latents, *structure.enumerated, *structure.observed)
+        if not set(held) <= set(names):
+            raise ValueError(f"held must contain only sites of the model, {names}; got {tuple(held)}. Pass a dict by site name.")
+        drawn = draw(pair, rows, structure, held, means=means)
+        check_draws(pair, batch, rows, drawn)
+        return _one_or_all(drawn_data(drawn, structure, means=means), drawn.replaced or structure.observed)
 
 
-def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False) -> Values:
+def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False, enumerated: bool = False) -> Values:
     r"""Draw one code for each datum, :math:`z \sim q(z \mid x)`, or return the mean of q.
 
     Args:
@@ -80,74 +69,98 @@ def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = 
         batch: Observations ``[B, *X]``, then any other arguments of the pair.
         seed: Seed of the draws; by default, torch's generator is used in its current state.
         means: Whether to return the mean of each latent, given the means of the latents before it.
+        enumerated: Whether to return the summed-out latents as well, drawn from their exact posterior :math:`p(c \mid x, z)` given the
+            codes; with ``means``, their jointly most probable values. Masked data count as missing; a mask on a latent itself is ignored.
 
     Returns:
-        Codes ``[B, *Z]``; a dict by site name if there are several latents.
+        Codes ``[B, *Z]``; a dict by site name if there are several latents or ``enumerated`` is set.
 
     Raises:
-        NotImplementedError: If ``means`` is set and a distribution has no mean in closed form, such as a flow.
+        NotImplementedError: If ``means`` is set and a latent has no mean in closed form, such as that of a flow.
     """
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
-        return _unwrap(_codes(pair, batch, structure.latents, means))
+        drawn = codes(pair, batch, structure.latents, means=means)
+        if enumerated:
+            return drawn | draw_enumerated(programs(pair)[0], batch, drawn, structure, most_probable=means)
+    return _one_or_all(drawn, structure.latents)
 
 
-def sample_latents(pair: object, *batch: Tensor, seed: int | None = None) -> Values:
+def sample_latents(pair: object, *batch: Tensor | int, seed: int | None = None) -> Values:
     r"""Draw the latents from the prior once for each row of a batch, :math:`z \sim p(z)`.
 
     Args:
         pair: Any pair.
-        batch: A batch as for :func:`sample_prior`.
+        batch: A batch, or a number of draws, as for :func:`sample_prior`.
         seed: Seed of the draws; by default, torch's generator is used in its current state.
 
     Returns:
-        Latents ``[B, *Z]``; a dict by site name if there are several.
+        Latents ``[B, *Z]``; a dict by site name if there are several. Those that are summed out are left out.
+
+    Raises:
+        ValueError: If only a number is given, as for :func:`sample_prior`.
     """
     with _scope(pair, seed):
-        structure = read_structure(pair, *batch)
-        trace = poutine.trace(poutine.uncondition(programs(pair)[0])).get_trace(*batch)
-    return _unwrap({name: sites_of(trace)[name]["value"] for name in structure.latents})
+        rows, structure = read_rows(pair, batch)
+        drawn = draw(pair, rows, structure, {})
+        if is_number(batch):
+            check_draws(pair, batch, rows, drawn)
+    return _one_or_all({name: sites_of(drawn.trace)[name]["value"] for name in structure.latents}, structure.latents)
 
 
-def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
-    """Return the mean of p(x|z) at given codes, or draw from it.
+def decode(pair: object, latents: Values, *batch: Tensor | int, seed: int | None = None, draws: bool = False) -> Values:
+    r"""Return the mean of p(x|z) at given codes, or draw from it.
 
     Args:
         pair: Any pair.
-        latents: Codes ``[B, *Z]``, or a dict by site name if there are several latents.
-        batch: A batch with the same number of rows, as for :func:`sample_prior`.
+        latents: Codes ``[B, *Z]``, or a dict by site name if there are several latents. The dict may also hold latents that are summed out
+            and observed sites, such as a label; those that it does not hold are drawn from the model, :math:`c \sim p(c \mid z)`.
+        batch: A batch with the same number of rows, or that number, as for :func:`sample_prior`.
         seed: Seed of the draws.
         draws: Whether to return a draw of x instead of the mean.
 
     Returns:
-        Observations ``[B, *X]``; a dict by site name if the model observes several sites.
+        Observations ``[B, *X]``, as for :func:`sample_prior`.
 
     Raises:
-        ValueError: If a latent is missing.
+        ValueError: If a latent that the guide samples is missing, or a value is of no site of the model or of another shape than its site;
+            if only a number is given, as for :func:`sample_prior`.
+        NotImplementedError: If means are wanted and no observed site has a mean in closed form.
     """
     with _scope(pair, seed):
-        structure = read_structure(pair, *batch)
-        values = latents if isinstance(latents, dict) else dict.fromkeys(structure.latents[:1], latents)
-        if set(values) != set(structure.latents):
-            raise ValueError(f"latents must hold the sites {structure.latents}; got {tuple(values)}. Pass a dict by site name.")
-        return _observations(pair, batch, structure.observed, values, not draws)
+        rows, structure = read_rows(pair, batch)
+        values = _by_site(latents, structure)
+        drawn = draw(pair, rows, structure, values, means=not draws)
+        check_draws(pair, batch, rows, drawn)
+        return _one_or_all(drawn_data(drawn, structure, means=not draws), drawn.replaced or structure.observed)
 
 
 def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
     r"""Encode each datum to one code, :math:`z \sim q(z \mid x)`, and decode it to the mean of p(x|z) or to a draw from it.
 
+    Latents that are summed out are drawn from their exact posterior, :math:`c \sim p(c \mid x, z)`. Every observed site keeps its observed
+    value for what comes after it: a label, or the earlier elements of a sequence.
+
+    .. math:: \hat x_i = \mathrm{E}[x_i \mid x_{<i}, z, c]
+
     Args:
         pair: Any pair.
         batch: Observations ``[B, *X]``, then any other arguments of the pair.
         seed: Seed of the draws.
-        draws: Whether to return a draw of x instead of the mean.
+        draws: Whether to return a draw of each observed site instead of its mean.
 
     Returns:
-        Observations ``[B, *X]``; a dict by site name if the model observes several sites.
+        Observations ``[B, *X]``; a dict by site name if the model observes several sites. Of means, those of sites that have none in closed
+        form, such as labels, are left out.
+
+    Raises:
+        NotImplementedError: If means are wanted and no observed site has a mean in closed form.
     """
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
-        return _observations(pair, batch, structure.observed, _codes(pair, batch, structure.latents, False), not draws)
+        values = codes(pair, batch, structure.latents, means=False)
+        values |= draw_enumerated(programs(pair)[0], batch, values, structure)
+        return _one_or_all(predict_observed(pair, batch, structure, values, means=not draws), structure.observed)
 
 
 @overload
@@ -191,17 +204,17 @@ def _scope(pair: object, seed: int | None) -> Iterator[None]:
         yield
 
 
-def _codes(pair: object, batch: Batch, latents: tuple[str, ...], means: bool) -> dict[str, Tensor]:
-    with _MeanMessenger(latents if means else ()):
-        trace = poutine.trace(programs(pair)[1]).get_trace(*batch)
-    return {name: sites_of(trace)[name]["value"] for name in latents}
+def _by_site(latents: Values, structure: Structure) -> dict[str, Tensor]:
+    """Values by site, after checking that no latent is missing and all are sites of the model."""
+    names = structure.latents or structure.enumerated
+    values = dict(latents) if isinstance(latents, Mapping) else dict.fromkeys(names, latents)
+    is_clear = isinstance(latents, Mapping) or len(names) == 1
+    if not (is_clear and set(structure.latents) <= set(values) <= {*structure.latents, *structure.enumerated, *structure.observed}):
+        got = tuple(values) if isinstance(latents, Mapping) else type(latents).__name__
+        raise ValueError(f"latents must hold the sites {names}; got {got}. Pass a dict by site name.")
+    return values
 
 
-def _observations(pair: object, batch: Batch, observed: tuple[str, ...], latents: dict[str, Tensor], means: bool) -> Values:
-    with _MeanMessenger(observed if means else ()), SubstituteMessenger(latents):
-        trace = poutine.trace(poutine.uncondition(programs(pair)[0])).get_trace(*batch)
-    return _unwrap({site["name"]: site["value"] for site in density_sites(trace) if site["name"] in observed})
-
-
-def _unwrap(values: dict[str, Tensor]) -> Values:
-    return next(iter(values.values())) if len(values) == 1 else values
+def _one_or_all(values: dict[str, Tensor], sites: Collection[str]) -> Values:
+    """The values of the only one of the sites, or all values by site."""
+    return next(iter(values.values())) if len(sites) == 1 else values

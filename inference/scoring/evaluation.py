@@ -53,10 +53,12 @@ class Evaluation:
         measure: ``"mass"`` for discrete x, ``"density"`` for continuous x, ``"mixed"`` for both.
         data_id: Fingerprint of the data; equal for the same data in the same order.
         is_bound: Whether ``log_px`` is only a lower bound.
-        num_dims: Number of dimensions of x, for bits per dimension.
+        num_dims: Number of elements of a datum in all observed sites, without masked ones, for bits per dimension; the mean over the
+            data if it differs.
         precision: ``"full"``, or ``"bf16"`` if the model's products were in bfloat16.
         rounding_bias: Mean of ``log_px`` minus its value in full precision with the same draws, measured on a subset of the data.
         rounding_error: Largest absolute value of this difference.
+        is_unit_scaled: Whether x has a density and all data lie in [0, 1], as dequantized images do.
 
     Raises:
         ValueError: If shapes, dtypes or fields are inconsistent.
@@ -74,10 +76,11 @@ class Evaluation:
     measure: str
     data_id: str
     is_bound: bool
-    num_dims: int
+    num_dims: float
     precision: Precision = "full"
     rounding_bias: float = 0.0
     rounding_error: float = 0.0
+    is_unit_scaled: bool = False
 
     def __post_init__(self) -> None:
         size = self.log_px.numel()
@@ -115,8 +118,16 @@ class Evaluation:
 
     @property
     def bits_per_dim(self) -> float:
-        r"""Mean :math:`-\log_2 \hat p(x)` per dimension of x."""
-        return -self.mean / (self.num_dims * log(2))
+        r"""Bits per observed element, :math:`-\sum_n \log_2 \hat p(x_n)` over the number of elements of all data.
+
+        For a density, it depends on the units of x: :attr:`bits_note` says so where x lies in [0, 1].
+        """
+        return -self.mean / (self.num_dims * log(2)) if self.num_dims else nan
+
+    @property
+    def bits_note(self) -> str:
+        """What must be said beside :attr:`bits_per_dim`: nothing, or that it is of data in [0, 1] and not of gray levels."""
+        return "of densities of x in [0, 1]; add log2(256) for 256 gray levels" if self.is_unit_scaled else ""
 
     @property
     def is_unreliable(self) -> Tensor:

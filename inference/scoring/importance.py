@@ -139,10 +139,17 @@ def evaluate(
         measure=structure.measure,
         data_id=data_id(*batch),
         is_bound=is_bound,
-        num_dims=batch[0][0].numel(),
+        num_dims=_per_datum(structure.num_elements, size),
+        is_unit_scaled=structure.is_unit_scaled,
         precision=precision,
         **rounding._asdict(),
     )
+
+
+def _per_datum(total: int, size: int) -> float:
+    """Return the mean number of a datum, an integer if it is one."""
+    whole, rest = divmod(total, size)
+    return total / size if rest else whole
 
 
 def _summary(blocks: Iterator[Tensor], num_particles: int, is_bound: bool, bar: tqdm) -> WeightSummary:

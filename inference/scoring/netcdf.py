@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 GROUP = "is_stats"
 PER_DATUM = ("log_px", "mc_error", "ess", "pareto_k", "elbo")
 ATTRIBUTES = ("num_particles", "seed", "measure", "data_id", "is_bound", "num_dims")
-LATER_ATTRIBUTES = ("precision", "rounding_bias", "rounding_error")  # missing in older files
+LATER_ATTRIBUTES = ("precision", "rounding_bias", "rounding_error", "is_unit_scaled")  # missing in older files
+FLAGS = ("is_bound", "is_unit_scaled")  # stored as 0 and 1
 
 
 def to_datatree(evaluation: Any) -> "DataTree":
@@ -22,7 +23,7 @@ def to_datatree(evaluation: Any) -> "DataTree":
     variables: dict[str, tuple] = {name: ("datum", getattr(evaluation, name).numpy()) for name in PER_DATUM}
     variables["curve"] = (("curve_particles", "datum"), evaluation.curve.numpy())
     coordinates = {"datum": range(len(evaluation.log_px)), "curve_particles": list(evaluation.curve_particles)}
-    attributes = {name: getattr(evaluation, name) for name in (*ATTRIBUTES, *LATER_ATTRIBUTES)} | {"is_bound": int(evaluation.is_bound)}
+    attributes = {name: _storable(getattr(evaluation, name)) for name in (*ATTRIBUTES, *LATER_ATTRIBUTES)}
     return DataTree.from_dict({f"/{GROUP}": Dataset(variables, coordinates, attributes)})
 
 
@@ -42,7 +43,12 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
     names = (*ATTRIBUTES, *(name for name in LATER_ATTRIBUTES if name in stats.attrs))
     attributes = {name: _plain(stats.attrs[name]) for name in names}
     counts = tuple(stats["curve_particles"].to_numpy().tolist())
-    return tensors | attributes | {"is_bound": bool(attributes["is_bound"]), "curve_particles": counts}
+    flags = {name: bool(attributes[name]) for name in FLAGS if name in attributes}
+    return tensors | attributes | flags | {"curve_particles": counts}
+
+
+def _storable(attribute: object) -> object:
+    return int(attribute) if isinstance(attribute, bool) else attribute
 
 
 def _plain(attribute: object) -> object:

@@ -27,9 +27,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{name}: {run.data.description}", flush=True)
         for row in score_run(run, folders[name], (), options, anew=True, device=args.device):
             part = "dimension" if run.data.alphabet is None else "character"
-            print(f"{name}{row.suffix}\n{row.score}\n{_bits(row.score)} bits per {part}\n", flush=True)
+            print(f"{name}{row.suffix}\n{row.score}\n{_bits(row.score, part)}\n", flush=True)
         print(f"Wrote {folders[name]}.\n", flush=True)
 
 
-def _bits(score: Evaluation) -> str:
-    return format_with_error(score.bits_per_dim, score.standard_error / (score.num_dims * math.log(2)))
+def _bits(score: Evaluation, part: str) -> str:
+    error = score.standard_error / (score.num_dims * math.log(2)) if score.num_dims else math.nan
+    bits = format_with_error(score.bits_per_dim, error)
+    return ", ".join(filter(None, [f"{bits} bits per {part}", score.bits_note]))

@@ -111,5 +111,5 @@ def test_levels_are_held_one_by_one():
         error = (covariance.diag() / N).sqrt()
         assert ((draws.mean(0) - (gain @ torch.full((len(given),), 0.7).double() + offset)).abs() < 5 * error).all()
         assert (torch.cov(draws.T) - covariance).abs().max() < 6 * covariance.diag().max() * (2 / N) ** 0.5
-    with pytest.raises(ValueError, match=r"held must contain only the latents \('z3', 'z2', 'z1'\); got \('z4',\)"):
+    with pytest.raises(ValueError, match=r"held must contain only sites of the model, \('z3', 'z2', 'z1', 'x'\); got \('z4',\)"):
         sample_prior(oracle.vae, x[:2], held={"z4": x[:2]})
