@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import pyro
 from pyro import poutine
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_lvm.pair import Batch, param_scope, programs
+from pyro_lvm.reading import read_batch
 from pyro_lvm.sites import (
     Site,
     density_sites,
@@ -25,6 +27,8 @@ from pyro_lvm.sites import (
     space,
     support_of,
 )
+
+_LARGEST_INPUT = 10.0  # beyond it, networks that expect numbers near 1 may overflow
 
 
 @dataclass(frozen=True)
@@ -102,23 +106,25 @@ def check_support(site: Site) -> None:
         )
 
 
-def check_pair(pair: object, *batch: Tensor) -> Structure:
+def check_pair(pair: object, *data: Any) -> Structure:
     """Run a pair once on a batch and check that it meets the contract.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
-        batch: Observed batch ``[B, *X]``, then any other arguments of the programs, batch-first.
+        data: Observed batch ``[B, *X]``, then any other arguments of the programs, batch-first: tensors, arrays or tables. Or a Dataset,
+            an iterable of batches or a data set in splits, of which all rows, or the test data, are one batch.
 
     Returns:
         Structure of the pair. A pair without a likelihood per datum has a ``refusal`` but can still be trained.
 
     Raises:
-        TypeError: If an argument of the batch is not a tensor, or the pair has no callable ``model`` and ``guide``.
+        TypeError: If an argument of the batch holds no numbers, the programs take another number of arguments, or the pair has no callable
+            ``model`` and ``guide``.
         ValueError: If the batch is empty or not finite, if the model observes nothing, if the guide does not sample a latent, samples a
             site that the model lacks or declares a penalty, if event dimensions or plates disagree, or if data lie outside their
             support. The error names the site and the remedy.
     """
-    structure, observed = _read(pair, batch)
+    structure, observed = _read(pair, read_batch(pair, data))
     for site in observed:
         check_support(site)
     return structure
@@ -173,8 +179,7 @@ def _traces(pair: object, batch: Batch) -> tuple[poutine.Trace, poutine.Trace]:
     except ValueError as error:
         if "Expected parameter" in str(error):
             raise ValueError(
-                f"the pair cannot run on this batch: {str(error).split(', but found')[0]}, and it does not. Look for NaN in its "
-                "parameters, or for a scale that is not positive."
+                f"the pair cannot run on this batch: {str(error).split(', but found')[0]}, and it does not. {_remedy(batch)}"
             ) from error
         if "Shape mismatch inside plate" not in str(error):
             raise
@@ -183,6 +188,17 @@ def _traces(pair: object, batch: Batch) -> tuple[poutine.Trace, poutine.Trace]:
             "event dimensions with .to_event(n), and write pyro.plate('data', len(x))."
         ) from error
     return guide_trace, model_trace
+
+
+def _remedy(batch: Batch) -> str:
+    """Where to look if a distribution has parameters that are not numbers: mostly at data that are too large for the networks."""
+    largest = max(float(x.abs().max()) for x in batch if x.dtype != torch.bool) if any(x.dtype != torch.bool for x in batch) else 0.0
+    if largest > _LARGEST_INPUT:
+        return (
+            f"The data are as large as {largest:g}: scale them, or, if the likelihood needs them as they are (such as bytes from 0 to "
+            "255), let the encoder's network begin with Standardize(train). If they are scaled, look for NaN in the pair's parameters."
+        )
+    return "Look for NaN in its parameters, or for a scale that is not positive."
 
 
 def _check_names(sampled: list[str], guide_sites: dict[str, Site], latents: dict[str, Site], observed: list[Site]) -> None:

@@ -15,7 +15,7 @@ import pyro_lvm
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = """
-pyro_lvm: checks sites pair modules contract distributions networks priors likelihoods encoders models
+pyro_lvm: checks arrays sites pair modules dtypes reading contract distributions networks priors likelihoods encoders models
 inference: numerics formatting files data densities tracing checkpoint svi scoring predictive diagnostics \
 expost comparison recipes runs report scripts
 """  # a file or folder imports only from those before it; pyro_lvm imports nothing from inference

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from inference.densities.layout import SubstituteMessenger
 from inference.numerics import seeded
+from pyro_lvm.arrays import as_tensor
 from pyro_lvm.contract import read_structure
+from pyro_lvm.dtypes import Suit
 from pyro_lvm.modules import eval_mode
 from pyro_lvm.pair import Batch, param_scope, programs
+from pyro_lvm.reading import read_batch
 from pyro_lvm.sites import Site, density_sites, sites_of
 
 Values = Tensor | dict[str, Tensor]
@@ -45,14 +48,13 @@ def _mean(name: str, fn: TorchDistribution) -> Tensor:
     return mean
 
 
-def sample_prior(
-    pair: object, *batch: Tensor, held: dict[str, Tensor] | None = None, seed: int | None = None, means: bool = False
-) -> Values:
+def sample_prior(pair: object, *data: Any, held: dict[str, Tensor] | None = None, seed: int | None = None, means: bool = False) -> Values:
     r"""Draw from the model once for each row of a batch, :math:`z \sim p(z),\; x \sim p(x \mid z)`.
 
     Args:
         pair: Any pair.
-        batch: A batch as for training; its observations set the number and shape of the draws, and their values are ignored.
+        data: A batch as for training, or data in any other form that :func:`~inference.scoring.importance.evaluate` takes; the observations
+            set the number and shape of the draws, and their values are ignored.
         held: Latents by site name, ``[B, *Z]``, to hold fixed instead of drawing, such as the upper levels of a hierarchy.
         seed: Seed of the draws; by default, torch's generator is used in its current state.
         means: Whether to return the mean of p(x|z) instead of a draw.
@@ -63,7 +65,7 @@ def sample_prior(
     Raises:
         ValueError: If a site in ``held`` is not a latent.
     """
-    held = held or {}
+    batch, held = read_batch(pair, data), _given(pair, held or {})
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
         if not set(held) <= set(structure.latents):
@@ -71,12 +73,13 @@ def sample_prior(
         return _observations(pair, batch, structure.observed, held, means)
 
 
-def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False) -> Values:
+def encode(pair: object, *data: Any, seed: int | None = None, means: bool = False) -> Values:
     r"""Draw one code for each datum, :math:`z \sim q(z \mid x)`, or return the mean of q.
 
     Args:
         pair: Any pair.
-        batch: Observations ``[B, *X]``, then any other arguments of the pair.
+        data: Observations ``[B, *X]``, then any other arguments of the pair; or data in any other form that
+            :func:`~inference.scoring.importance.evaluate` takes.
         seed: Seed of the draws; by default, torch's generator is used in its current state.
         means: Whether to return the mean of each latent, given the means of the latents before it.
 
@@ -86,35 +89,37 @@ def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = 
     Raises:
         NotImplementedError: If ``means`` is set and a distribution has no mean in closed form, such as a flow.
     """
+    batch = read_batch(pair, data)
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
         return _unwrap(_codes(pair, batch, structure.latents, means))
 
 
-def sample_latents(pair: object, *batch: Tensor, seed: int | None = None) -> Values:
+def sample_latents(pair: object, *data: Any, seed: int | None = None) -> Values:
     r"""Draw the latents from the prior once for each row of a batch, :math:`z \sim p(z)`.
 
     Args:
         pair: Any pair.
-        batch: A batch as for :func:`sample_prior`.
+        data: Data as for :func:`sample_prior`.
         seed: Seed of the draws; by default, torch's generator is used in its current state.
 
     Returns:
         Latents ``[B, *Z]``; a dict by site name if there are several.
     """
+    batch = read_batch(pair, data)
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
         trace = poutine.trace(poutine.uncondition(programs(pair)[0])).get_trace(*batch)
     return _unwrap({name: sites_of(trace)[name]["value"] for name in structure.latents})
 
 
-def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
+def decode(pair: object, latents: Values, *data: Any, seed: int | None = None, draws: bool = False) -> Values:
     """Return the mean of p(x|z) at given codes, or draw from it.
 
     Args:
         pair: Any pair.
         latents: Codes ``[B, *Z]``, or a dict by site name if there are several latents.
-        batch: A batch with the same number of rows, as for :func:`sample_prior`.
+        data: Data with the same number of rows, as for :func:`sample_prior`.
         seed: Seed of the draws.
         draws: Whether to return a draw of x instead of the mean.
 
@@ -124,26 +129,29 @@ def decode(pair: object, latents: Values, *batch: Tensor, seed: int | None = Non
     Raises:
         ValueError: If a latent is missing.
     """
+    batch = read_batch(pair, data)
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
-        values = latents if isinstance(latents, dict) else dict.fromkeys(structure.latents[:1], latents)
+        values = _given(pair, latents if isinstance(latents, dict) else dict.fromkeys(structure.latents[:1], latents))
         if set(values) != set(structure.latents):
             raise ValueError(f"latents must hold the sites {structure.latents}; got {tuple(values)}. Pass a dict by site name.")
         return _observations(pair, batch, structure.observed, values, not draws)
 
 
-def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
+def reconstruct(pair: object, *data: Any, seed: int | None = None, draws: bool = False) -> Values:
     r"""Encode each datum to one code, :math:`z \sim q(z \mid x)`, and decode it to the mean of p(x|z) or to a draw from it.
 
     Args:
         pair: Any pair.
-        batch: Observations ``[B, *X]``, then any other arguments of the pair.
+        data: Observations ``[B, *X]``, then any other arguments of the pair; or data in any other form that
+            :func:`~inference.scoring.importance.evaluate` takes.
         seed: Seed of the draws.
         draws: Whether to return a draw of x instead of the mean.
 
     Returns:
         Observations ``[B, *X]``; a dict by site name if the model observes several sites.
     """
+    batch = read_batch(pair, data)
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
         return _observations(pair, batch, structure.observed, _codes(pair, batch, structure.latents, False), not draws)
@@ -182,6 +190,12 @@ def of_one_site(values: Values) -> Tensor:
     if isinstance(values, dict):
         raise TypeError(f"the pair must observe one site to be judged by its samples; got {sorted(values)}. Use sample_prior and pick one.")
     return values
+
+
+def _given(pair: object, values: dict[str, Any]) -> dict[str, Tensor]:
+    """Read values of latents by site, in the dtype of the pair."""
+    suit = Suit(pair)
+    return {name: suit.floats(as_tensor(value, f"latent '{name}'")) for name, value in values.items()}
 
 
 @contextmanager

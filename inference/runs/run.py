@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import torch
 
-from inference.data.fingerprint import data_id
+from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.files import write_yaml
 from inference.recipes.build import build_vae, fit_vae, seen_by_model
@@ -72,7 +72,7 @@ def _summary(run: Run, result: FitResult) -> dict[str, object]:
     best = result.history.set_index("epoch").loc[result.best_epoch]
     return {
         "data": run.data.description,
-        "data_id": data_id(run.data.train),
+        "data_id": training_id(run.data),
         "num_parameters": sum(p.numel() for p in run.vae.parameters()),
         "best_epoch": result.best_epoch,
         "best_valid_loss": float(best["valid_loss"]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pyro.infer import ELBO, Trace_ELBO
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from inference.data.batches import Batches, Transform, as_batches
+from inference.data.batches import Batches, as_batches, as_validation, split_of
+from inference.data.units import warn_of_other_units
 from inference.numerics import flushed_denormals, keep_freed_memory
 from inference.svi.compiled import CompiledSteps
 from inference.svi.loop import FitResult, Loop
@@ -20,8 +21,10 @@ from inference.svi.parameters import guide_parameters, trainable_parameters
 from inference.svi.step import Step
 from inference.svi.training import Training, Validation
 from pyro_lvm.contract import Structure, check_pair
+from pyro_lvm.dtypes import Transform
 from pyro_lvm.modules import eval_mode, modules_of
 from pyro_lvm.pair import Batch, param_scope, programs
+from pyro_lvm.reading import Splits
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 MakeScheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -29,12 +32,14 @@ MakeScheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRSch
 
 def fit(
     pair: object,
-    data: object,
+    data: Any,
     *,
-    valid: object | None = None,
+    valid: Any = None,
     elbo: ELBO | None = None,
     epochs: int = 100,
     batch_size: int | None = None,
+    shuffle: bool = True,
+    drop_last: bool = False,
     learning_rate: float = 1e-3,
     optimizer: MakeOptimizer | None = None,
     scheduler: MakeScheduler | None = None,
@@ -60,11 +65,14 @@ def fit(
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``; its parameters belong to modules or to ``pyro.param``.
-        data: A tensor ``[N, *X]``, a tuple of tensors, a torch Dataset, or an iterable of batches.
+        data: A tensor, an array or a table ``[N, *X]``, a tuple of these, a torch Dataset, an iterable of batches, or what
+            :func:`~inference.data.load.load_data` returns: then its training data, transform and validation data are used.
         valid: Validation data in the same form; they determine which weights are kept, and are needed for ``patience``.
         elbo: Any ``pyro.infer.ELBO``; by default ``Trace_ELBO()``.
         epochs: Number of passes through the data.
-        batch_size: Number of data per batch; by default 100, or N if N is smaller.
+        batch_size: Number of data per batch; by default 100, or N if N is smaller. A single datum that remains joins the last batch.
+        shuffle: Whether the data are reordered in every epoch; an iterable of batches has its own order.
+        drop_last: Whether to leave out the last batch of every epoch if it is smaller than the others.
         learning_rate: Learning rate of the default optimizer, Adam.
         optimizer: Creates another torch optimizer from a list of parameters.
         scheduler: Creates a torch learning-rate scheduler from an optimizer; it is stepped after each epoch.
@@ -89,21 +97,25 @@ def fit(
         A :class:`~inference.svi.loop.FitResult`.
 
     Raises:
+        TypeError: If the data have another form, or another number of arguments than the pair takes.
         ValueError: If an option or the data are invalid, or the pair breaks its contract. Options and the first batch are checked
             before anything is trained, later batches as they come.
         FloatingPointError: If the loss is no longer finite; the message names epoch, batch and site.
     """
+    if isinstance(data, Splits):
+        data, valid, transform = data.train, data.valid if valid is None else valid, transform or data.transform
     check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     device = _place(pair, device)
     keep_freed_memory()
     with torch.random.fork_rng(), torch.enable_grad(), param_scope(pair), flushed_denormals():
         torch.manual_seed(seed)
-        train = as_batches(data, batch_size=batch_size, device=device, transform=transform)
-        held_out = None if valid is None else as_batches(valid, batch_size=None, device=device, shuffle=False)
+        train = as_batches(data, pair, batch_size=batch_size, device=device, transform=transform, shuffle=shuffle, drop_last=drop_last)
+        held_out = None if valid is None else as_validation(split_of(valid, "valid"), pair, device)
         elbo, steering = elbo or Trace_ELBO(), Steering(warmup_epochs, free_bits)
         with eval_mode(pair):
             batch = _first_batch(train)
             structure = check_pair(pair, *batch)
+            warn_of_other_units(train, held_out)
             declared_size = _declared_size(structure, len(batch[0]), train.num_data)
             optimizers = _make_optimizers(pair, batch, optimizer or _adam(learning_rate), alternating)
         check_sites(structure.latents, warmup_epochs=warmup_epochs, free_bits=free_bits)
