@@ -106,6 +106,17 @@ def check_support(site: Site) -> None:
         )
 
 
+def remedy_of_large_data(batch: Batch) -> str | None:
+    """Return what to do if data are too large for most networks, or None if they are not."""
+    largest = max((float(x.abs().max()) for x in batch if x.dtype != torch.bool), default=0.0)
+    if largest <= _LARGEST_INPUT:
+        return None
+    return (
+        f"The data are as large as {largest:g}, which networks may not bear: scale them or, if the likelihood needs them as they are, as "
+        "that of bytes from 0 to 255 does, let the encoder's network begin with pyro_lvm.Standardize(train)."
+    )
+
+
 def check_pair(pair: object, *data: Any) -> Structure:
     """Run a pair once on a batch and check that it meets the contract.
 
@@ -179,7 +190,8 @@ def _traces(pair: object, batch: Batch) -> tuple[poutine.Trace, poutine.Trace]:
     except ValueError as error:
         if "Expected parameter" in str(error):
             raise ValueError(
-                f"the pair cannot run on this batch: {str(error).split(', but found')[0]}, and it does not. {_remedy(batch)}"
+                f"the pair cannot run on this batch: {str(error).split(', but found')[0]}, and it does not. "
+                f"{remedy_of_large_data(batch) or 'Look for NaN in its parameters, or for a scale that is not positive.'}"
             ) from error
         if "Shape mismatch inside plate" not in str(error):
             raise
@@ -188,17 +200,6 @@ def _traces(pair: object, batch: Batch) -> tuple[poutine.Trace, poutine.Trace]:
             "event dimensions with .to_event(n), and write pyro.plate('data', len(x))."
         ) from error
     return guide_trace, model_trace
-
-
-def _remedy(batch: Batch) -> str:
-    """Where to look if a distribution has parameters that are not numbers: mostly at data that are too large for the networks."""
-    largest = max(float(x.abs().max()) for x in batch if x.dtype != torch.bool) if any(x.dtype != torch.bool for x in batch) else 0.0
-    if largest > _LARGEST_INPUT:
-        return (
-            f"The data are as large as {largest:g}: scale them, or, if the likelihood needs them as they are (such as bytes from 0 to "
-            "255), let the encoder's network begin with Standardize(train). If they are scaled, look for NaN in the pair's parameters."
-        )
-    return "Look for NaN in its parameters, or for a scale that is not positive."
 
 
 def _check_names(sampled: list[str], guide_sites: dict[str, Site], latents: dict[str, Site], observed: list[Site]) -> None:

@@ -81,8 +81,8 @@ class Suit:
         for module in lazy:
             if _is_lazy(module):
                 raise ValueError(
-                    f"the lazy layers of a {type(module).__name__} must be initialized before the pair is used, as Pyro cannot register "
-                    "them; the pair did not run without that. Call the network once on a few data."
+                    f"the lazy layers of the pair's {type(module).__name__} must be initialized before they are registered with Pyro; "
+                    "they are not. Call the network once on a few data."
                 )
         return dtypes
 
@@ -90,7 +90,7 @@ class Suit:
         floating = self.floating or [torch.get_default_dtype()]
         if dtype.is_floating_point:
             return floating if len(self.floating) == 1 else list(dict.fromkeys([dtype, *floating]))
-        whole = [torch.int64, dtype] if dtype in _NARROW else [dtype] if dtype == torch.bool else [dtype, torch.int64]
+        whole = [torch.int64, dtype] if dtype in _NARROW else [dtype, torch.int64]
         return list(dict.fromkeys([*whole, *floating]))
 
     def _run(self, *batch: Tensor) -> None:

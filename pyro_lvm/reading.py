@@ -73,10 +73,10 @@ def read_batch(pair: object, batch: tuple[Any, ...]) -> Batch:
 def read_item(item: Any, name: str = "a batch") -> Batch:
     """Read a batch: a tensor, an array or a table, or a tuple or list of these."""
     if isinstance(item, Mapping):
-        keys = ", ".join(map(str, item))
+        keys, parts = ", ".join(map(str, item)), ", ".join(f"batch[{key!r}]" for key in item)
         raise TypeError(
             f"{name} must be a tensor or a tuple of tensors, in the order of the pair's arguments; got a dict with {keys}. Yield "
-            f"({', '.join(f'batch[{key!r}]' for key in item)}), or those of them that the pair takes."
+            f"{parts if len(item) == 1 else f'({parts})'}, or those of them that the pair takes."
         )
     if is_array(item):
         return (as_tensor(item, name if name == "data" else "argument 0"),)

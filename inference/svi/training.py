@@ -11,6 +11,7 @@ from inference.data.batches import Batches
 from inference.numerics import generator_of, seeded
 from inference.svi.step import Objective, Steps, check_observed, find_culprit
 from inference.tracing.patches import no_nan_warnings
+from pyro_lvm.contract import remedy_of_large_data
 from pyro_lvm.modules import FollowsSteps, eval_mode, train_mode
 from pyro_lvm.pair import Batch, programs
 
@@ -58,7 +59,10 @@ class Training:
         loss = self.steps(optimizer, batch)
         if not math.isfinite(loss):
             site = find_culprit(self.pair, batch, random_state)
-            raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, batch {place}: {site}. Lower learning_rate, or set clip_norm.")
+            remedy = remedy_of_large_data(batch) or ""
+            raise FloatingPointError(
+                f"the loss is {loss} in epoch {epoch}, batch {place}: {site}. Lower learning_rate, or set clip_norm. {remedy}".strip()
+            )
         for module in self.followers:
             module.after_step()
         return loss
