@@ -2,28 +2,31 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from inference.data.batches import Batches, TensorBatches, first_rows
 from pyro_lvm.checks import warn_caller
 
 _FACTOR = 10.0  # between two ranges or spreads; between two means, in ranges
-_MOST_VALUES = 2**22
+_MOST_VALUES = 2**20  # looked at
 
 
 class Units(NamedTuple):
-    """Where the numbers of a tensor lie: smallest, largest, mean, and mean distance from the mean."""
+    """Where the numbers of a tensor lie: smallest, largest, mean, mean distance from the mean, and width of the middle nine tenths."""
 
     low: float
     high: float
     mean: float
     spread: float
+    middle: float
 
 
 def warn_of_other_units(train: Batches, valid: Batches | None) -> None:
     """Warn if training data, as the pair sees them, and validation data plainly are in different units.
 
-    They are if range and spread both differ by a factor of 10, or if the means lie ten ranges apart.
+    They are if the means lie ten ranges apart, or if range, mean distance from the mean and the width of the middle nine tenths all
+    differ by a factor of 10: the first two also do so by chance where tails are heavy, and the last may be zero where most values are.
     """
     if valid is None:
         return
@@ -45,7 +48,8 @@ def units_of(x: Tensor) -> Units | None:
         return None
     low, high = x.aminmax()
     mean = x.mean()
-    return Units(float(low), float(high), float(mean), float((x - mean).abs().mean()))
+    ends = x.flatten().quantile(torch.tensor([0.05, 0.95], dtype=x.dtype, device=x.device))
+    return Units(float(low), float(high), float(mean), float((x - mean).abs().mean()), float(ends[1] - ends[0]))
 
 
 def are_different(first: Units, second: Units) -> bool:
@@ -55,7 +59,8 @@ def are_different(first: Units, second: Units) -> bool:
         return False  # a constant has no units
     is_far = abs(first.mean - second.mean) > _FACTOR * max(ranges)
     narrow, wide = sorted((first, second), key=lambda units: units.spread)
-    return is_far or (wide.spread > _FACTOR * narrow.spread and wide.high - wide.low > _FACTOR * (narrow.high - narrow.low))
+    is_wider = wide.spread > _FACTOR * narrow.spread and wide.high - wide.low > _FACTOR * (narrow.high - narrow.low)
+    return is_far or (is_wider and (min(narrow.middle, wide.middle) == 0 or wide.middle > _FACTOR * narrow.middle))
 
 
 def _seen(batches: Batches) -> tuple[Tensor, ...]:
