@@ -9,6 +9,7 @@ from typing import Any
 
 import pyro
 from pyro import poutine
+from pyro.infer.autoguide import AutoGuide
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
@@ -103,15 +104,23 @@ class Suit:
 
 @contextmanager
 def _trial(pair: object) -> Iterator[None]:
-    """Run a pair within a ``with`` block without its effects: parts are not registered, and its store forgets new parameters."""
+    """Run a pair within a ``with`` block without its effects: its store and new automatic guides forget what they made."""
     with param_scope(pair), eval_mode(pair), parameters_known():
-        contents = vars(pyro.get_param_store())
-        before = dict(contents)
-        contents.update({name: copy(value) for name, value in before.items()})
+        stateful = [pyro.get_param_store(), *(part for program in programs(pair) for part in _new_guides(program))]
+        before = [dict(vars(thing)) for thing in stateful]
+        for thing in stateful:
+            vars(thing).update({name: copy(value) for name, value in vars(thing).items() if isinstance(value, dict | set)})
         try:
             yield
         finally:
-            contents.update(before)
+            for thing, attributes in zip(stateful, before, strict=True):
+                vars(thing).clear()
+                vars(thing).update(attributes)
+
+
+def _new_guides(program: Callable[..., object]) -> list[nn.Module]:
+    """Return the parts of an automatic guide that has not run yet; its first run fixes its shapes."""
+    return list(program.modules()) if isinstance(program, AutoGuide) and program.prototype_trace is None else []
 
 
 def suited(pair: object, batch: Batch) -> Batch:

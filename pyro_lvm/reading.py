@@ -49,7 +49,7 @@ def read_rows(data: Any, *, split: str = "test") -> Batch:
         return read_item(data.tensors, "data")
     check_collection(data)
     is_loaded = is_dataset(data) or isinstance(data, IterableDataset)
-    source = DataLoader(data, batch_size=_BLOCK, collate_fn=collated) if is_loaded else data
+    source = DataLoader(data, batch_size=_BLOCK, collate_fn=collated, generator=torch.Generator()) if is_loaded else data
     rows = _joined([read_item(batch) for batch in source])
     if getattr(data, "drop_last", False) and len(rows[0]) < len(data.dataset):
         warn_caller(f"the loader's drop_last leaves out {len(data.dataset) - len(rows[0])} of {len(data.dataset)} rows.")

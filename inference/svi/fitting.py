@@ -103,7 +103,8 @@ def fit(
         FloatingPointError: If the loss is no longer finite; the message names epoch, batch and site.
     """
     if isinstance(data, Splits):
-        data, valid, transform = data.train, data.valid if valid is None else valid, transform or data.transform
+        valid, transform = data.valid if valid is None else valid, data.transform if transform is None else transform
+        data = data.train
     check_options(epochs, learning_rate, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     device = _place(pair, device)
     keep_freed_memory()

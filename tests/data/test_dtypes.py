@@ -4,6 +4,7 @@ from fits import linear_vae, quick
 import numpy as np
 import pyro
 import pyro.distributions as dist
+from pyro.infer.autoguide import AutoNormal
 import pytest
 import torch
 from torch import nn
@@ -129,6 +130,18 @@ def test_a_trial_leaves_no_trace():
     assert [suit((torch.ones(5, 4, dtype=torch.int64),))[0].dtype for _ in range(3)] == [FLOAT] * 3
     assert runs == [FLOAT] or len(runs) <= 2  # decided once
     assert torch.equal(torch.rand(1), expected) and not list(pair.param_store.keys())
+
+
+def test_an_automatic_guide_gets_its_shapes_from_the_fit():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0), obs=x)
+
+    guide = AutoNormal(model)
+    assert read_batch(Pair(model, guide), (X[:, 0],))[0].dtype == torch.float64
+    assert guide.prototype_trace is None
+    quick(Pair(model, guide), X[:, 0], batch_size=37)
+    assert guide.median()["z"].shape == (37,)
 
 
 def lazy_vae():

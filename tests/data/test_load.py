@@ -13,6 +13,7 @@ from splits import SPLITS, all_rows, sorted_rows
 import torch
 
 from inference.data.download import checksum
+from inference.data.fingerprint import data_id, training_id
 from inference.data.load import load_data
 from inference.data.treatments import Dequantize
 
@@ -103,6 +104,11 @@ def test_the_noise_of_a_batch_is_that_of_its_levels():
     expected = Dequantize(256)(gray.train)
     torch.manual_seed(0)
     assert torch.equal(data.transform(data.train), expected)
+
+
+def test_the_fingerprint_of_training_data_is_that_of_their_levels():
+    noisy = [training_id(load_data(GRAY, dequantize=True)), training_id(load_data(GRAY))]
+    assert noisy == [data_id(load_data(GRAY).train)] * 2
 
 
 def test_levels_are_not_taken_for_dequantized_data():

@@ -122,6 +122,14 @@ def test_memory_is_shared_where_nothing_has_to_change(tmp_path):
     assert read_rows(mapped)[0].data_ptr() == mapped.ctypes.data
 
 
+def test_reading_a_data_set_leaves_the_random_state_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    read_rows(Rows(lambda i: X[i]))
+    assert torch.equal(torch.rand(1), expected)
+
+
 def test_tables_become_what_their_columns_have_in_common():
     whole, mixed = pd.DataFrame({"a": [1, 2], "b": [True, False]}), pd.DataFrame({"a": [1, 2], "b": [0.5, 1.0]})
     assert read_rows(whole)[0].dtype == torch.int64 and read_rows(whole > 1)[0].dtype == torch.bool
