@@ -32,6 +32,7 @@ from pyro_lvm.networks.conv import ConvDecoder, ConvEncoder
 from pyro_lvm.networks.flows import InverseFlow, iaf, inverse_spline, maf, spline, whitened
 from pyro_lvm.networks.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
 from pyro_lvm.networks.initialize import he_normal_, set_output_bias_
+from pyro_lvm.networks.inputs import OneHot, Standardize
 from pyro_lvm.networks.mlp import MLP, GatedMLP
 from pyro_lvm.networks.network import Join
 from pyro_lvm.pair import Pair

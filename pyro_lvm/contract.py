@@ -1,6 +1,7 @@
 """Check of a pair's contract by running the pair once on a batch; every error names the site and the remedy."""
 
 from math import prod
+from typing import Any
 
 from pyro import poutine
 from pyro.distributions import TorchDistribution
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_lvm.pair import Batch
+from pyro_lvm.reading import read_batch
 from pyro_lvm.refusals import refusal_of
 from pyro_lvm.rows import row_parameters
 from pyro_lvm.running import Run, run_pair
@@ -94,23 +96,26 @@ def _outside_support(site: Site) -> ValueError:
     )
 
 
-def check_pair(pair: object, *batch: Tensor) -> Structure:
+def check_pair(pair: object, *data: Any) -> Structure:
     """Run a pair once on a batch, in evaluation mode, and check that it meets the contract.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
-        batch: The arguments of the programs, such as observations ``[B, *X]``, each batch-first.
+        data: The arguments of the programs, such as observations ``[B, *X]``, each batch-first: tensors, arrays or tables. Or a Dataset,
+            an iterable of batches or a data set in splits, of which all rows, or the test data, are one batch.
 
     Returns:
         Structure of the pair. A pair without a likelihood per datum has a ``refusal`` but can still be trained.
 
     Raises:
-        TypeError: If an argument of the batch is not a tensor, or the pair has no callable ``model`` and ``guide``.
+        TypeError: If an argument of the batch holds no numbers, the programs take another number of arguments, or the pair has no callable
+            ``model`` and ``guide``.
         ValueError: If the batch is empty or not finite where the pair does not mask it, if the model observes nothing, if the guide does
             not sample a latent, samples a site that the model lacks or declares a penalty, if a site's log density is not one number for
             each datum, if a value's event shape is not its distribution's, if plates disagree, or if data lie outside their support. The
             error names the site and the remedy.
     """
+    batch = read_batch(pair, data)
     structure, run = _read(pair, batch)
     _check_observed(pair, batch, run)
     return structure

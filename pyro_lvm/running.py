@@ -12,6 +12,8 @@ from pyro_lvm.pair import Batch, programs
 from pyro_lvm.scopes import Networks, belongings, isolated, waiting_outside
 from pyro_lvm.sites import Site, density_sites
 
+_LARGEST_INPUT = 10.0  # beyond it, networks that expect numbers near 1 may overflow
+
 
 @dataclass(frozen=True)
 class Run:
@@ -66,8 +68,8 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
 def _explained(error: ValueError, batch: Batch) -> ValueError:
     if "Expected parameter" in str(error):
         return ValueError(
-            f"the pair cannot run on this batch: {str(error).split(', but found')[0]}, and it does not. Look for NaN in its "
-            "parameters, for a scale that is not positive, or for data in other units than the networks expect."
+            f"the pair cannot run on this batch: {str(error).split(', but found')[0]}, and it does not. "
+            f"{remedy_of_large_data(batch) or 'Look for NaN in its parameters, or for a scale that is not positive.'}"
         )
     if "Shape mismatch inside plate" in str(error):
         return ValueError(
@@ -76,6 +78,17 @@ def _explained(error: ValueError, batch: Batch) -> ValueError:
             "its training data takes only all of these rows at once."
         )
     return error
+
+
+def remedy_of_large_data(batch: Batch) -> str | None:
+    """Return what to do if data are too large for most networks, or None if they are not."""
+    largest = max((float(x.abs().max()) for x in batch if x.dtype != torch.bool), default=0.0)
+    if largest <= _LARGEST_INPUT:
+        return None
+    return (
+        f"The data are as large as {largest:g}, which networks may not bear: scale them or, if the likelihood needs them as they are, as "
+        "that of bytes from 0 to 255 does, let the encoder's network begin with pyro_lvm.Standardize(train)."
+    )
 
 
 def _check_names(watch: Watch) -> None:

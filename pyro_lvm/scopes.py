@@ -137,8 +137,7 @@ def isolated(pair: object) -> Iterator[None]:
     """
     with _LOCK, ExitStack() as stack:
         for outer in (runtime._PYRO_STACK, runtime._DIM_ALLOCATOR._stack):
-            stack.callback(outer.__setitem__, slice(None), outer[:])
-            outer.clear()
+            stack.enter_context(_emptied(outer))
         stack.callback(vars(runtime._ENUM_ALLOCATOR).update, dict(vars(runtime._ENUM_ALLOCATOR)))
         stack.enter_context(torch.inference_mode(False))
         for device in ("cpu", "cuda"):
@@ -146,6 +145,16 @@ def isolated(pair: object) -> Iterator[None]:
                 stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(param_scope(pair))
         yield
+
+
+@contextmanager
+def _emptied(values: list) -> Iterator[None]:
+    before = values[:]
+    values.clear()
+    try:
+        yield
+    finally:
+        values[:] = before
 
 
 def waiting_outside(parameters: Mapping[str, Tensor]) -> list[str]:

@@ -126,7 +126,7 @@ def test_second_plates_and_sites_outside_have_no_likelihood():
         ((), ValueError, "at least one tensor"),
         ((torch.ones(0, 2),), ValueError, "at least one row"),
         ((torch.tensor(1.0),), ValueError, "at least one row"),
-        (([1.0],), TypeError, "must be a torch.Tensor; got list"),
+        (([1.0],), TypeError, "must be a tensor, an array.*got a float"),
         ((torch.ones(3), torch.ones(2)), ValueError, "as many rows as the first, 3; argument 1 has 2"),
         ((torch.tensor([1.0, float("inf")]),), ValueError, "1 of 2 rows hold NaN or infinite"),
     ],

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.data.batches import Transform
 from inference.data.datasets import PUBLISHED, Content, read_published
 from inference.data.readers import Arrays, read_csv, read_numpy, read_parquet, read_text
 from inference.data.splits import SPLITS, cut_in_order, cut_rows
 from inference.data.text import encode_text, windows
 from inference.data.treatments import treat
+from pyro_lvm.dtypes import Transform
 
 Fractions = dict[str, float | None]
 BINARIZE = ("default", None, "half", "static", "dynamic")
@@ -32,7 +32,7 @@ class Data:
         valid: Validation data ``[N, *X]``, float32.
         test: Test data ``[N, *X]``, float32.
         transform: Draws fresh noise for a batch of ``train``, ``[B, *X]`` to ``[B, *X]``; ``None`` if ``train`` needs
-            no noise. ``valid`` and ``test`` never do.
+            no noise. ``valid`` and ``test`` never do. A fit to the data as a whole, ``fit(pair, data)``, applies it.
         labels: Classes by split, int64 ``[N]``, or ``None`` if the data set has no labels.
         alphabet: For text, the characters of the codes: code i stands for ``alphabet[i]``; see :func:`~inference.data.text.decode_text`.
     """
@@ -74,7 +74,8 @@ def load_data(
             every pixel once; ``"dynamic"`` draws valid and test once, and leaves probabilities in train for ``transform`` to
             draw from. By default, digits are thresholded at half of their range; MNIST, Fashion-MNIST and Omniglot are
             dynamic; all other data are unchanged.
-        dequantize: Whether to add uniform noise to gray levels and scale them to [0, 1]; for train, ``transform`` does this.
+        dequantize: Whether to add uniform noise to gray levels and scale them to [0, 1], once; for train, ``transform`` draws new noise
+            for every batch.
         valid_fraction: Share of rows to hold out for validation if the data have no such split; by default 0.1. For text, the
             share of characters to hold out before those of the test set, which are at the end.
         test_fraction: Share of rows to hold out for testing if the data have no such split; by default 0.1.

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.data.batches import Transform
 from inference.data.readers import Arrays
+from pyro_lvm.dtypes import Transform
 
 Treated = tuple[Arrays, Transform | None, str]
 NOISE_STEPS = 2**15
@@ -34,6 +34,28 @@ class Dequantize:
     def __call__(self, x: Tensor) -> Tensor:
         """Dequantize whole gray levels ``x``, ``[B, *X]``, with fresh noise."""
         return self.with_steps(x, torch.randint_like(x, NOISE_STEPS))
+
+    def afresh(self, y: Tensor) -> Tensor:
+        """Draw new noise for dequantized data ``y``, ``[B, *X]``, whose levels stay the same.
+
+        Raises:
+            ValueError: If the data are not dequantized.
+        """
+        return self(self.levels_of(y))
+
+    def levels_of(self, y: Tensor) -> Tensor:
+        r"""Return the gray levels of dequantized data, :math:`x = \lfloor L y \rfloor`, exactly for up to 256 levels.
+
+        Raises:
+            ValueError: If the data do not lie between 0 and 1.
+        """
+        if not bool(((y > 0) & (y < 1)).all()):
+            raise ValueError(
+                f"dequantized data must lie between 0 and 1; got values from {y.min().item():g} to {y.max().item():g}. Pass the data as "
+                "load_data(..., dequantize=True) returns them, not levels."
+            )
+        # In float64: L y is then within 255/256 of the smallest noise of x + u, in float32 it may be rounded up to the next level.
+        return (y.double() * self.levels).floor().to(y.dtype)
 
     def with_steps(self, x: Tensor, steps: Tensor) -> Tensor:
         """Dequantize ``x`` with u given by whole ``steps`` below ``NOISE_STEPS``, of the same shape as ``x``."""
@@ -78,8 +100,8 @@ def _dynamic(arrays: Arrays, levels: int, seed: int) -> Treated:
 
 def _dequantized(arrays: Arrays, levels: int, seed: int) -> Treated:
     noise = Dequantize(levels)
-    drawn = {split: _with_noise(noise, arrays[split], split, seed) for split in ("valid", "test")}
-    return arrays | drawn, noise, f"dequantized to (x + u) / {levels}, {_when(seed)}"
+    drawn = {split: _with_noise(noise, x, split, seed) for split, x in arrays.items()}
+    return drawn, noise.afresh, f"dequantized to (x + u) / {levels}, {_when(seed)}"
 
 
 def _when(seed: int) -> str:

@@ -1,6 +1,5 @@
 """Diagnosis of a fitted pair: prior holes in both directions, the terms of its rate, and units and codebooks in use."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 from math import nan
@@ -21,6 +20,7 @@ from inference.formatting import format_error, format_value
 from pyro_lvm.checks import check_counts
 from pyro_lvm.contract import check_batch
 from pyro_lvm.pair import Batch
+from pyro_lvm.reading import read_batch
 from pyro_lvm.structure import Structure
 
 NUM_FOLDS = 10
@@ -133,7 +133,7 @@ def _value(name: str, value: float, error: float) -> str:
 
 def diagnose(
     pair: object,
-    data: Tensor | Sequence[Tensor],
+    data: Any,
     *,
     quantile: float = 0.01,
     num_draws: int | None = None,
@@ -156,7 +156,8 @@ def diagnose(
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
-        data: Observations ``[N, *X]``, or a tuple of tensors with these first.
+        data: A tensor, an array or a table ``[N, *X]``, a tuple of these with the observations first, a torch Dataset, a loader or
+            another iterable of batches, or what :func:`~inference.data.load.load_data` returns, of which the test data are used.
         quantile: Share of codes that count as outside the codes by definition.
         num_draws: Number of prior draws and, approximately, of codes; by default 10 000, or 1000 unless q(z|x) is a normal
             distribution of one vector, as the guide itself must then score every code for every datum.
@@ -176,7 +177,7 @@ def diagnose(
 
         Chen et al. (2018), Isolating Sources of Disentanglement in VAEs. https://arxiv.org/abs/1802.04942
     """
-    batch = (data,) if isinstance(data, Tensor) else tuple(data)
+    batch = read_batch(pair, (data,))
     size = check_batch(*batch)
     check_counts(num_draws=num_draws, chunk_size=chunk_size)
     _check_quantile(quantile, size, num_draws)

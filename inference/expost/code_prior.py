@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from inference.expost.density import density_of
 from inference.svi.fitting import fit
+from pyro_lvm.arrays import as_tensor
 
 
 def fit_code_prior(
@@ -42,6 +43,7 @@ def fit_code_prior(
         TypeError: If the codes are not indices.
         ValueError: If their shapes differ from the prior's, or an option is invalid.
     """
+    codes, valid = as_tensor(codes, "codes"), as_tensor(valid, "valid")
     shape = prior().event_shape
     for name, values in (("codes", codes), ("valid", valid)):
         if values.dtype != torch.int64:

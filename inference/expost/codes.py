@@ -1,18 +1,19 @@
 """Codes of data: draws from the aggregate posterior."""
 
-from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
-from inference.data.batches import Transform
 from inference.predictive.draws import encode, in_blocks
 from pyro_lvm.checks import check_counts
 from pyro_lvm.contract import check_batch
+from pyro_lvm.dtypes import Suit, Transform
+from pyro_lvm.reading import Splits, read_rows
 
 
 def codes_of(
     pair: object,
-    data: Tensor | Sequence[Tensor],
+    data: Any,
     *,
     transform: Transform | None = None,
     batch_size: int = 1000,
@@ -22,7 +23,8 @@ def codes_of(
 
     Args:
         pair: Any pair with one latent site.
-        data: Observations ``[N, *X]``, or a tuple of tensors with these first; to fit a prior, those of the training data.
+        data: Data in any form that :func:`~inference.scoring.importance.evaluate` takes; to fit a prior, those of the training data.
+            Of what ``load_data`` returns, the training data are used, with their transform.
         transform: Applied to the observations of every batch, as in :func:`~inference.svi.fitting.fit`.
         batch_size: Number of data encoded at a time.
         seed: Seed of the draws.
@@ -33,12 +35,15 @@ def codes_of(
     Raises:
         ValueError: If the pair has several latent sites, or ``batch_size`` is below 1.
     """
-    batch = (data,) if isinstance(data, Tensor) else tuple(data)
-    check_batch(*batch)
     check_counts(batch_size=batch_size)
+    if transform is None and isinstance(data, Splits):
+        transform = data.transform
+    suit = Suit(pair, transform=transform)
+    batch = suit(read_rows(data, split="train"))
+    check_batch(*batch)
 
-    def encoded(x: Tensor, *others: Tensor) -> Tensor:
-        codes = encode(pair, x if transform is None else transform(x), *others)
+    def encoded(*rows: Tensor) -> Tensor:
+        codes = encode(pair, *suit.transformed(rows))
         if isinstance(codes, dict):
             raise ValueError(f"a pair must have one latent site to be given another prior; got {tuple(codes)}. Use encode(pair, x).")
         return codes

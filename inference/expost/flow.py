@@ -5,6 +5,7 @@ from torch import Tensor
 from inference.expost.density import check_codes, cholesky_factor, density_of, moments
 from inference.numerics import seeded
 from inference.svi.fitting import fit
+from pyro_lvm.arrays import as_tensor
 from pyro_lvm.distributions.flow import zuko
 from pyro_lvm.networks.flows import spline, whitened
 from pyro_lvm.priors.flow import FlowPrior
@@ -47,6 +48,7 @@ def fit_flow(
         ValueError: If the codes or an option are invalid, or the flow does not have D features.
         TypeError: If ``flow`` is not a zuko lazy flow.
     """
+    codes, valid = as_tensor(codes, "codes"), as_tensor(valid, "valid")
     loc, scale = moments("codes", codes)
     check_codes("valid", valid, len(loc))
     with seeded(seed):

@@ -1,6 +1,7 @@
 """Normal distributions and their mixtures, fitted to codes."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TypeVar
 
 from sklearn.mixture import GaussianMixture
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.expost.density import LEAST_SPREAD, check_codes, cholesky_factor, moments
+from pyro_lvm.arrays import as_tensor
 from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior, GaussianMixturePrior
 
 Prior = TypeVar("Prior", bound=nn.Module)
@@ -29,6 +31,7 @@ def fit_gaussian(codes: Tensor) -> FullGaussianMixturePrior:
     Raises:
         ValueError: If the codes are invalid, or lie in a subspace.
     """
+    codes = as_tensor(codes, "codes")
     loc, scale = moments("codes", codes)
     factor = cholesky_factor((codes.double() - loc) / scale)
     if factor.diagonal().min() < 2 * LEAST_SPREAD:
@@ -69,6 +72,7 @@ def fit_gaussian_mixture(
     References:
         Ghosh et al. (2020), From Variational to Deterministic Autoencoders. https://arxiv.org/abs/1903.12436
     """
+    codes, valid = as_tensor(codes, "codes"), valid if valid is None else as_tensor(valid, "valid")
     loc, scale = moments("codes", codes)
     candidates = _candidates(num_components, len(codes), 2 if diagonal else len(loc) + 1)
     kind = "diag" if diagonal else "full"
@@ -115,7 +119,7 @@ def _candidates(num_components: int | Sequence[int] | None, num_codes: int, leas
     if num_components is None:
         candidates = [C for C in NUM_COMPONENTS if C * least <= num_codes]
     else:
-        candidates = [num_components] if isinstance(num_components, int) else list(num_components)
+        candidates = [int(C) for C in ([num_components] if isinstance(num_components, Integral | int) else num_components)]
     if not candidates or min(candidates) < 1 or max(candidates) * least > num_codes:
         raise ValueError(
             f"num_components must be at least 1, with {least} codes for each component; got {num_components} for {num_codes} codes. "

@@ -12,9 +12,12 @@ from inference.numerics import seeded
 from inference.predictive.conditioning import codes, draw, drawn_data, predict_observed
 from inference.predictive.enumeration import draw_enumerated
 from inference.predictive.rows import check_draws, is_number, read_rows
+from pyro_lvm.arrays import as_tensor
 from pyro_lvm.contract import read_structure
+from pyro_lvm.dtypes import Suit
 from pyro_lvm.modules import eval_mode
 from pyro_lvm.pair import programs
+from pyro_lvm.reading import read_batch
 from pyro_lvm.scopes import isolated
 from pyro_lvm.sites import sites_of
 from pyro_lvm.structure import Structure
@@ -22,16 +25,14 @@ from pyro_lvm.structure import Structure
 Values = Tensor | dict[str, Tensor]
 
 
-def sample_prior(
-    pair: object, *batch: Tensor | int, held: Mapping[str, Tensor] | None = None, seed: int | None = None, means: bool = False
-) -> Values:
+def sample_prior(pair: object, *data: Any, held: Mapping[str, Any] | None = None, seed: int | None = None, means: bool = False) -> Values:
     r"""Draw from the model once for each row of a batch, :math:`z \sim p(z),\; x \sim p(x \mid z)`.
 
     Args:
         pair: Any pair.
-        batch: A batch as for training; its observations set the number and shape of the draws, and their values are ignored. Other
-            arguments, such as conditions, count. Or a number of draws, if the pair has been fitted, scored or checked before and its
-            draws depend on the values of no argument.
+        data: A batch as for training, or data in any other form that :func:`~inference.scoring.importance.evaluate` takes; the observations
+            set the number and shape of the draws, and their values are ignored. Other arguments, such as conditions, count. Or a number of
+            draws, if the pair has been fitted, scored or checked before and its draws depend on the values of no argument.
         held: Values by site name, ``[B, *Z]``, to hold fixed instead of drawing, such as the upper levels of a hierarchy or an observed
             label. They affect what the model samples after them, and not what it samples before.
         seed: Seed of the draws; by default, torch's generator is used in its current state.
@@ -50,23 +51,24 @@ def sample_prior(
     Warns:
         UserWarning: If the model observes an argument and also reads it directly, so that draws are given the values passed.
     """
-    held = dict(held or {})
+    held = _given(pair, held or {})
     with _scope(pair, seed):
-        rows, structure = read_rows(pair, batch)
+        rows, structure = read_rows(pair, data)
         names = (*structure.latents, *structure.enumerated, *structure.observed)
         if not set(held) <= set(names):
             raise ValueError(f"held must contain only sites of the model, {names}; got {tuple(held)}. Pass a dict by site name.")
         drawn = draw(pair, rows, structure, held, means=means)
-        check_draws(pair, batch, rows, drawn)
+        check_draws(pair, data, rows, drawn)
         return _one_or_all(drawn_data(drawn, structure, means=means), drawn.replaced or structure.observed)
 
 
-def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = False, enumerated: bool = False) -> Values:
+def encode(pair: object, *data: Any, seed: int | None = None, means: bool = False, enumerated: bool = False) -> Values:
     r"""Draw one code for each datum, :math:`z \sim q(z \mid x)`, or return the mean of q.
 
     Args:
         pair: Any pair.
-        batch: Observations ``[B, *X]``, then any other arguments of the pair.
+        data: Observations ``[B, *X]``, then any other arguments of the pair; or data in any other form that
+            :func:`~inference.scoring.importance.evaluate` takes.
         seed: Seed of the draws; by default, torch's generator is used in its current state.
         means: Whether to return the mean of each latent, given the means of the latents before it.
         enumerated: Whether to return the summed-out latents as well, drawn from their exact posterior :math:`p(c \mid x, z)` given the
@@ -78,6 +80,7 @@ def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = 
     Raises:
         NotImplementedError: If ``means`` is set and a latent has no mean in closed form, such as that of a flow.
     """
+    batch = read_batch(pair, data)
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
         drawn = codes(pair, batch, structure.latents, means=means)
@@ -86,12 +89,12 @@ def encode(pair: object, *batch: Tensor, seed: int | None = None, means: bool = 
     return _one_or_all(drawn, structure.latents)
 
 
-def sample_latents(pair: object, *batch: Tensor | int, seed: int | None = None) -> Values:
+def sample_latents(pair: object, *data: Any, seed: int | None = None) -> Values:
     r"""Draw the latents from the prior once for each row of a batch, :math:`z \sim p(z)`.
 
     Args:
         pair: Any pair.
-        batch: A batch, or a number of draws, as for :func:`sample_prior`.
+        data: Data, or a number of draws, as for :func:`sample_prior`.
         seed: Seed of the draws; by default, torch's generator is used in its current state.
 
     Returns:
@@ -101,21 +104,21 @@ def sample_latents(pair: object, *batch: Tensor | int, seed: int | None = None) 
         ValueError: If only a number is given, as for :func:`sample_prior`.
     """
     with _scope(pair, seed):
-        rows, structure = read_rows(pair, batch)
+        rows, structure = read_rows(pair, data)
         drawn = draw(pair, rows, structure, {})
-        if is_number(batch):
-            check_draws(pair, batch, rows, drawn)
+        if is_number(data):
+            check_draws(pair, data, rows, drawn)
     return _one_or_all({name: sites_of(drawn.trace)[name]["value"] for name in structure.latents}, structure.latents)
 
 
-def decode(pair: object, latents: Values, *batch: Tensor | int, seed: int | None = None, draws: bool = False) -> Values:
+def decode(pair: object, latents: Values, *data: Any, seed: int | None = None, draws: bool = False) -> Values:
     r"""Return the mean of p(x|z) at given codes, or draw from it.
 
     Args:
         pair: Any pair.
         latents: Codes ``[B, *Z]``, or a dict by site name if there are several latents. The dict may also hold latents that are summed out
             and observed sites, such as a label; those that it does not hold are drawn from the model, :math:`c \sim p(c \mid z)`.
-        batch: A batch with the same number of rows, or that number, as for :func:`sample_prior`.
+        data: Data with the same number of rows, or that number, as for :func:`sample_prior`.
         seed: Seed of the draws.
         draws: Whether to return a draw of x instead of the mean.
 
@@ -128,14 +131,14 @@ def decode(pair: object, latents: Values, *batch: Tensor | int, seed: int | None
         NotImplementedError: If means are wanted and no observed site has a mean in closed form.
     """
     with _scope(pair, seed):
-        rows, structure = read_rows(pair, batch)
-        values = _by_site(latents, structure)
+        rows, structure = read_rows(pair, data)
+        values = _given(pair, _by_site(latents, structure))
         drawn = draw(pair, rows, structure, values, means=not draws)
-        check_draws(pair, batch, rows, drawn)
+        check_draws(pair, data, rows, drawn)
         return _one_or_all(drawn_data(drawn, structure, means=not draws), drawn.replaced or structure.observed)
 
 
-def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bool = False) -> Values:
+def reconstruct(pair: object, *data: Any, seed: int | None = None, draws: bool = False) -> Values:
     r"""Encode each datum to one code, :math:`z \sim q(z \mid x)`, and decode it to the mean of p(x|z) or to a draw from it.
 
     Latents that are summed out are drawn from their exact posterior, :math:`c \sim p(c \mid x, z)`. Every observed site keeps its observed
@@ -145,7 +148,8 @@ def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bo
 
     Args:
         pair: Any pair.
-        batch: Observations ``[B, *X]``, then any other arguments of the pair.
+        data: Observations ``[B, *X]``, then any other arguments of the pair; or data in any other form that
+            :func:`~inference.scoring.importance.evaluate` takes.
         seed: Seed of the draws.
         draws: Whether to return a draw of each observed site instead of its mean.
 
@@ -156,6 +160,7 @@ def reconstruct(pair: object, *batch: Tensor, seed: int | None = None, draws: bo
     Raises:
         NotImplementedError: If means are wanted and no observed site has a mean in closed form.
     """
+    batch = read_batch(pair, data)
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
         values = codes(pair, batch, structure.latents, means=False)
@@ -196,6 +201,12 @@ def of_one_site(values: Values) -> Tensor:
     if isinstance(values, dict):
         raise TypeError(f"the pair must observe one site to be judged by its samples; got {sorted(values)}. Use sample_prior and pick one.")
     return values
+
+
+def _given(pair: object, values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Read values of latents by site, in the dtype of the pair."""
+    suit = Suit(pair)
+    return {name: suit.floats(as_tensor(value, f"latent '{name}'")) for name, value in values.items()}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -11,6 +12,7 @@ from inference.formatting import format_with_error
 from inference.predictive.draws import in_blocks, of_one_site, reconstruct, sample_prior
 from inference.predictive.features import Features
 from pyro_lvm.checks import check_counts
+from pyro_lvm.reading import read_batch
 
 METRICS = ("precision", "recall", "density", "coverage", "frechet")
 NUM_HALVINGS = 10
@@ -128,7 +130,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> Tensor:
     return (m1 - m2).square().sum() + (s1.trace() + s2.trace() - 2 * shared).clamp_min(0)
 
 
-def pair_samples(pair: object, *batch: Tensor, seed: int = 0, means: bool = False) -> dict[str, Tensor]:
+def pair_samples(pair: object, *data: Any, seed: int = 0, means: bool = False) -> dict[str, Tensor]:
     """Draw one reconstruction and one prior sample for each datum.
 
     Both are draws from p(x|z), one at a code of the datum and the other at a draw from the prior. The difference in their quality
@@ -136,7 +138,8 @@ def pair_samples(pair: object, *batch: Tensor, seed: int = 0, means: bool = Fals
 
     Args:
         pair: Any pair.
-        batch: Observations ``[N, *X]``, then any other arguments of the pair. Compare the results with data other than these, or
+        data: Observations ``[N, *X]``, then any other arguments of the pair; or data in any other form that
+            :func:`~inference.scoring.importance.evaluate` takes. Compare the results with data other than these, or
             reconstructions are compared with their own originals.
         seed: Seed of the draws.
         means: Whether to return means of p(x|z) instead of draws; the data with which they are compared are draws.
@@ -147,6 +150,7 @@ def pair_samples(pair: object, *batch: Tensor, seed: int = 0, means: bool = Fals
     Raises:
         TypeError: If the pair observes several sites.
     """
+    batch = read_batch(pair, data)
     return {
         "reconstructions": of_one_site(in_blocks(lambda *rows: reconstruct(pair, *rows, draws=not means), *batch, seed=seed)),
         "prior samples": of_one_site(in_blocks(lambda *rows: sample_prior(pair, *rows, means=means), *batch, seed=seed)),

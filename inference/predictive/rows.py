@@ -11,6 +11,7 @@ from inference.predictive.conditioning import Draws, HoldMessenger, Latents, run
 from pyro_lvm.checks import check_counts, warn_caller
 from pyro_lvm.contract import read_structure
 from pyro_lvm.pair import Batch, programs
+from pyro_lvm.reading import read_batch
 from pyro_lvm.sites import sites_of
 from pyro_lvm.structure import Structure
 from pyro_lvm.templates import template_of
@@ -25,8 +26,8 @@ def read_rows(pair: object, batch: tuple[Any, ...]) -> tuple[Batch, Structure]:
         ValueError: If a number is given and is below 1, or the pair was never checked on rows.
     """
     if not is_number(batch):
-        structure = read_structure(pair, *batch)
-        return _separate(batch), structure
+        batch = read_batch(pair, batch)
+        return _separate(batch), read_structure(pair, *batch)
     check_counts(num_draws=batch[0])
     template = template_of(pair)
     if template is None:

@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 
 from inference.checkpoint import load_checkpoint
-from inference.data.fingerprint import data_id
+from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.recipes.build import load
 from inference.recipes.options import Recipe
@@ -29,7 +29,7 @@ def load_runs(folders: Mapping[str, Path]) -> dict[str, Run]:
 
 
 def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
-    trained_on, found = yaml.safe_load((folder / SUMMARY).read_text())["data_id"], data_id(data.train)
+    trained_on, found = yaml.safe_load((folder / SUMMARY).read_text())["data_id"], training_id(data)
     if found != trained_on:
         raise ValueError(
             f"the data of {folder} must be those it was trained on, {trained_on}; {recipe.data.source} now "

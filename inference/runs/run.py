@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import torch
 
-from inference.data.fingerprint import data_id
+from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.files import write_yaml
 from inference.recipes.build import build_vae, fit_vae, seen_by_model
@@ -71,7 +71,7 @@ def fit_run(run: Run, folder: Path, *, device: str | None = None) -> FitResult:
 def _summary(run: Run, result: FitResult) -> dict[str, object]:
     return {
         "data": run.data.description,
-        "data_id": data_id(run.data.train),
+        "data_id": training_id(run.data),
         "num_parameters": sum(p.numel() for p in run.vae.parameters()),
         "best_epoch": result.best_epoch,
         "best_valid_loss": result.best_loss,

@@ -1,8 +1,8 @@
 """Importance-sampled log-likelihoods with the guide as proposal: ``log_weights`` and ``evaluate``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,7 +23,9 @@ from inference.tracing.codegen import check_compile
 from inference.tracing.precision import PRECISIONS, Precision, has_bfloat16
 from pyro_lvm.checks import check_counts, warn_caller
 from pyro_lvm.contract import check_batch
+from pyro_lvm.dtypes import suited
 from pyro_lvm.pair import Batch
+from pyro_lvm.reading import read_batch, read_rows
 from pyro_lvm.structure import Structure
 
 _REDUCED_WEIGHTS = 32768  # reduced at once, at least; for fewer, the calls take longer than the arithmetic
@@ -33,7 +35,7 @@ _MASS_ERRORS, _MASS_ROUNDING = 6.0, 1e-2  # standard errors, and nats, by which 
 EARNS_BACK = 5_000_000  # particles times data; compiling takes about 20 s, and saves about 15 ms for every 1024
 
 
-def log_weights(pair: object, *batch: Tensor, num_particles: int, seed: int | None = None, chunk_size: int | None = None) -> Tensor:
+def log_weights(pair: object, *data: Any, num_particles: int, seed: int | None = None, chunk_size: int | None = None) -> Tensor:
     r"""Compute log importance weights with the guide as proposal.
 
     .. math:: \log w_k = \log p(x, z_k) - \log q(z_k \mid x), \quad z_k \sim q(z \mid x)
@@ -44,7 +46,8 @@ def log_weights(pair: object, *batch: Tensor, num_particles: int, seed: int | No
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
-        batch: Observations ``[B, *X]`` first, then any other inputs of the pair, each batch-first.
+        data: Observations ``[B, *X]`` first, then any other inputs of the pair, each batch-first; or data in any other form that
+            :func:`evaluate` takes.
         num_particles: Draws per datum, :math:`K`.
         seed: Seed of the draws; by default, it is drawn from torch's generator.
         chunk_size: Maximum number of particles times data in one call of the model; by default, what fits the cache.
@@ -60,6 +63,7 @@ def log_weights(pair: object, *batch: Tensor, num_particles: int, seed: int | No
     """
     seed = int(torch.randint(2**31, ())) if seed is None else seed
     check_counts(num_particles=num_particles, chunk_size=chunk_size)
+    batch = read_batch(pair, data)
     check_batch(*batch)
     with scoring(pair, batch[0].device):
         structure = check_scorable(pair, batch)
@@ -71,7 +75,7 @@ def log_weights(pair: object, *batch: Tensor, num_particles: int, seed: int | No
 
 def evaluate(
     pair: object,
-    data: Tensor | Sequence[Tensor],
+    data: Any,
     *,
     num_particles: int = 1000,
     seed: int = 0,
@@ -88,7 +92,8 @@ def evaluate(
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
-        data: Observations ``[N, *X]``, or a tuple of tensors that starts with them.
+        data: A tensor, an array or a table ``[N, *X]``, a tuple of these with the observations first, a torch Dataset, a loader or
+            another iterable of batches, or what :func:`~inference.data.load.load_data` returns, of which the test data are scored.
         num_particles: Draws per datum, :math:`K`; only one is made if the guide is deterministic or every latent is summed out, as more
             would be identical.
         seed: Seed of the draws.
@@ -106,10 +111,11 @@ def evaluate(
     Raises:
         ValueError: As for :func:`log_weights`; also if a log weight is NaN, or if the probability of discrete data exceeds 1.
     """
-    batch = (data,) if isinstance(data, Tensor) else tuple(data)
     check_counts(num_particles=num_particles, chunk_size=chunk_size)
-    size = check_batch(*batch)
     check_compile(compile)
+    rows = read_rows(data)
+    batch = suited(pair, rows)
+    size = check_batch(*batch)
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}; got {precision!r}.")
     if precision == "bf16" and not has_bfloat16(batch[0].device):
@@ -137,7 +143,7 @@ def evaluate(
         num_particles=num_particles,
         seed=seed,
         measure=structure.measure,
-        data_id=data_id(*batch),
+        data_id=data_id(*rows),
         is_bound=is_bound,
         num_dims=_per_datum(structure.num_elements, size),
         is_unit_scaled=structure.is_unit_scaled,

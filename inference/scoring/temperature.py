@@ -1,12 +1,15 @@
 """Choose a proposal on validation data."""
 
 from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
+import torch
 
 from inference.data.splits import random_rows
 from inference.scoring.importance import evaluate
 from pyro_lvm.checks import check_counts, check_positive
+from pyro_lvm.contract import check_batch
+from pyro_lvm.reading import read_rows
 
 _COARSE, _FINE = 4.0, 2.0**0.5  # factors between temperatures
 _MOST_STEPS = 30
@@ -14,7 +17,7 @@ _MOST_STEPS = 30
 
 def fit_temperature(
     soften: Callable[[float], object],
-    valid: Tensor,
+    valid: Any,
     *,
     num_particles: int = 100,
     num_data: int = 500,
@@ -31,7 +34,8 @@ def fit_temperature(
 
     Args:
         soften: Maps a temperature to a pair; for example, ``vae.soft``.
-        valid: Validation data ``[N, *X]``; never the data to be scored.
+        valid: Validation data, as for :func:`~inference.scoring.importance.evaluate`, but of what ``load_data`` returns, its validation
+            data; never the data to be scored.
         num_particles: Draws per datum, :math:`K`.
         num_data: Maximum number of random rows of the data to use.
         start: Where the search starts; it proceeds by factors of 4, then of the square root of 2, as long as the estimate rises.
@@ -45,12 +49,14 @@ def fit_temperature(
     """
     check_counts(num_particles=num_particles, num_data=num_data)
     check_positive(start=start)
-    x, known = random_rows(valid, num_data, seed=seed), {}
+    rows, known = read_rows(valid, split="valid"), {}
+    chosen = random_rows(torch.arange(check_batch(*rows)), num_data, seed=seed)
+    few = tuple(x[chosen.to(x.device)] for x in rows)
 
     def estimate(temperature: float) -> float:
         if temperature not in known:
             known[temperature] = evaluate(
-                soften(temperature), x, num_particles=num_particles, seed=seed, compile=False, progress=False
+                soften(temperature), few, num_particles=num_particles, seed=seed, compile=False, progress=False
             ).mean
         return known[temperature]
 

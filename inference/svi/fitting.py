@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pyro.infer import ELBO, RenyiELBO, Trace_ELBO
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from inference.data.batches import Transform, as_batches
+from inference.data.batches import as_batches, as_validation, split_of
+from inference.data.units import warn_of_other_units
 from inference.numerics import flushed_denormals, keep_freed_memory
 from inference.svi.compiled import CompiledSteps
 from inference.svi.loop import FitResult, Loop
@@ -22,8 +23,10 @@ from inference.svi.parameters import guide_parameters, trainable_parameters
 from inference.svi.rows import first_run
 from inference.svi.step import Step
 from inference.svi.training import Training, Validation
+from pyro_lvm.dtypes import Transform
 from pyro_lvm.modules import eval_mode, modules_of
 from pyro_lvm.pair import Batch, programs
+from pyro_lvm.reading import Splits
 from pyro_lvm.running import run_pair
 from pyro_lvm.scopes import isolated
 from pyro_lvm.structure import Structure
@@ -31,12 +34,14 @@ from pyro_lvm.structure import Structure
 
 def fit(
     pair: object,
-    data: object,
+    data: Any,
     *,
-    valid: object | None = None,
+    valid: Any = None,
     elbo: ELBO | None = None,
     epochs: int = 100,
     batch_size: int | None = None,
+    shuffle: bool = True,
+    drop_last: bool = False,
     learning_rate: float | None = None,
     optimizer: MakeOptimizer | None = None,
     scheduler: MakeScheduler | None = None,
@@ -65,11 +70,14 @@ def fit(
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``; its parameters belong to modules or to ``pyro.param``.
-        data: A tensor ``[N, *X]``, a tuple of tensors, a torch Dataset, or an iterable of batches.
+        data: A tensor, an array or a table ``[N, *X]``, a tuple of these, a torch Dataset, an iterable of batches, or what
+            :func:`~inference.data.load.load_data` returns: then its training data, transform and validation data are used.
         valid: Validation data in the same form; they determine which weights are kept, and are needed for ``patience``.
         elbo: Any ``pyro.infer.ELBO``; by default ``Trace_ELBO()``.
         epochs: Number of passes through the data.
-        batch_size: Number of data per batch; by default 100, or N if N is smaller.
+        batch_size: Number of data per batch; by default 100, or N if N is smaller. A single datum that remains joins the last batch.
+        shuffle: Whether the data are reordered in every epoch; an iterable of batches has its own order.
+        drop_last: Whether to leave out the last batch of every epoch if it is smaller than the others.
         learning_rate: Learning rate of the optimizer; by default 1e-3 for Adam, and that of any other optimizer itself.
         optimizer: Creates another torch optimizer than Adam from a list of parameters, and from ``lr=`` if ``learning_rate`` is given.
         scheduler: Creates a torch learning-rate scheduler from an optimizer; it is stepped after each epoch, with the validation loss (or
@@ -97,12 +105,16 @@ def fit(
         A :class:`~inference.svi.loop.FitResult`.
 
     Raises:
-        TypeError: If an optimizer, a scheduler, an objective or a function is of a kind that cannot be used.
+        TypeError: If the data have another form, or another number of arguments than the pair takes; or if an optimizer, a scheduler, an
+            objective or a function is of a kind that cannot be used.
         ValueError: If an option or the data are invalid, or the pair breaks its contract. Options and the first batch are checked
             before anything is trained, later batches as they come.
         FloatingPointError: If the loss is no longer finite; the message names epoch, batch and site. With validation data, training
             stops instead, with a warning, and the best weights are kept.
     """
+    if isinstance(data, Splits):
+        valid, transform = data.valid if valid is None else valid, data.transform if transform is None else transform
+        data = data.train
     check_options(epochs, learning_rate, kl_weight, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     check_kinds(elbo, seed=seed, alternating=alternating, progress=progress, transform=transform, on_epoch=on_epoch)
     check_optimizer(optimizer, learning_rate, scheduler)
@@ -110,11 +122,12 @@ def fit(
     keep_freed_memory()
     with isolated(pair), torch.random.fork_rng(), torch.enable_grad(), flushed_denormals():
         torch.manual_seed(seed)
-        train = as_batches(data, batch_size=batch_size, device=device, transform=transform)
-        held_out = None if valid is None else as_batches(valid, batch_size=None, device=device, shuffle=False)
+        train = as_batches(data, pair, batch_size=batch_size, device=device, transform=transform, shuffle=shuffle, drop_last=drop_last)
+        held_out = None if valid is None else as_validation(split_of(valid, "valid"), pair, device)
         elbo, steering = elbo or Trace_ELBO(), Steering(kl_weight, warmup_epochs, free_bits)
         with eval_mode(pair):
             train, batch, structure = first_run(pair, train, batch_size, valid)
+            warn_of_other_units(train, held_out)
             declared_size = _declared_size(structure, elbo, len(batch[0]), train.num_data)
             groups = _groups(pair, batch, structure, alternating)
         check_sites(
@@ -176,4 +189,4 @@ def _place(pair: object, data: object, device: str | torch.device | None) -> tor
 def _run_once(pair: object, data: object) -> None:
     """Let a pair of functions show its networks, of which even a run that fails on the data's device shows the first."""
     with torch.random.fork_rng(), suppress(Exception):
-        run_pair(pair, next(iter(as_batches(data, batch_size=None, device=torch.device("cpu"), shuffle=False))))
+        run_pair(pair, next(iter(as_batches(data, pair, batch_size=None, device=torch.device("cpu")))))

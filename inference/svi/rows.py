@@ -38,12 +38,12 @@ def first_run(pair: object, train: Batches, batch_size: int | None, valid: objec
     rows = train.tensors if isinstance(train, TensorBatches) else batch
     if len(batch[0]) < len(rows[0]):
         _forget(pair, before, new_guide)
-        structure, _ = _checked(pair, rows)
+        structure, _ = _checked(pair, train.suit.transformed(rows))
     if structure is None or not structure.row_parameters:
         raise error or ValueError(f"{_REASON}, but not if all rows come at once. Pass batch_size={len(rows[0])}.")
     _refuse_other_rows(train, len(rows[0]), batch_size, valid)
     belongings(pair).rows = data_id(*rows)
-    return TensorBatches(rows, len(rows[0]), train.transform, shuffle=False), rows, structure
+    return TensorBatches(rows, train.suit, len(rows[0]), shuffle=False), rows, structure
 
 
 def _checked(pair: object, batch: Batch) -> tuple[Structure | None, ValueError | None]:

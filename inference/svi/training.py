@@ -14,6 +14,7 @@ from inference.tracing.patches import no_nan_warnings
 from pyro_lvm.contract import check_data
 from pyro_lvm.modules import FollowsSteps, eval_mode, train_mode
 from pyro_lvm.pair import Batch, programs
+from pyro_lvm.running import remedy_of_large_data
 
 
 class Training:
@@ -59,7 +60,10 @@ class Training:
         loss = self.steps(optimizer, batch)
         if not math.isfinite(loss):
             site = find_culprit(self.pair, batch, random_state)
-            raise FloatingPointError(f"the loss is {loss} in epoch {epoch}, batch {place}: {site}. Lower learning_rate, or set clip_norm.")
+            remedy = remedy_of_large_data(batch) or ""
+            raise FloatingPointError(
+                f"the loss is {loss} in epoch {epoch}, batch {place}: {site}. Lower learning_rate, or set clip_norm. {remedy}".strip()
+            )
         for module in self.followers:
             module.after_step()
         return loss

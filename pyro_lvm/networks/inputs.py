@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from pyro_lvm.arrays import as_tensor
+
 LARGEST_INPUT = 10.0
 
 
@@ -12,10 +14,18 @@ class Standardize(nn.Module):
     .. math:: y_i = (x_i - m_i) / s_i
 
     Args:
-        train: Training data ``[N, *X]``; a constant feature is only centered.
+        train: Training data ``[N, *X]``, a tensor, an array or a table; a constant feature is only centered.
 
     Returns:
         On call with ``[*lead, *X]``: a tensor of the same shape.
+
+    Example:
+        >>> import torch
+        >>> from pyro_lvm import MLP, NormalEncoder, Standardize
+        >>> images = torch.randint(256, (100, 64))
+        >>> encoder = NormalEncoder(torch.nn.Sequential(Standardize(images), MLP(64, [32], 8)))
+        >>> encoder(images[:5]).event_shape
+        torch.Size([4])
     """
 
     loc: Tensor
@@ -23,6 +33,8 @@ class Standardize(nn.Module):
 
     def __init__(self, train: Tensor) -> None:
         super().__init__()
+        train = as_tensor(train, "train")
+        train = train if train.is_floating_point() else train.to(torch.get_default_dtype())
         scale = train.std(0)
         self.register_buffer("loc", train.mean(0))
         self.register_buffer("scale", torch.where(scale > 0, scale, 1.0))

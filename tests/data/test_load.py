@@ -13,6 +13,7 @@ from splits import SPLITS, all_rows, sorted_rows
 import torch
 
 from inference.data.download import checksum
+from inference.data.fingerprint import data_id, training_id
 from inference.data.load import load_data
 from inference.data.treatments import Dequantize
 
@@ -72,10 +73,9 @@ def test_dynamic_draws_train_afresh_and_shares_valid_and_test_with_static():
 
 def test_dequantized_levels_stay_in_their_interval_and_the_noise_is_uniform():
     gray, data = load_data(GRAY), load_data(GRAY, dequantize=True)
-    assert torch.equal(data.train, gray.train)
     torch.manual_seed(0)
     first, second = data.transform(data.train), data.transform(data.train)
-    for x, y in [(gray.train, first), (gray.train, second), (gray.valid, data.valid), (gray.test, data.test)]:
+    for x, y in [(gray.train, data.train), (gray.train, first), (gray.train, second), (gray.valid, data.valid), (gray.test, data.test)]:
         assert kstest((256 * y - x).flatten().double(), "uniform").pvalue > 1e-3
     assert not torch.equal(first, second)
     assert torch.equal(data.test, load_data(GRAY, dequantize=True).test)
@@ -86,6 +86,34 @@ def test_dequantization_is_exactly_invertible_at_the_ends_of_the_noise(steps):
     x = torch.arange(256.0)
     y = Dequantize(256).with_steps(x, torch.full_like(x, steps))
     assert torch.equal((256 * y).floor(), x) and y.min() > 0 and y.max() < 1
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2**14, 2**15 - 2, 2**15 - 1])
+def test_new_noise_keeps_every_level_for_any_number_of_levels(steps):
+    torch.manual_seed(0)
+    for levels in range(2, 257):
+        noise, x = Dequantize(levels), torch.arange(float(levels))
+        y = noise.with_steps(x, torch.full_like(x, steps))  # floor and rounding are monotone, so the ends stand for all noise
+        assert torch.equal(noise.levels_of(y), x) and torch.equal(noise.levels_of(y.double()), x.double()), levels
+        assert torch.equal(noise.levels_of(noise.afresh(noise.afresh(y))), x)
+
+
+def test_the_noise_of_a_batch_is_that_of_its_levels():
+    gray, data = load_data(GRAY), load_data(GRAY, dequantize=True)
+    torch.manual_seed(0)
+    expected = Dequantize(256)(gray.train)
+    torch.manual_seed(0)
+    assert torch.equal(data.transform(data.train), expected)
+
+
+def test_the_fingerprint_of_training_data_is_that_of_their_levels():
+    noisy = [training_id(load_data(GRAY, dequantize=True)), training_id(load_data(GRAY))]
+    assert noisy == [data_id(load_data(GRAY).train)] * 2
+
+
+def test_levels_are_not_taken_for_dequantized_data():
+    with pytest.raises(ValueError, match="must lie between 0 and 1; got values from 0 to 255"):
+        load_data(GRAY, dequantize=True).transform(torch.tensor([0.0, 255.0]))
 
 
 def test_half_range_cuts_between_127_and_128():

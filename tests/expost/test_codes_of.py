@@ -30,7 +30,7 @@ def test_codes_are_draws_batch_by_batch():
 def test_no_more_than_a_batch_is_encoded_at_a_time():
     oracle, sizes = LinearGaussian(), set()
     codes = codes_of(Pair(oracle.model, lambda x: sizes.add(len(x)) or oracle.guide(x)), oracle.sample(70), batch_size=30)
-    assert sizes == {30, 10} and codes.shape == (70, 2)
+    assert max(sizes) == 30 and codes.shape == (70, 2)
 
 
 def test_several_latents_have_no_single_prior():

@@ -1,5 +1,6 @@
 """How inputs are standardized and made one-hot."""
 
+import numpy as np
 import torch
 
 from pyro_lvm.networks.inputs import OneHot, Standardize
@@ -20,3 +21,10 @@ def test_one_hot_puts_categories_beside_channels() -> None:
     assert y.shape == (5, 6, 4, 6)
     for category in range(3):
         assert torch.equal(y[:, 2 * category : 2 * category + 2], (x == category).float())
+
+
+def test_standardize_takes_bytes():
+    train = np.random.default_rng(0).integers(256, size=(200, 3), dtype=np.uint8)
+    y = Standardize(train)(torch.tensor(train))
+    torch.testing.assert_close(y.mean(0), torch.zeros(3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(y.std(0), torch.ones(3))
