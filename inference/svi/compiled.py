@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from inference.svi.adam import Adam
 from inference.svi.messengers import values_of
 from inference.svi.step import Step, parameters_of
-from inference.tracing.codegen import as_cuda_graph, compile_graph, untraceable
-from inference.tracing.graph import UntraceableError
+from inference.tracing.codegen import as_cuda_graph, compile_graph
+from inference.tracing.graph import UntraceableError, untraceable
 from inference.tracing.kept import values_kept
 from inference.tracing.trace import trace
 from pyro_lvm.checks import warn_caller
