@@ -20,7 +20,7 @@ from inference.svi.parameters import guide_parameters, trainable_parameters
 from inference.svi.step import Step
 from inference.svi.training import Training, Validation
 from pyro_lvm.contract import Structure, check_pair
-from pyro_lvm.modules import eval_mode, modules_of
+from pyro_lvm.modules import KeepsStatistics, eval_mode, modules_of
 from pyro_lvm.pair import Batch, param_scope, programs
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -111,7 +111,8 @@ def fit(
         step = Step(elbo, *steering.wrap(*programs(pair)), steering.kl, declared_size, clip_norm)
         modules = list(dict.fromkeys(module for root in modules_of(pair) for module in root.modules()))
         with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
-            steps = step if compile is False else _compiled(step, modules, compile, steering, bar)
+            may_change = any(hook is not None for hook in (on_epoch, scheduler, transform))
+            steps = step if compile is False else _compiled(step, modules, compile, steering, bar, may_change)
             training = Training(pair, train, steps, optimizers, modules)
             validation = None if held_out is None else Validation(pair, held_out, elbo, declared_size, seed)
             loop = Loop(training, validation, steering, schedulers, modules, seed)
@@ -146,9 +147,12 @@ def _make_optimizers(pair: object, batch: Batch, make_optimizer: MakeOptimizer, 
     return [make_optimizer(group) for group in groups if group]
 
 
-def _compiled(step: Step, modules: list[nn.Module], compile: Literal["auto"] | bool, steering: Steering, bar: tqdm) -> CompiledSteps:
-    has_warmup = steering.longest_warmup > 0
-    return CompiledSteps(step, modules, is_required=compile is True, has_warmup=has_warmup, announce=bar.set_description)
+def _compiled(
+    step: Step, modules: list[nn.Module], compile: Literal["auto"] | bool, steering: Steering, bar: tqdm, may_change: bool
+) -> CompiledSteps:
+    has_warmup, may_change = steering.longest_warmup > 0, may_change or any(isinstance(module, KeepsStatistics) for module in modules)
+    announce = bar.set_description
+    return CompiledSteps(step, modules, is_required=compile is True, has_warmup=has_warmup, announce=announce, may_change=may_change)
 
 
 def _adam(learning_rate: float) -> MakeOptimizer:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 import math
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import pyro
 from pyro import poutine
@@ -18,6 +18,14 @@ from pyro_lvm.pair import Batch, parameters_known, programs
 from pyro_lvm.sites import Site, density_sites, is_data
 
 Objective = Any  # an ELBO; only its subclasses in Pyro declare loss, loss_and_grads and, mostly, differentiable_loss
+
+
+@runtime_checkable
+class FollowsEpochs(Protocol):
+    """Objective that prepares for every epoch, as one that asks again how a pair's programs treat particles."""
+
+    def begin_epoch(self) -> None:
+        """Prepare for an epoch; a fit calls this before its first step."""
 
 
 class NoteObserved(Messenger):
@@ -48,6 +56,9 @@ class Steps(Protocol):
     def __call__(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
         """Update the optimizer's parameters unless the loss is not finite, and return the loss in nats per datum."""
 
+    def begin_epoch(self) -> None:
+        """Prepare for an epoch; called before its first step."""
+
     def plan(self, epochs: int) -> None:
         """Prepare for the given number of epochs to come; called after the first epoch."""
 
@@ -72,6 +83,11 @@ class Step:
     declared_size: int | None
     clip_norm: float | None
     compile_seconds: ClassVar[float] = 0.0
+
+    def begin_epoch(self) -> None:
+        """Tell the objective that an epoch begins, if it follows them."""
+        if isinstance(self.elbo, FollowsEpochs):
+            self.elbo.begin_epoch()
 
     def plan(self, epochs: int) -> None:
         """Do nothing, as all steps are alike."""
@@ -99,7 +115,8 @@ class Step:
             torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self._size(batch))
             return loss
         loss = self.loss(batch)
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+        trained = [parameter for parameter in parameters if parameter.requires_grad]  # some may have been frozen since
+        for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True):
             parameter.grad = gradient
         return loss.item()
 
