@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.svi.adam import Adam
-from inference.svi.agreement import agree, agree_on_update, described
+from inference.svi.agreement import agree, agree_on_loss, agree_on_update, described
 from inference.svi.messengers import values_of
 from inference.svi.step import Step, parameters_of
 from inference.tracing.codegen import as_cuda_graph, compile_graph
@@ -267,13 +267,16 @@ class CompiledStep:
         """Describe how a dry run differs from the eager step that followed it; empty if it does not."""
         if {id(p) for p in self.parameters if p.grad is not None} != set(map(id, self.trained)):
             return "other parameters have gradients"
+        wanted = trial.results[0].new_tensor(loss)
+        if not agree_on_loss(trial.results[0], wanted):
+            return f"the loss is {described(trial.results[0])}, not {described(wanted)}"
         gradients = [p.grad for p in self.trained if p.grad is not None]
-        expected = [trial.results[0].new_tensor(loss), *gradients, *self.buffers]
-        kinds = chain(["the loss"], ["a gradient"] * len(self.trained), ["a buffer"] * len(self.buffers))
         norm = float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
-        for kind, got, wanted in zip(kinds, (*trial.results, *trial.buffers), expected, strict=True):
-            if not agree(got, wanted, norm if kind == "a gradient" else 0.0):
-                return f"{kind} is {described(got)}, not {described(wanted)}"
+        kinds = chain([("a gradient", norm)] * len(gradients), [("a buffer", 0.0)] * len(self.buffers))
+        got = (*trial.results[1:], *trial.buffers)
+        for (kind, scale), value, wanted in zip(kinds, got, (*gradients, *self.buffers), strict=True):
+            if not agree(value, wanted, scale):
+                return f"{kind} is {described(value)}, not {described(wanted)}"
         return trial.fault
 
     def _losses(self, numbers: Tensor, *batch: Tensor) -> tuple[Tensor, ...]:
