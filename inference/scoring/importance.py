@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from inference.data.fingerprint import data_id
 from inference.densities.broadcasting import choose_layout
 from inference.densities.scope import check_scorable, scoring
-from inference.scoring.blocks import batched, block_shape, first_block, row_blocks
+from inference.scoring.blocks import batched, block_shape, full_blocks, row_blocks
 from inference.scoring.chunks import Chunks
 from inference.scoring.eager import Eager
 from inference.scoring.evaluation import Evaluation, Rounding
@@ -114,7 +114,7 @@ def evaluate(
         is_bound = num_particles == 1 and not structure.is_exact
         eager, chunks = Eager(pair, choose_layout(pair, batch)), Chunks(chunk_size, structure.num_states)
         if size * num_particles >= EARNS_BACK if compile == "auto" else compile:
-            scorer = make_scorer(eager, chunks, precision, *first_block(batch, num_particles), is_required=compile is True)
+            scorer = make_scorer(eager, chunks, precision, *full_blocks(batch, num_particles), is_required=compile is True)
         else:
             scorer = Scorer.eager(eager, chunks, precision)
         rounding = Rounding() if precision == "full" else _rounding(scorer, Scorer.eager(eager, chunks), batch, num_particles, seed)
