@@ -24,7 +24,8 @@ class Adam:
 
     def __init__(self, optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
         self.optimizer, self.parameters = optimizer, parameters
-        self.steps, self.means, self.squares = ([optimizer.state[p][name] for p in parameters] for name in ("step", "exp_avg", "exp_avg_sq"))
+        states = [optimizer.state[p] for p in parameters]
+        self.steps, self.means, self.squares = ([state[name] for state in states] for name in ("step", "exp_avg", "exp_avg_sq"))
 
     @staticmethod
     def is_plain(optimizer: torch.optim.Optimizer) -> bool:

@@ -39,12 +39,12 @@ def trace(function: Function, *inputs: Tensor, modules: Sequence[nn.Module] = ()
             finally:
                 refused.extend(found)
 
-    with torch.random.fork_rng(), no_host_reads(), pyro.validation_enabled(False), buffers_kept(modules):
-        with untraceable("it cannot be traced"):
-            graph = make_fx(watched)(*inputs)
-            if refused:  # and the function has caught the error
-                raise UntraceableError(refused[0])
-            return _improved(graph)
+    failing = untraceable("it cannot be traced")
+    with torch.random.fork_rng(), no_host_reads(), pyro.validation_enabled(False), buffers_kept(modules), failing:
+        graph = make_fx(watched)(*inputs)
+        if refused:  # and the function has caught the error
+            raise UntraceableError(refused[0])
+        return _improved(graph)
 
 
 def _improved(graph: fx.GraphModule) -> Graph:
