@@ -32,11 +32,9 @@ class Adam:
         """Return whether an optimizer is Adam on one group, with no options besides learning rate, betas and epsilon, and no hooks."""
         if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) > 1:
             return False
-        group = optimizer.param_groups[0]
-        for name in _OPTIONS:
-            if group.get(name):
-                return False
-        return not optimizer._optimizer_step_pre_hooks and not optimizer._optimizer_step_post_hooks
+        if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+            return False
+        return not any(map(optimizer.param_groups[0].get, _OPTIONS))
 
     @staticmethod
     def suits(optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> bool:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 import math
 import time
 from typing import NamedTuple
@@ -149,10 +149,10 @@ class CompiledSteps:
 
 def _options(optimizer: torch.optim.Optimizer) -> tuple:
     """Return what a graph depends on in an optimizer: the parameters that are trained, and the state that a plain Adam keeps."""
-    trained = [p.requires_grad for p in parameters_of(optimizer)]
-    if not Adam.is_plain(optimizer):
-        return tuple(trained)
-    return (*trained, *(id(state["exp_avg"]) for state in optimizer.state.values()))
+    trained = [p.requires_grad for group in optimizer.param_groups for p in group["params"]]
+    if Adam.is_plain(optimizer):
+        trained += [id(state["exp_avg"]) for state in islice(optimizer.state.values(), 1)]  # all are replaced together
+    return tuple(trained)
 
 
 class Trial(NamedTuple):
