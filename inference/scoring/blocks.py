@@ -36,10 +36,14 @@ def batched(values: Iterable[Tensor], count: int) -> Iterator[list[Tensor]]:
         yield batch
 
 
-def first_block(chunks: Chunks, batch: Batch, num_particles: int) -> tuple[Batch, int]:
-    """Return the rows and the number of particles of a full block."""
+def full_blocks(chunks: Chunks, batch: Batch, num_particles: int) -> tuple[list[Batch], int]:
+    """Return two full blocks of rows, the first one and one spread over all of the data, and their number of particles.
+
+    Sorted data may be alike within their first block.
+    """
     particles, rows = chunks.block_shape(num_particles, batch)
-    return tuple(x[:rows].contiguous() for x in batch), particles
+    spread = torch.linspace(0, len(batch[0]) - 1, min(rows, len(batch[0])), dtype=torch.float64, device=batch[0].device).round().long()
+    return [tuple(x[:rows].contiguous() for x in batch), tuple(x[spread] for x in batch)], particles
 
 
 def _blocks(chunks: Chunks, batch: Batch, num_particles: int, seed: int) -> Iterator[tuple[Batch, int, int]]:

@@ -1,5 +1,7 @@
 """Draws and densities of a pair as machine code for blocks and chunks of one shape; Pyro runs all other shapes."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -18,34 +20,52 @@ class CompiledDraws:
 
     It is correct only while the pair's parameters do not change.
 
+    Args:
+        draws: Makes the draws by Pyro.
+        blocks: Batches of this shape: the one that is traced, and others, from elsewhere in the data, on which the values are compared.
+        num_particles: Draws per datum.
+
+    Attributes:
+        latents: The latents of each block.
+
     Raises:
         UntraceableError: If compiling fails, or the compiled function returns other values on the same noise.
     """
 
-    def __init__(self, draws: Draws, batch: Batch, num_particles: int) -> None:
-        torch.manual_seed(0)
-        log_q, self.latents = draws(batch, num_particles)
-
+    def __init__(self, draws: Draws, blocks: Sequence[Batch], num_particles: int) -> None:
         def draw(*batch: Tensor) -> Batch:
             log_q, latents = draws(batch, num_particles)
             return log_q, *latents.values()
 
-        self.eager, self.key = draws, _key(batch, num_particles)
-        self.run = compile_graph(_graph(draw, batch), *batch)
-        torch.manual_seed(0)
-        _check("the guide", self.run(*batch), (log_q, *self.latents.values()))
+        self.eager, self.key = draws, _key(blocks[0], num_particles)
+        self.latents: list[Latents] = []
+        for block in blocks:
+            torch.manual_seed(0)
+            self.latents.append(draws(block, num_particles)[1])
+        self.run = compile_graph(_graph(draw, blocks[0]), *blocks[0])
+        for block in blocks:
+            torch.manual_seed(0)
+            expected = draw(*block)
+            torch.manual_seed(0)
+            _check("the guide", self.run(*block), expected)
 
     def __call__(self, batch: Batch, num_particles: int) -> tuple[Tensor, Latents]:
         if _key(batch, num_particles) != self.key:
             return self.eager(batch, num_particles)
         log_q, *values = self.run(*batch)
-        return log_q, dict(zip(self.latents, values, strict=True))
+        return log_q, dict(zip(self.latents[0], values, strict=True))
 
 
 class CompiledDensity:
     """:meth:`Eager.density <inference.scoring.eager.Eager.density>`, compiled for chunks of one shape.
 
     It is correct only while the pair's parameters do not change.
+
+    Args:
+        eager: The pair's programs.
+        precision: Precision of matrix products.
+        chunks: Batches of this shape with their latents: those that are traced, and others, on which the values are compared.
+        num_particles: Draws per datum.
 
     Attributes:
         suits_workers: Whether several threads may call it at the same time: it must run on the CPU and draw nothing.
@@ -54,7 +74,8 @@ class CompiledDensity:
         UntraceableError: If compiling fails, or the compiled function returns other values.
     """
 
-    def __init__(self, eager: Eager, precision: Precision, batch: Batch, latents: Latents, num_particles: int) -> None:
+    def __init__(self, eager: Eager, precision: Precision, chunks: Sequence[tuple[Batch, Latents]], num_particles: int) -> None:
+        batch, latents = chunks[0]
         self.names, self.eager = tuple(latents), eager.density(precision)
 
         def density(*inputs: Tensor) -> Batch:
@@ -66,7 +87,8 @@ class CompiledDensity:
         graph = without_unused_draws(_graph(density, inputs))
         self.suits_workers = batch[0].device.type == "cpu" and not graph.is_random
         self.run = compile_graph(graph, *inputs)
-        _check("the model", self.run(*inputs), (self.eager(batch, latents, num_particles),), precision)
+        for chunk in chunks:
+            _check("the model", self.run(*self._inputs(*chunk)), (self.eager(*chunk, num_particles),), precision)
 
     def __call__(self, batch: Batch, latents: Latents, num_particles: int) -> Tensor:
         if _key(batch, num_particles) != self.key:

@@ -12,7 +12,7 @@ from inference.data.fingerprint import data_id
 from inference.densities.broadcasting import choose_layout
 from inference.densities.scope import check_scorable, scoring
 from inference.numerics import seed_generators
-from inference.scoring.blocks import batched, first_block, row_blocks
+from inference.scoring.blocks import batched, full_blocks, row_blocks
 from inference.scoring.chunks import Chunks
 from inference.scoring.eager import Eager
 from inference.scoring.evaluation import Evaluation, Rounding
@@ -127,7 +127,7 @@ def evaluate(
         layout = choose_layout(pair, batch, bool(structure.row_parameters))
         eager, chunks = Eager(pair, layout), Chunks(chunk_size, layout)
         if size * num_particles >= EARNS_BACK if compile == "auto" else compile:
-            scorer = make_scorer(eager, chunks, precision, *first_block(chunks, batch, num_particles), is_required=compile is True)
+            scorer = make_scorer(eager, chunks, precision, *full_blocks(chunks, batch, num_particles), is_required=compile is True)
         else:
             scorer = Scorer.eager(eager, chunks, precision)
         rounding = Rounding() if precision == "full" else _rounding(scorer, Scorer.eager(eager, chunks), batch, num_particles, seed)

@@ -1,6 +1,6 @@
 """Log weights of blocks of draws, computed by Pyro, or by machine code in several threads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,7 +12,6 @@ from inference.numerics import one_thread, seed_generators
 from inference.scoring.chunks import ChunkedDensity, Chunks, RescoredDensity, num_rescored
 from inference.scoring.compiled import CompiledDensity, CompiledDraws
 from inference.scoring.eager import PYRO, Draws, Eager
-from inference.tracing.graph import UntraceableError
 from inference.tracing.precision import Precision
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.pair import Batch
@@ -51,19 +50,19 @@ class Scorer:
         return cls(eager.draws, RescoredDensity(ChunkedDensity(eager.density(precision), chunks), full), chunks)
 
     @classmethod
-    def compiled(cls, eager: Eager, chunks: Chunks, precision: Precision, batch: Batch, num_particles: int) -> Self:
+    def compiled(cls, eager: Eager, chunks: Chunks, precision: Precision, blocks: Sequence[Batch], num_particles: int) -> Self:
         """Make a scorer that is compiled, for one thread, for blocks of this shape and their whole chunks; Pyro runs all other shapes.
 
         Raises:
-            UntraceableError: If the pair cannot be compiled.
+            UntraceableError: If the pair cannot be compiled, or compiled values differ from Pyro's on one of the blocks.
         """
         with torch.random.fork_rng(), one_thread():
-            draws = CompiledDraws(eager.draws, batch, num_particles)
+            draws = CompiledDraws(eager.draws, blocks, num_particles)
 
             def density(precision: Precision, num_particles: int) -> CompiledDensity:
-                rows, particles = chunks.shape(batch, num_particles)
-                latents = {name: value[:particles, :rows] for name, value in draws.latents.items()}
-                return CompiledDensity(eager, precision, tuple(x[:rows] for x in batch), latents, particles)
+                rows, particles = chunks.shape(blocks[0], num_particles)
+                parts = [_part(block, latents, rows, particles) for block, latents in zip(blocks, draws.latents, strict=True)]
+                return CompiledDensity(eager, precision, parts, particles)
 
             first = density(precision, num_particles)
             if precision == "full":
@@ -72,15 +71,31 @@ class Scorer:
             return cls(draws, RescoredDensity(ChunkedDensity(first, chunks), again), chunks, first.suits_workers)
 
 
-def make_scorer(eager: Eager, chunks: Chunks, precision: Precision, batch: Batch, num_particles: int, *, is_required: bool) -> Scorer:
+def _part(batch: Batch, latents: Latents, rows: int, particles: int) -> tuple[Batch, Latents]:
+    """Return rows spread over a block, and some of their draws."""
+    places = torch.linspace(0, len(batch[0]) - 1, rows, dtype=torch.float64, device=batch[0].device).round().long()
+    return tuple(x[places] for x in batch), {name: value[:particles, places] for name, value in latents.items()}
+
+
+def make_scorer(
+    eager: Eager, chunks: Chunks, precision: Precision, blocks: Sequence[Batch], num_particles: int, *, is_required: bool
+) -> Scorer:
     """Make a compiled scorer for blocks of this shape or, if that is impossible, an eager one and a warning that says why.
+
+    Args:
+        eager: The pair's programs.
+        chunks: How a block is divided into calls of the model.
+        precision: Precision of matrix products.
+        blocks: Blocks of one shape: the one that is traced, and others, from elsewhere in the data, on which values are compared.
+        num_particles: Draws per datum in a block.
+        is_required: Whether the pair must be compilable.
 
     Raises:
         ValueError: If compiling is required but impossible.
     """
     try:
-        return Scorer.compiled(eager, chunks, precision, batch, num_particles)
-    except UntraceableError as error:
+        return Scorer.compiled(eager, chunks, precision, blocks, num_particles)
+    except Exception as error:  # of the programs, torch's compiler and what it runs, of any type
         if is_required:
             raise ValueError(f"the pair must be compilable with compile=True: {error}. Change it, or use compile='auto'.") from error
         warn_caller(f"evaluate runs without compiled programs: {error}.")

@@ -24,7 +24,7 @@ from inference.svi.rows import first_run
 from inference.svi.step import Step
 from inference.svi.training import Training, Validation
 from pyro_lvm.dtypes import Transform
-from pyro_lvm.modules import eval_mode, modules_of
+from pyro_lvm.modules import KeepsStatistics, eval_mode, modules_of
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.reading import Splits
 from pyro_lvm.running import run_pair
@@ -93,7 +93,8 @@ def fit(
             parameters count as the guide's.
         compile: Whether to compile steps: ``"auto"`` does so if the time saved exceeds the time that compiling takes, and warns if the pair
             cannot be compiled; ``True`` always does so, and refuses a pair that cannot be compiled; ``False`` never does so. A compiled
-            step does the same as an eager one, on the same noise.
+            step does the same as an eager one, on the same noise. If what Python does in a step changes later, as when ``on_epoch`` sets
+            an attribute of a module, all further steps are eager, and a warning says so.
         transform: Applied to the observations of every training batch; for example, ``torch.bernoulli``.
         checkpoint: File for the best weights so far, written from the first epoch on.
         on_epoch: Called after every epoch with the history so far.
@@ -138,7 +139,8 @@ def fit(
         step = Step(elbo, *steering.wrap(*programs(pair)), steering.kl, declared_size, clip_norm)
         modules = list(dict.fromkeys(module for root in modules_of(pair) for module in root.modules()))
         with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
-            steps = step if compile is False else _compiled(step, modules, compile, steering, bar)
+            may_change = any(hook is not None for hook in (on_epoch, scheduler, transform))
+            steps = step if compile is False else _compiled(step, modules, compile, steering, bar, may_change)
             training = Training(pair, train, steps, optimizers, modules)
             validation = None if held_out is None else Validation(pair, held_out, elbo, declared_size, seed)
             loop = Loop(training, validation, steering, schedulers, modules, seed)
@@ -171,8 +173,12 @@ def _groups(pair: object, batch: Batch, structure: Structure, alternating: bool)
     return [group for group in (guide, [p for p in parameters if all(p is not q for q in guide)]) if group]
 
 
-def _compiled(step: Step, modules: list[nn.Module], compile: Literal["auto"] | bool, steering: Steering, bar: tqdm) -> CompiledSteps:
-    return CompiledSteps(step, modules, is_required=compile is True, has_warmup=steering.weighs, announce=bar.set_description)
+def _compiled(
+    step: Step, modules: list[nn.Module], compile: Literal["auto"] | bool, steering: Steering, bar: tqdm, may_change: bool
+) -> CompiledSteps:
+    may_change = may_change or any(isinstance(module, KeepsStatistics) for module in modules)
+    announce = bar.set_description
+    return CompiledSteps(step, modules, is_required=compile is True, has_warmup=steering.weighs, announce=announce, may_change=may_change)
 
 
 def _place(pair: object, data: object, device: str | torch.device | None) -> torch.device:

@@ -20,7 +20,7 @@ Objective = Any  # an ELBO; only its subclasses in Pyro declare loss, loss_and_g
 
 @runtime_checkable
 class FollowsEpochs(Protocol):
-    """Objective that is told when an epoch begins."""
+    """Objective that prepares for every epoch, as one that asks again how a pair's programs treat particles."""
 
     def begin_epoch(self) -> None:
         """Prepare for an epoch."""
@@ -37,7 +37,7 @@ class Steps(Protocol):
         """Update the optimizer's parameters unless the loss is not finite, and return the loss in nats per datum."""
 
     def begin_epoch(self) -> None:
-        """Prepare for an epoch."""
+        """Prepare for an epoch; called before its first step."""
 
     def plan(self, epochs: int) -> None:
         """Prepare for the given number of epochs to come; called after the first epoch."""
@@ -65,7 +65,7 @@ class Step:
     compile_seconds: ClassVar[float] = 0.0
 
     def begin_epoch(self) -> None:
-        """Tell the objective."""
+        """Tell the objective that an epoch begins, if it follows them."""
         if isinstance(self.elbo, FollowsEpochs):
             self.elbo.begin_epoch()
 
@@ -95,7 +95,8 @@ class Step:
             torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self._size(batch))
             return loss
         loss = self.loss(batch)
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+        trained = [parameter for parameter in parameters if parameter.requires_grad]  # some may have been frozen since
+        for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True):
             parameter.grad = gradient
         return loss.item()
 

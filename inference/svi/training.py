@@ -44,6 +44,7 @@ class Training:
             ValueError: If data lie outside their support, or a new parameter has appeared.
         """
         total, count = 0.0, 0
+        self.steps.begin_epoch()
         with pyro.validation_enabled(False), train_mode(self.pair), no_nan_warnings():  # a NaN becomes an error in _step
             self.steps.begin_epoch()
             for place, batch in enumerate(self.batches, start=1):

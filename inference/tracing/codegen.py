@@ -1,13 +1,12 @@
 """Compile graphs to machine code."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 import warnings
 
 import torch
 from torch import Tensor
 
-from inference.tracing.graph import Graph, UntraceableError
+from inference.tracing.graph import Graph, untraceable
 
 
 def check_compile(compile: object) -> None:
@@ -38,16 +37,6 @@ def compile_graph(graph: Graph, *inputs: Tensor) -> Callable[..., tuple[Tensor, 
         warnings.simplefilter("ignore")  # torch warns about its own internals
         run = torch._inductor.standalone_compile(graph.module, [*inputs, *tensors], dynamic_shapes="from_example_inputs", options=options)
     return lambda *inputs: run(*inputs, *tensors)
-
-
-@contextmanager
-def untraceable(what: str) -> Iterator[None]:
-    """Raise every error within a ``with`` block, as from a compiler or a wrong shape in a graph, as an UntraceableError."""
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UntraceableError(f"{what}: {reason}") from error
 
 
 def as_cuda_graph(run: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> Callable[..., tuple[Tensor, ...]]:

@@ -1,11 +1,24 @@
 """Graphs of tensor operations, and the kinds of their nodes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, fx
 
 
 class UntraceableError(ValueError):
     """Raised if a function cannot be made a graph, or its graph does not do what the function does."""
+
+
+@contextmanager
+def untraceable(what: str) -> Iterator[None]:
+    """Raise every error within a ``with`` block, as from a program, a compiler or a wrong shape in a graph, as an UntraceableError."""
+    try:
+        yield
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UntraceableError(f"{what}: {lines[0].removesuffix('.')}") from error
 
 
 class Graph:

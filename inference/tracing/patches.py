@@ -1,7 +1,8 @@
 """Replace functions of Pyro and torch while a pair is trained or traced."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import lru_cache
 import sys
 from unittest import mock
 
@@ -19,12 +20,21 @@ def no_nan_warnings() -> Iterator[None]:
 @contextmanager
 def replaced_in_pyro(**functions: Callable) -> Iterator[None]:
     """Replace functions, by name, in all modules of ``pyro.infer`` within a ``with`` block."""
-    with ExitStack() as stack:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("pyro.infer"):
-                for function in functions.keys() & vars(module).keys():
-                    stack.enter_context(mock.patch.object(module, function, functions[function]))
+    places = [(module, name, module[name]) for name in functions for module in _modules_with(name, len(sys.modules))]
+    for module, name, _ in places:
+        module[name] = functions[name]
+    try:
         yield
+    finally:
+        for module, name, function in places:
+            module[name] = function
+
+
+@lru_cache
+def _modules_with(function: str, num_modules: int) -> list[dict[str, object]]:
+    """Return the contents of the modules of ``pyro.infer`` that have a function; other ones may since have been imported."""
+    modules = [vars(module) for name, module in list(sys.modules.items()) if name.startswith("pyro.infer")]
+    return [module for module in modules if function in module]
 
 
 def _unchanged(value: object, *_: object, **__: object) -> object:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from pyro_lvm.distributions.special import at_least_float32
+
 _LANES = 16  # float32 numbers in the widest vector registers
 _MOST_FACTORS = 120  # factors of at most 2, whose product does not overflow float32
 
@@ -20,7 +22,8 @@ class IndependentBernoulli(dist.Independent):
     .. math:: \log p(x) = \sum_i \big(x_i l_i - \max(l_i, 0)\big) - \log \prod_i \big(1 + e^{-|l_i|}\big)
 
     The density takes one logarithm for many variables, because logarithms would take most of its time. In an eager step, where every
-    operation costs as much as the logarithms of a small batch, torch's own density is used.
+    operation costs as much as the logarithms of a small batch, torch's own density is used. For logits in half precision, the density is
+    computed in float32.
 
     Args:
         base_distribution: A Bernoulli distribution with batch shape ``[*lead, *X]``.
@@ -29,6 +32,9 @@ class IndependentBernoulli(dist.Independent):
 
     def log_prob(self, value: Tensor) -> Tensor:
         logits = self.base_dist.logits
+        if logits is not (precise := at_least_float32(logits)):
+            base = dist.Bernoulli(logits=precise, validate_args=False)
+            return IndependentBernoulli(base, self.reinterpreted_batch_ndims, validate_args=self._validate_args).log_prob(value.float())
         if torch.is_grad_enabled() and logits.requires_grad and get_proxy_mode() is None:
             return super().log_prob(value)
         if self._validate_args:

@@ -30,6 +30,11 @@ def log_gamma_ratio(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(a < STIRLING_FROM, direct, series)
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    r"""A tensor in float32 if it has half precision, in which sums and products of many terms lose digits or overflow."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def softplus(x: Tensor) -> Tensor:
     r""":math:`\log(1 + e^x)` to full precision in float64, where torch's default threshold makes an error of 2e-9."""
     return F.softplus(x, threshold=40.0)

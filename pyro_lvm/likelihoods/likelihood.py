@@ -8,11 +8,15 @@ from pyro.distributions import TorchDistribution
 import torch
 from torch import Tensor, nn
 
+from pyro_lvm.distributions.special import at_least_float32
+
 
 class Likelihood(nn.Module, ABC):
     r"""Base class of likelihoods p(x|z), whose parameters a network computes from the latents.
 
     .. math:: \log p(x \mid z) = \sum_i \log p(x_i \mid \mathrm{network}(z)_i)
+
+    Densities of a network in half precision are computed in float32.
 
     Args:
         network: Maps latents ``[*lead, D]`` to ``[*lead, *X]``, unless the subclass says otherwise. A network with an
@@ -27,7 +31,7 @@ class Likelihood(nn.Module, ABC):
         self.network = network
 
     def forward(self, z: Tensor) -> TorchDistribution:
-        elements = self.elements(self.network(z))
+        elements = self.elements(at_least_float32(self.network(z)))
         num_lead = z.dim() - len(getattr(self.network, "in_shape", (1,)))
         return self.joined(elements, len(elements.batch_shape) - num_lead)
 

@@ -48,3 +48,16 @@ def test_derivatives_and_vmap_of_the_product_form():
     assert torch.autograd.gradcheck(density, (x, logits)) and torch.autograd.gradgradcheck(density, (x, logits))
     mapped = torch.func.vmap(torch.func.grad(lambda row, x: density(x, row)), in_dims=(0, None))(logits, x[0])
     torch.testing.assert_close(mapped, x[0] - logits.sigmoid())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_half_precision_neither_overflows_nor_loses_digits(is_trained, dtype):
+    logits = torch.randn(3, 784).to(dtype).requires_grad_(is_trained)
+    x = torch.rand(3, 784).round().to(dtype)
+    expected = independent_bernoulli(logits.detach().double(), 1).log_prob(x.double())
+    got = independent_bernoulli(logits, 1).log_prob(x)
+    torch.testing.assert_close(got.double(), expected, rtol=1e-6, atol=0)
+    if is_trained:
+        got.sum().backward()
+        torch.testing.assert_close(logits.grad, x - logits.detach().sigmoid(), rtol=1e-2, atol=1e-2)

@@ -81,6 +81,18 @@ def test_log_prob_equals_scipy(name):
     torch.testing.assert_close(p.log_prob(x).detach(), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_densities_of_networks_in_half_precision_are_computed_in_float32(name):
+    likelihood, _ = make(name)
+    z = normals(5, 2)
+    params = likelihood.network(z).detach().half()
+    likelihood.network.forward = lambda z: params.double()
+    x = likelihood(z).sample().float()
+    expected = likelihood(z).log_prob(x.double())
+    likelihood.float().network.forward = lambda z: params
+    torch.testing.assert_close(likelihood(z).log_prob(x), expected.float(), rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", DISCRETE)
 def test_masses_sum_to_one_and_have_the_mean(name):
     likelihood, values = make(name)

@@ -11,6 +11,7 @@ from torch import nn
 
 from inference import evaluate, fit
 from inference.scoring import scorer
+import pyro_lvm as lvm
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -51,6 +52,45 @@ def test_scores_of_what_cannot_be_compiled(interpreted, monkeypatch):
     with pytest.warns(UserWarning, match="evaluate runs without compiled programs.*value is read"):
         got = evaluate(vae, binary(), num_particles=5, progress=False)
     assert got.log_px.tolist() == evaluate(vae, binary(), num_particles=5, compile=False, progress=False).log_px.tolist()
+
+
+def through_memory(y):
+    """Read values in a way that tracing cannot see."""
+    return torch.utils.dlpack.from_dlpack(torch.utils.dlpack.to_dlpack(y))
+
+
+@pytest.mark.parametrize("place", ["model", "guide"])
+def test_sorted_data_do_not_hide_what_a_graph_fixes(place, interpreted):
+    """All labels of the first block are alike."""
+    shifts, labels = torch.tensor([0.0, 3.0]), torch.arange(4000) // 2000
+    x = shifts[labels] + torch.randn(4000, generator=torch.Generator().manual_seed(0))
+
+    def loc(y, part):
+        return shifts[through_memory(y) if part == place else y]
+
+    def model(x, y):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", pyro.distributions.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("x", pyro.distributions.Normal(z + loc(y, "model"), 1.0), obs=x)
+
+    def guide(x, y):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", pyro.distributions.Normal((x - loc(y, "guide")) / 2, 0.5**0.5))
+
+    with pytest.raises(ValueError, match=f"the {place} differs by"):
+        evaluate(lvm.Pair(model, guide), (x, labels), num_particles=64, compile=True, progress=False)
+
+
+@pytest.mark.parametrize("error", [KeyError, TypeError, NotImplementedError])
+def test_a_compiler_that_fails_is_said_in_one_warning(error, monkeypatch):
+    def fails(*_):
+        raise error("a compiler's fault")
+
+    monkeypatch.setattr("inference.scoring.compiled.compile_graph", fails)
+    monkeypatch.setattr("inference.scoring.importance.EARNS_BACK", 1)
+    with pytest.warns(UserWarning, match="evaluate runs without compiled programs: .*a compiler's fault") as warned:
+        evaluate(make_vae(), binary(), num_particles=5, progress=False)
+    assert len(warned) == 1
 
 
 @pytest.fixture
