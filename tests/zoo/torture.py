@@ -1,0 +1,101 @@
+"""Score thousands of generated pairs: ``make torture``, or ``python -m zoo.torture 5000 [SEED [WORD ...]]`` in the folder of the tests.
+
+Programs that contain one of the words are left out. Prints how many pairs were scored, those that were refused, by message, and the
+smallest program of every kind of failure.
+"""
+
+from collections import Counter
+import random
+import re
+import sys
+import traceback
+import warnings
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+import pyro
+import torch
+
+from zoo.comparison import compare_with_possible, possible_by_row
+from zoo.generated import build
+from zoo.grammar import programs
+
+TOLERANCE = 1e-9
+
+
+def check(program):
+    """Check the log weights of a generated pair against the plain scorer.
+
+    Raises:
+        AssertionError: If they differ.
+        ValueError: If the library refuses the pair.
+    """
+    pair, batch, layers = build(program)
+    num_particles = program.num_particles if program.num_rows <= 5 else min(program.num_particles, 7)
+    options = {"num_particles": num_particles, "seed": program.seed, "chunk_size": program.chunk_size}
+    if num_particles > 100:
+        options["chunk_size"] = None if program.chunk_size is None else 800 + program.chunk_size
+    rows = sorted({0, program.num_rows // 2, program.num_rows - 1})
+    if "other weights before" in program.extras:
+        _score_at_zero(pair, batch, layers, rows, options)
+    compare_with_possible(pair, batch, possible_by_row(pair, batch, rows), tolerance=TOLERANCE, **options)
+
+
+def _score_at_zero(pair, batch, layers, rows, options):
+    """Score the pair while all layers are zero, as the decision about a layout would then be taken on equal figures."""
+    parameters = [p for layer in layers.values() for p in layer.parameters()]
+    before = [p.detach().clone() for p in parameters]
+    with torch.no_grad():
+        for p in parameters:
+            p.zero_()
+        compare_with_possible(pair, batch, possible_by_row(pair, batch, rows), tolerance=TOLERANCE, **options)
+        for p, value in zip(parameters, before, strict=True):
+            p.copy_(value)
+
+
+class Tally:
+    """What became of the generated pairs: scored, refused or failed, by the kind of message."""
+
+    def __init__(self):
+        self.scored, self.refused, self.failed, self.smallest = 0, Counter(), Counter(), {}
+
+    def add(self, program):
+        pyro.clear_param_store()
+        try:
+            check(program)
+            self.scored += 1
+        except Exception as error:
+            message = f"{type(error).__name__}: {error or traceback.format_exc(limit=-1)}"
+            kind = re.sub(r"\[.*|\d[\d.e+-]*", "#", message)[:140]
+            (self.refused if isinstance(error, ValueError | TypeError) else self.failed)[kind] += 1
+            if kind not in self.smallest or len(repr(program)) < len(repr(self.smallest[kind][0])):
+                self.smallest[kind] = (program, message)
+
+    def __str__(self):
+        lines = [f"{self.scored} scored rightly, {self.refused.total()} refused, {self.failed.total()} wrong or stopped by another error"]
+        for title, counter in (("refused", self.refused), ("FAILED", self.failed)):
+            for kind, count in counter.most_common():
+                program, message = self.smallest[kind]
+                lines.append(f"\n{title}, {count} times: {message[:600]}\n    {program}")
+        return "\n".join(lines)
+
+
+def main(count="2000", start=None, *words):
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    warnings.simplefilter("error")
+    start, tally = random.randrange(10**6) if start is None else int(start), Tally()
+
+    @seed(start)
+    @settings(max_examples=int(count), deadline=None, database=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+    @given(programs())
+    def run(program):
+        if not any(word in repr(program) for word in words):
+            tally.add(program)
+
+    run()
+    print(f"seed {start}: {tally}")
+    return bool(tally.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
