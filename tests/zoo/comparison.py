@@ -1,6 +1,5 @@
 """The library's log weights against those of the plain scorer."""
 
-import pyro
 import torch
 
 from inference import log_weights
@@ -72,18 +71,3 @@ def compare_estimates(pair, batch, *, rows, num_particles=300):
         expected, error = estimate(pair, one_row(batch, i), num_particles)
         z = float((log_px[i] - expected[0]).abs() / (errors[i] ** 2 + error[0] ** 2 + 1e-10).sqrt())
         assert z < 5, f"row {i}: {float(log_px[i]):.4f}, not {float(expected):.4f}, {z:.1f} standard errors apart"
-
-
-def renamed(program):
-    """Return a program whose sites have other names, in another order."""
-
-    class Rename(pyro.poutine.messenger.Messenger):
-        def _pyro_sample(self, msg):
-            if not msg["infer"].get("_is_subsample"):
-                msg["name"] = msg["name"][::-1] + "_renamed"
-
-    def with_other_names(*batch):
-        with Rename():
-            return program(*batch)
-
-    return with_other_names

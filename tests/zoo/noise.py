@@ -2,6 +2,7 @@
 
 import pyro.distributions as dist
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 import torch
 
 from pyro_lvm import Pair
@@ -72,7 +73,7 @@ class Recorder(Messenger):
         return super().__enter__()
 
     def _pyro_post_sample(self, msg):
-        if not msg["is_observed"] and not msg["infer"].get("_is_subsample"):
+        if not msg["is_observed"] and not site_is_subsample(msg):
             self.runs[-1][msg["name"]] = (msg["fn"], msg["value"])
 
 

@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from itertools import product
+from math import inf, prod
 
 import pyro
 from pyro import poutine
@@ -89,6 +90,16 @@ def values_of(fn):
     support, event = base.enumerate_support(expand=False).flatten(), fn.event_shape
     states = torch.stack([torch.stack(state) for state in product(support, repeat=event.numel())])  # [S, E]
     return list(states.reshape(-1, *[1] * len(fn.batch_shape), *event).expand(-1, *fn.batch_shape, *event))
+
+
+def num_possible(pair, rows):
+    """Return the number of combinations of latents that the guide can draw for a datum, or infinity."""
+    try:
+        with plain_scoring(), Choose({}) as first:
+            pair.guide(*rows)
+    except (AttributeError, NotImplementedError):
+        return inf
+    return prod(first.counts.values())
 
 
 def possible_log_weights(pair, rows):
