@@ -200,9 +200,8 @@ def prodlda_of_the_examples():
     def model(docs):
         pyro.module("decoder", beta)
         with pyro.plate("documents", docs.shape[0]):
-            log_theta = pyro.sample(
-                "logtheta", dist.Normal(docs.new_zeros((docs.shape[0], 3)), docs.new_ones((docs.shape[0], 3))).to_event(1)
-            )
+            loc, scale = docs.new_zeros((docs.shape[0], 3)), docs.new_ones((docs.shape[0], 3))
+            log_theta = pyro.sample("logtheta", dist.Normal(loc, scale).to_event(1))
             count_param = F.softmax(beta(F.softmax(log_theta, -1)), dim=-1)
             total_count = int(docs.sum(-1).max())
             pyro.sample("obs", dist.Multinomial(total_count, count_param), obs=docs)

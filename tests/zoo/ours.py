@@ -115,9 +115,8 @@ def vq_enumerated():
 
 @entry(binary)
 def vq_transformer():
-    return codes(
-        lvm.VectorQuantizer(lvm.MLP(D, [8], (2, 3)), 3), lambda *size: lvm.TransformerPrior(*size, width=8, depth=1, heads=2)
-    ).soft(0.5)
+    encoder = lvm.VectorQuantizer(lvm.MLP(D, [8], (2, 3)), 3)
+    return codes(encoder, lambda *size: lvm.TransformerPrior(*size, width=8, depth=1, heads=2)).soft(0.5)
 
 
 @entry(binary)
