@@ -31,10 +31,11 @@ def mixture_summed_out():
 
 @entry(real)
 def mixture_of_features():
-    means = nn.Parameter(torch.randn(3, D))
+    start = torch.randn(3, D)
 
     @config_enumerate
     def model(x):
+        means = pyro.param("means", start)
         weights = pyro.param("weights", torch.tensor([0.2, 0.5, 0.3]), constraint=dist.constraints.simplex)
         with pyro.plate("data", len(x)):
             c = pyro.sample("c", dist.Categorical(weights))
@@ -45,10 +46,11 @@ def mixture_of_features():
 
 @entry(real)
 def two_dependent_sites_summed_out():
-    transition, means, encoder = torch.randn(3, 2), nn.Parameter(torch.randn(2, D)), nn.Linear(D, 2)
-    decoder = nn.Linear(2, D)
+    start, encoder, decoder = torch.randn(2, D), nn.Linear(D, 2), nn.Linear(2, D)
+    transition = torch.tensor([[0.1, 1.2], [-0.4, 0.3], [0.9, -1.1]])
 
     def model(x):
+        means = pyro.param("means", start)
         with pyro.plate("data", len(x)):
             a = pyro.sample("a", dist.Categorical(torch.tensor([0.2, 0.5, 0.3])), infer=PARALLEL)
             b = pyro.sample("b", dist.Categorical(logits=transition[a]), infer=PARALLEL)
@@ -60,9 +62,10 @@ def two_dependent_sites_summed_out():
 
 @entry(real)
 def latent_below_a_summed_out_one():
-    means, decoder, encoder = nn.Parameter(torch.randn(3, 2)), nn.Linear(2, D), nn.Linear(D, 2)
+    start, decoder, encoder = torch.randn(3, 2), nn.Linear(2, D), nn.Linear(D, 2)
 
     def model(x):
+        means = pyro.param("means", start)
         with pyro.plate("data", len(x)):
             c = pyro.sample("c", dist.Categorical(torch.tensor([0.2, 0.5, 0.3])), infer=PARALLEL)
             z = pyro.sample("z", dist.Normal(means[c], 1.0).to_event(1))

@@ -218,10 +218,10 @@ def prodlda_of_the_examples():
 @entry(binary)
 def sparse_gamma_by_datum():
     """examples/sparse_gamma_def, with its layers as latents of each datum and its weights as parameters."""
-    w = nn.Parameter(torch.rand(3, D))
-    top = nn.Linear(D, 3)
+    start, top = torch.rand(3, D), nn.Linear(D, 3)
 
     def model(x):
+        w = pyro.param("w", start, constraint=dist.constraints.positive)
         with pyro.plate("data", x.shape[0]):
             z = pyro.sample("z_top", dist.Gamma(2.0, 2.0).expand([3]).to_event(1))
             pyro.sample("obs", dist.Poisson(torch.matmul(z, w) + 0.1).to_event(1), obs=x)

@@ -36,7 +36,7 @@ def linear_pair(read, *, shape=(2,), features=2, plate=lambda x: pyro.plate("dat
 
 
 @entry(scalars)
-def scalar_latent_and_datum():
+def parameter_of_no_module():
     a = nn.Parameter(torch.tensor(1.3))
 
     def model(x):
@@ -272,9 +272,10 @@ def scaled():
 
 @entry(real)
 def covariance_of_a_datum():
-    decoder, encoder, factor = nn.Linear(2, D), nn.Linear(D, 2), nn.Parameter(torch.randn(D, 2))
+    decoder, encoder, start = nn.Linear(2, D), nn.Linear(D, 2), torch.randn(D, 2)
 
     def model(x):
+        factor = pyro.param("factor", start)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", standard(2))
             pyro.sample("x", dist.LowRankMultivariateNormal(decoder(z), factor, torch.ones(D)), obs=x)

@@ -31,6 +31,20 @@ class Holder:
         return self.inner[0].guide(*batch)
 
 
+def registered(pair, batch):
+    """Return the pair with all of its networks registered with Pyro."""
+    modules = modules_run(pair, batch)
+    inner = {id(child) for module in modules for child in module.modules() if child is not module}
+    roots = [module for module in modules if id(module) not in inner]
+
+    def model(*batch):
+        for i, module in enumerate(roots):
+            pyro.module(f"network{i}", module)
+        return pair.model(*batch)
+
+    return Pair(model, pair.guide)
+
+
 def renamed(pair):
     def under(program):
         def run(*batch):
