@@ -108,7 +108,7 @@ def vq_soft():
     return codes(lvm.VectorQuantizer(lvm.MLP(D, [8], (2, 3)), 3), lvm.CategoricalCodePrior).soft(0.5)
 
 
-@entry(binary)
+@entry(binary, double=False)
 def vq_enumerated():
     return codes(lvm.VectorQuantizer(lvm.MLP(D, [8], (2, 3)), 3), lvm.CategoricalCodePrior).enumerated()
 

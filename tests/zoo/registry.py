@@ -19,7 +19,7 @@ class Entry:
         batch: Makes the batch, a tuple of tensors.
         refusal: A word of the message, if no likelihood per datum exists.
         whole: Whether the guide's parameters belong to the rows of the batch, so that it runs on all of them only.
-        double: Whether the programs run in double precision if their networks and data do.
+        double: Whether the programs run in double precision if the networks that they call and their data do.
     """
 
     name: str

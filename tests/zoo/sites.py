@@ -270,7 +270,7 @@ def scaled():
     return Pair(model, scaled_guide)
 
 
-@entry(real)
+@entry(real, double=False)
 def covariance_of_a_datum():
     decoder, encoder, start = nn.Linear(2, D), nn.Linear(D, 2), torch.randn(D, 2)
 

@@ -250,7 +250,7 @@ def pyro_sample_of_each_datum():
     return Pair(LocalPriors(), lambda x: declare_guide(x, encoder))
 
 
-@entry(real)
+@entry(real, double=False)
 def parameters_only():
     weight, loc = torch.randn(2, D), torch.randn(D, 2) / 3
 
@@ -279,14 +279,14 @@ def network_shared_by_model_and_guide():
     return pair_of(lambda z: decoder(shared(z)), lambda x: torch.cat([shared(encoder(x)[:, :2]), encoder(x)[:, 2:]], -1))
 
 
-@entry(real)
+@entry(real, double=False)
 def functional_calls_of_a_state():
     decoder, encoder = networks()
     state = dict(decoder.named_parameters())
     return pair_of(lambda z: torch.func.functional_call(decoder, state, (z,)), encoder)
 
 
-@entry(real)
+@entry(real, double=False)
 def weights_tied_by_hand():
     decoder, encoder = networks()
     return pair_of(lambda z: z @ decoder.weight.T, lambda x: torch.cat([x @ decoder.weight, 0 * x[:, :2]], -1) + 0 * encoder(x))

@@ -63,8 +63,8 @@ def test_a_fit_trains_what_runs_or_says_so_and_the_figures_follow(name):
     parameters = [p for p in tensors_of(modules_run(pair, batch)) if p.requires_grad]
     values = [p.detach().clone() for p in parameters]
     words = trained(pair, batch)
-    if name in CONSTANT:
-        assert "parameters to train" in words
+    if not parameters:
+        assert words or not torch.equal(score(pair, batch), before)
         return
     if words:
         assert "registered" in words or "parameters to train" in words, words
