@@ -1,5 +1,6 @@
 """The pair and the data that a generated program describes, built as closures."""
 
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 import types
 
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from pyro_lvm import Pair
+from pyro_lvm import Pair, penalty
 from zoo.grammar import STATES, is_enumerated
 from zoo.noise import TwoValuedNoise
 
@@ -86,10 +87,10 @@ def layer_sizes(program):
     read = {i: READ[z.reader](torch.zeros(2, *z.shape, dtype=torch.float64)).shape[-1] for i, z in enumerate(program.latents)}
     sizes = {f"read{i}": (size, H) for i, size in read.items()}
     for i, latent in enumerate(program.latents):
-        out = STATES if latent.kind in ("categorical", "enumerated") else max(1, torch.Size(latent.shape).numel())
+        out = STATES if latent.kind in ("categorical", "enumerated") else torch.Size(latent.shape).numel()
         sizes |= {f"prior{i}": (H, out), f"encode{i}": (H, out)}
     for i, seen in enumerate(program.observations):
-        sizes[f"out{i}"] = (H, STATES if seen.kind == "categorical" else max(1, torch.Size(seen.shape).numel()))
+        sizes[f"out{i}"] = (H, STATES if seen.kind == "categorical" else torch.Size(seen.shape).numel())
     inputs = 2 if program.encoder == "first columns" else X
     return sizes | {"encoder": (inputs, H), "twice": (H, H), "cat": (H * len(read), H), "label": (STATES, H), "vector": (2, H)}
 
@@ -175,6 +176,7 @@ def distribution(latent, h):
     if latent.kind in ("categorical", "enumerated"):
         return dist.Categorical(logits=h)
     loc = h.reshape(*h.shape[:-1], *latent.shape)
+    loc = loc if latent.shape else h[..., 0]
     return (dist.Normal(loc, 0.7) if latent.kind == "normal" else dist.Bernoulli(logits=loc)).to_event(len(latent.shape))
 
 
@@ -191,7 +193,7 @@ def data_of(program):
     """Return the batch: x, the labels or vector of a condition, the mask, and the data of sites that do not read x, by name."""
     g, n = torch.Generator().manual_seed(program.seed + 7), program.num_rows
     batch = {"x": torch.randn(n, X, generator=g, dtype=torch.float64)}
-    if program.condition == "labels":
+    if program.condition in ("labels", "tolist"):
         batch["labels"] = torch.randint(STATES, (n,), generator=g)
     if program.condition == "vector":
         batch["vector"] = torch.randn(n, 2, generator=g, dtype=torch.float64)
@@ -203,7 +205,7 @@ def data_of(program):
             batch[f"y{i}"] = counts if seen.kind == "categorical" else counts.double()
     for tensor in batch.values():
         tensor[1 : program.equal_rows] = tensor[0].clone()
-    return batch
+    return dict(sorted(batch.items(), reverse=True)) if "x last" in program.extras and len(batch) > 1 else batch
 
 
 class Programs:
@@ -213,6 +215,8 @@ class Programs:
         self.program, self.net, self.names = program, net, names
 
     def condition(self, data):
+        if self.program.condition == "tolist":
+            return torch.stack([STATE.flatten()[i : i + H] for i in data["labels"].tolist()])
         if "labels" in data:
             return self.net("label", F.one_hot(data["labels"], STATES).double())
         return self.net("vector", data["vector"]) if "vector" in data else 0.0
@@ -227,17 +231,54 @@ class Programs:
 
     def model(self, *batch):
         data, program = dict(zip(self.names, batch, strict=True)), self.program
-        with plate(program.plate, len(batch[0]), "rows", program.num_rows + 3):
-            values = {}
-            for i, latent in self.steps(enumerate(program.latents)):
-                h = self.features(i - 1, values[i - 1]) if latent.follows else torch.zeros(len(batch[0]), H, dtype=torch.float64)
-                infer = {"enumerate": "parallel"} if latent.kind == "enumerated" else {}
+        rows = plate(program.plate, len(batch[0]), "rows", program.num_rows + 3)
+        with rows:
+            values = self.drawn(data)
+            if "plate entered again" not in program.extras:
+                self.observe_all(values, data)
+        if "plate entered again" in program.extras:
+            with rows:
+                self.observe_all(values, data)
+
+    def drawn(self, data):
+        program, values = self.program, {}
+        for i, latent in self.steps(enumerate(program.latents)):
+            h = self.features(i - 1, values[i - 1]) if latent.follows else torch.zeros(len(data["x"]), H, dtype=torch.float64)
+            infer = {"enumerate": "parallel"} if latent.kind.startswith("enumerated") else {}
+            with self.weighed(latent, data):
                 values[i] = pyro.sample(f"z{i}", distribution(latent, self.net(f"prior{i}", h)), infer=infer)
-            h = self.hidden(values, data)
-            if "deterministic" in program.extras:
-                h = pyro.deterministic("h", h, event_dim=1)
-            for i, seen in enumerate(program.observations):
-                self.observe(i, seen, h, data)
+        return values
+
+    @contextmanager
+    def weighed(self, latent, data):
+        """Masks of latents as in padded sequences, and scales as in warm-ups."""
+        is_masked = "masked latents" in self.program.extras and not latent.kind.startswith("enumerated")
+        with ExitStack() as stack:
+            if is_masked:
+                stack.enter_context(poutine.mask(mask=data["x"][:, 3] > 0))
+            if "scaled" in self.program.extras:
+                stack.enter_context(poutine.scale(scale=0.1))
+            yield
+
+    def observe_all(self, values, data):
+        h = self.hidden(values, data)
+        if "deterministic" in self.program.extras:
+            h = pyro.deterministic("h", h, event_dim=1)
+        if "penalty" in self.program.extras:
+            penalty("steering", data["x"].square().sum(-1))
+        for i, seen in enumerate(self.program.observations):
+            self.observe(i, seen, h, data)
+        if self.program.accident != "none":
+            self.observe_by_accident(h[..., 0], data["x"])
+
+    def observe_by_accident(self, h, x):
+        fn, obs = {
+            "column against scalars": lambda: (dist.Normal(h, 1.0), x[:, :1]),
+            "scalars against a column": lambda: (dist.Normal(h[..., None], 1.0).to_event(1), x[:, 0]),
+            "one parameter for several features": lambda: (dist.Normal(h[..., None], 1.0).to_event(1), x),
+            "row of parameters": lambda: (dist.Normal(h[..., None, None].expand(*h.shape, 1, X), 1.0).to_event(2), x),
+        }[self.program.accident]()
+        pyro.sample("accident", fn, obs=obs)
 
     def steps(self, sites):
         return pyro.markov(list(sites)) if "markov" in self.program.extras and not is_enumerated(self.program.latents) else sites
@@ -247,7 +288,7 @@ class Programs:
         if seen.shape == () and seen.kind != "categorical":
             h = OUTPUT[seen.output](h)
         obs = data[f"y{i}"] if seen.source == "own" else data["x"][:, :3] if seen.shape else data["x"][:, i]
-        with poutine.mask(mask=data["mask"] if seen.masked else True):
+        with poutine.mask(mask=data["mask"]) if seen.masked else nullcontext():
             pyro.sample(f"x{i}", observed(seen.kind, seen.shape, h), obs=obs)
 
     def encoded(self, data):
@@ -260,14 +301,15 @@ class Programs:
     def guide(self, *batch):
         data, program = dict(zip(self.names, batch, strict=True)), self.program
         h = self.encoded(data)
-        sites = [(i, latent) for i, latent in enumerate(program.latents) if latent.kind != "enumerated"]
+        sites = [(i, latent) for i, latent in enumerate(program.latents) if not latent.kind.startswith("enumerated")]
         if "guide in another order" in program.extras and not any(latent.guided for _, latent in sites):
             sites = sites[::-1]
         with TwoValuedNoise(), plate(program.guide_plate, len(batch[0]), "guide_rows", program.num_rows + 3):
             values = {}
             for i, latent in sites:
                 own = h + self.features(i - 1, values[i - 1]) if latent.guided else h
-                values[i] = pyro.sample(f"z{i}", distribution(latent, self.net(f"encode{i}", own)))
+                with self.weighed(latent, data):
+                    values[i] = pyro.sample(f"z{i}", distribution(latent, self.net(f"encode{i}", own)))
             if "factor in the guide" in program.extras:
                 pyro.factor("aux", 5 * torch.ones(len(batch[0]), dtype=torch.float64), has_rsample=False)
 

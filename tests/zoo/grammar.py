@@ -50,7 +50,7 @@ ENCODERS = ("linear", "matmul", "batch norm", "dropout", "first columns", "twice
 
 @dataclass(frozen=True)
 class Latent:
-    kind: str  # normal, bernoulli, categorical (drawn by the guide), or enumerated
+    kind: str  # normal, bernoulli, categorical (drawn by the guide), enumerated, or enumerated bernoulli
     shape: tuple[int, ...]
     reader: str
     follows: bool  # the one before it, in the model
@@ -75,8 +75,9 @@ class Program:
     guide_plate: str = "sized"
     holder: str = "closure"
     encoder: str = "linear"
-    condition: str = "none"  # labels, a vector
-    extras: tuple[str, ...] = ()  # deterministic, markov, guide's order, zero at first
+    condition: str = "none"  # labels, labels read by tolist, a vector
+    extras: tuple[str, ...] = ()
+    accident: str = "none"  # a site whose data broadcast against it, which must be refused
     num_rows: int = 4
     equal_rows: int = 1  # at the start
     num_particles: int = 3
@@ -84,21 +85,27 @@ class Program:
     seed: int = 0
 
 
+EXTRAS = ("deterministic", "markov", "masked latents", "scaled", "penalty", "plate entered again", "x last")
+PLAIN_EXTRAS = ("guide in another order", "other weights before", "factor in the guide")
+ACCIDENTS = ("column against scalars", "scalars against a column", "one parameter for several features", "row of parameters")
+
+
 def is_enumerated(latents):
-    return any(latent.kind == "enumerated" for latent in latents)
+    return any(latent.kind.startswith("enumerated") for latent in latents)
 
 
 @st.composite
 def drawn_latents(draw):
     kinds = draw(st.lists(st.sampled_from(("normal", "normal", "bernoulli", "categorical", "enumerated")), min_size=1, max_size=3))
-    kinds = [kind if kind != "enumerated" or i == kinds.index("enumerated") else "normal" for i, kind in enumerate(kinds)]
     latents = []
     for i, kind in enumerate(kinds):
         shape = draw(st.sampled_from({"normal": ((), (2,), (2, 2)), "bernoulli": ((), (2,))}.get(kind, ((),))))
         how = READERS[shape if kind in ("normal", "bernoulli") else "state"]
         reader = draw(st.sampled_from(how["anywhere"] if kind == "enumerated" else how["anywhere"] + how["plain"]))
         follows, guided = (i > 0 and draw(st.booleans()) for _ in range(2))
-        guided = guided and kinds[i - 1] != "enumerated" and kind != "enumerated"
+        guided = guided and "enumerated" not in (kinds[i - 1], kind)
+        if kind == "enumerated":
+            kind = draw(st.sampled_from(("enumerated", "enumerated bernoulli")))
         latents.append(Latent(kind, shape, reader, follows, guided))
     return tuple(latents)
 
@@ -116,7 +123,6 @@ def programs(draw):
     latents = draw(drawn_latents())
     anywhere = is_enumerated(latents)
     outputs = OUTPUTS["anywhere"] if anywhere else OUTPUTS["anywhere"] + OUTPUTS["plain"]
-    extras = ("deterministic", "markov", "guide in another order", "other weights before", "factor in the guide")
     return Program(
         latents=latents,
         observations=tuple(draw(st.lists(drawn_observation(outputs), min_size=1, max_size=3))),
@@ -125,9 +131,10 @@ def programs(draw):
         guide_plate=draw(st.sampled_from(PLATES)),
         holder=draw(st.sampled_from(HOLDERS)),
         encoder=draw(st.sampled_from(ENCODERS)),
-        condition=draw(st.sampled_from(("none", "none", "labels", "vector"))),
-        extras=tuple(sorted(draw(st.sets(st.sampled_from(extras[:2] if anywhere else extras), max_size=2)))),
-        num_rows=draw(st.integers(2, 9)),
+        condition=draw(st.sampled_from(("none", "none", "labels", "vector", "tolist"))),
+        extras=tuple(sorted(draw(st.sets(st.sampled_from(EXTRAS if anywhere else EXTRAS + PLAIN_EXTRAS), max_size=2)))),
+        accident=draw(st.sampled_from(("none",) * 12 + ACCIDENTS)),
+        num_rows=draw(st.sampled_from((4, 2, 3, 5, 6, 7, 8, 9, 1))),
         equal_rows=draw(st.sampled_from((1, 1, 2, 3))),
         num_particles=draw(st.sampled_from((3, 1, 2, 7, 1000))),
         chunk_size=draw(st.sampled_from((None, None, 1, 4, 5))),

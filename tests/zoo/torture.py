@@ -5,6 +5,8 @@ smallest program of every kind of failure.
 """
 
 from collections import Counter
+from dataclasses import replace
+from math import log
 import random
 import re
 import sys
@@ -13,11 +15,14 @@ import warnings
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 import pyro
+from pyro.infer import Trace_ELBO
 import torch
 
-from zoo.comparison import compare_with_possible, possible_by_row
+from inference import IWAE, fit, log_weights
+from zoo.comparison import compare_with_possible, deviation, one_row, possible_by_row
 from zoo.generated import build
 from zoo.grammar import programs
+from zoo.reference import possible_log_weights
 
 TOLERANCE = 1e-9
 
@@ -26,7 +31,7 @@ def check(program):
     """Check the log weights of a generated pair against the plain scorer.
 
     Raises:
-        AssertionError: If they differ.
+        AssertionError: If they differ, or if data of another shape than their site's are scored.
         ValueError: If the library refuses the pair.
     """
     pair, batch, layers = build(program)
@@ -34,10 +39,53 @@ def check(program):
     options = {"num_particles": num_particles, "seed": program.seed, "chunk_size": program.chunk_size}
     if num_particles > 100:
         options["chunk_size"] = None if program.chunk_size is None else 800 + program.chunk_size
+    if program.accident != "none":
+        refuse(pair, batch, options)
+        return
     rows = sorted({0, program.num_rows // 2, program.num_rows - 1})
     if "other weights before" in program.extras:
         _score_at_zero(pair, batch, layers, rows, options)
     compare_with_possible(pair, batch, possible_by_row(pair, batch, rows), tolerance=TOLERANCE, **options)
+    if has_loss(program):
+        check_losses(program)
+
+
+def check_losses(program):
+    """Check the loss of a step on two rows, of Trace_ELBO and IWAE, against all that the guide's draws can give."""
+    program = replace(program, num_rows=2, num_particles=1, accident="none")
+    pair, batch, _ = build(program)
+    possible = [possible_log_weights(pair, one_row(batch, i))[:, 0] for i in (0, 1)]
+    for elbo, bounds in ((Trace_ELBO(), possible), (IWAE(2), [_of_two(each) for each in possible])):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # networks that are not registered
+            options = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-12, "compile": False, "progress": False}
+            loss = fit(pair, batch, elbo=elbo, **options).history.train_loss.iloc[0]
+        means = (bounds[0][:, None] + bounds[1]).flatten() / 2
+        error = deviation(torch.tensor([-loss]), means)
+        assert error < TOLERANCE, f"{type(elbo).__name__}: a loss of {loss} differs by {error:.3g} (relative) from all possible ones"
+
+
+def _of_two(log_w):
+    """Return the bounds that two draws give."""
+    return torch.logaddexp(log_w[:, None], log_w).flatten() - log(2)
+
+
+def has_loss(program):
+    """Whether the loss of a step is made of the log weights of draws that IWAE takes, and there is something to train."""
+    is_reparameterized = all(latent.kind == "normal" for latent in program.latents)
+    steered = {"factor in the guide", "penalty", "scaled", "other weights before"} & set(program.extras)
+    held = program.holder in ("module", "param")
+    return is_reparameterized and held and not steered and program.encoder not in ("batch norm", "dropout") and len(program.latents) < 3
+
+
+def refuse(pair, batch, options):
+    try:
+        log_weights(pair, *batch, **options)
+    except (ValueError, TypeError) as error:
+        if "shape" not in str(error):
+            raise
+        return
+    raise AssertionError("data of another shape than their site's are scored")
 
 
 def _score_at_zero(pair, batch, layers, rows, options):
