@@ -306,7 +306,7 @@ class Programs:
             sites = sites[::-1]
         with TwoValuedNoise(), plate(program.guide_plate, len(batch[0]), "guide_rows", program.num_rows + 3):
             values = {}
-            for i, latent in sites:
+            for i, latent in self.steps(sites):
                 own = h + self.features(i - 1, values[i - 1]) if latent.guided else h
                 with self.weighed(latent, data):
                     values[i] = pyro.sample(f"z{i}", distribution(latent, self.net(f"encode{i}", own)))

@@ -11,6 +11,7 @@ import random
 import re
 import sys
 import traceback
+from unittest.mock import patch
 import warnings
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -18,7 +19,7 @@ import pyro
 from pyro.infer import Trace_ELBO
 import torch
 
-from inference import IWAE, fit, log_weights
+from inference import IWAE, evaluate, fit, log_weights
 from zoo.comparison import compare_with_possible, deviation, one_row, possible_by_row
 from zoo.generated import build
 from zoo.grammar import programs
@@ -63,6 +64,26 @@ def check_losses(program):
         means = (bounds[0][:, None] + bounds[1]).flatten() / 2
         error = deviation(torch.tensor([-loss]), means)
         assert error < TOLERANCE, f"{type(elbo).__name__}: a loss of {loss} differs by {error:.3g} (relative) from all possible ones"
+
+
+def check_traced(program):
+    """Check the figures of the graphs that a compiled score runs, operation by operation, against eager ones from the same noise.
+
+    A pair that cannot be traced is refused, which is no error.
+    """
+    program = replace(program, num_rows=6, num_particles=1000, accident="none")
+    pair, batch, _ = build(program)
+    options = {"num_particles": 1000, "seed": program.seed, "progress": False}
+    eager = evaluate(pair, batch, compile=False, **options)
+    with patch("inference.scoring.compiled.compile_graph", lambda graph, *inputs: graph):
+        try:
+            traced = evaluate(pair, batch, compile=True, **options)
+        except ValueError as error:
+            if "compil" not in str(error):
+                raise
+            return
+    error = float((traced.log_px - eager.log_px).abs().max())
+    assert error < 1e-9, f"traced: log p(x) differs by {error:.3g} from the eager figure of the same draws"
 
 
 def _of_two(log_w):
@@ -110,6 +131,8 @@ class Tally:
         pyro.clear_param_store()
         try:
             check(program)
+            if program.accident == "none":
+                check_traced(program)
             self.scored += 1
         except Exception as error:
             message = f"{type(error).__name__}: {error or traceback.format_exc(limit=-1)}"
