@@ -132,7 +132,7 @@ class Tally:
         pyro.clear_param_store()
         try:
             check(program)
-            if program.accident == "none":
+            if self.scored % 20 == 0:  # tracing takes far longer than scoring
                 check_traced(program)
             self.scored += 1
         except Exception as error:
