@@ -1,17 +1,23 @@
 # make compare: the main job, from nothing to a table of priors.   make test: the whole test suite.   make lint: style and types.
+# make torture: thousands of generated pairs against a plain scorer (make torture PAIRS=20000 SEED=7).
 # make bench: what docs/benchmarks/ holds (make bench DEVICE=cuda: the same on a CUDA device).
 PYTHON ?= python3
 VENV ?= .venv
 DEVICE ?= cpu
+PAIRS ?= 2000
+SEED ?= 0
 INSTALLED := $(VENV)/.installed
 
-.PHONY: bench compare format lint test
+.PHONY: bench compare format lint test torture
 
 compare: $(INSTALLED)
 	$(VENV)/bin/pyro-lvm compare
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest
+
+torture: $(INSTALLED)
+	cd tests && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m zoo.torture $(PAIRS) $(SEED)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check
