@@ -46,7 +46,6 @@ class Training:
         total, count = 0.0, 0
         self.steps.begin_epoch()
         with pyro.validation_enabled(False), train_mode(self.pair), no_nan_warnings():  # a NaN becomes an error in _step
-            self.steps.begin_epoch()
             for place, batch in enumerate(self.batches, start=1):
                 for optimizer in self.optimizers:
                     loss = self._step(optimizer, batch, number, place)
