@@ -37,6 +37,7 @@ def pair_tensors(pair: object) -> State:
 def all_tensors(pair: object) -> list[Tensor]:
     """Return all tensors of a pair, also those of modules that it has run but not registered, which have no name."""
     nameless = [tensor for module in unregistered(pair) for tensor in module.state_dict(keep_vars=True).values()]
+    nameless += belongings(pair).networks.loose.values()
     return list({id(tensor): tensor for tensor in (*pair_tensors(pair).values(), *nameless)}.values())
 
 
@@ -86,7 +87,7 @@ def save_checkpoint(pair: object, path: str | Path) -> None:
         ValueError: If the pair has no tensors, as if it has not run.
     """
     tensors = pair_tensors(pair)
-    if not tensors and not unregistered(pair):
+    if not tensors and not unregistered(pair) and not belongings(pair).networks.loose:
         raise ValueError("the pair has no tensors to save, or has not run yet. Fit it, or call check_pair(pair, x) first.")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,8 +121,9 @@ def load_checkpoint(pair: object, path: str | Path) -> None:
         state = _renamed(pair, state)
     elif metadata[_FIXED] != _fingerprint(pair):
         raise ValueError(
-            f"the pair runs modules that it has not registered with Pyro, and that differ from those with which {path} was saved. Build "
-            "them with the same weights; or register them by pyro.module(name, module), and save again."
+            f"the pair runs modules or tensors that are not registered with Pyro, and that differ from those with which {path} was saved; or "
+            "it has not run, so that they are unknown. Call check_pair(pair, x) first, and build them with the same weights; or register "
+            "them by pyro.module(name, module), and save again."
         )
     restore(pair, state)
     belongings(pair).rows = metadata.get(_ROWS) or None
@@ -145,9 +147,14 @@ def _fingerprint(pair: object) -> str:
     for module in unregistered(pair):
         digest = sha256()
         for name, tensor in module.state_dict().items():
-            digest.update(f"{name}{tuple(tensor.shape)}".encode() + tensor.detach().cpu().double().contiguous().numpy().tobytes())
+            digest.update(name.encode() + _bytes(tensor))
         digests += [digest.hexdigest()] if module.state_dict() else []
+    digests += [sha256(_bytes(tensor)).hexdigest() for tensor in belongings(pair).networks.loose.values()]
     return sha256("".join(sorted(digests)).encode()).hexdigest()[:16] if digests else ""
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return f"{tuple(tensor.shape)}".encode() + tensor.detach().cpu().double().contiguous().numpy().tobytes()
 
 
 def _renamed(pair: object, state: State) -> State:

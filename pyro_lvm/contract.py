@@ -8,6 +8,7 @@ from pyro.distributions import TorchDistribution
 import torch
 from torch import Tensor
 
+from pyro_lvm.leaves import note_loose_tensors
 from pyro_lvm.pair import Batch
 from pyro_lvm.reading import read_batch
 from pyro_lvm.refusals import refusal_of
@@ -118,6 +119,7 @@ def check_pair(pair: object, *data: Any) -> Structure:
     batch = read_batch(pair, data)
     structure, run = _read(pair, batch)
     _check_observed(pair, batch, run)
+    note_loose_tensors(pair, batch, structure.networks)
     return structure
 
 

@@ -1,7 +1,7 @@
 """Choose a layout of particles on evidence: the fastest one whose log densities equal those of one run for each particle."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from math import prod
@@ -41,6 +41,11 @@ def choose_layout(pair: object, batch: Batch, needs_all_rows: bool = False) -> L
             if len(few[0]) == len(batch[0]):
                 raise
             comparison, needs_all_rows = _Comparison(pair, batch), True
+        if not needs_all_rows and comparison.mixes_rows():
+            raise ValueError(
+                "the model's density of a datum must not depend on the other rows of its batch; it changes with them. Look for means, sums, "
+                "softmax or normalization along the first dimension, and for networks that take it for another one (batch_first=True)."
+            )
         style = next((layout for layout in (BROADCAST, TILED) if comparison.holds(layout)), LOOPED)
     return replace(style, needs_all_rows=needs_all_rows, num_states=comparison.num_states)
 
@@ -95,16 +100,31 @@ class _Comparison:
         # A program that draws by itself has no densities to compare, and tiling works for any program that takes any number of rows.
         return not all(map(_are_close, self._at_same_parameters(LOOPED), self.expected))
 
+    def mixes_rows(self) -> bool:
+        """Return whether the model's densities of data change if they stand in another order and without some of the others."""
+        rows = torch.arange(len(self.batch[0])).flip(0)[::2] if len(self.batch[0]) > 2 else torch.arange(len(self.batch[0])).flip(0)
+        some = tuple(x[rows.to(x.device)] for x in self.batch)
+        latents = {name: value[:, rows.to(value.device)] for name, value in self.latents.items()}
+        with _displaced(self.pair) if self.is_displaced else nullcontext():
+            try:
+                got = self._model_density(LOOPED, some, latents)
+            except Exception:  # a program may raise any error on rows for which it is not made
+                return False
+            expected = self._model_density(LOOPED, self.batch, self.latents)
+        is_repeatable = _are_close(expected, self.expected[1])  # not that of a program that draws by itself
+        return is_repeatable and not _are_close(got, expected[:, rows.to(expected.device)])
+
     def _at_same_parameters(self, layout: Layout) -> tuple[Tensor, Tensor]:
-        if not self.is_displaced:
-            return self._densities(layout)
-        with _displaced(self.pair):
+        with _displaced(self.pair) if self.is_displaced else nullcontext():
             return self._densities(layout)
 
     def _densities(self, layout: Layout) -> tuple[Tensor, Tensor]:
         guide_trace = run_guide(self.guide, self.batch, self.num_particles, layout, self.latents)
-        model_trace = run_model(self.model, self.batch, self.latents, self.num_particles, layout)
-        return guide_density(guide_trace, *self._shape(layout)), log_density(model_trace, *self._shape(layout))
+        return guide_density(guide_trace, *self._shape(layout)), self._model_density(layout, self.batch, self.latents)
+
+    def _model_density(self, layout: Layout, batch: Batch, latents: Latents) -> Tensor:
+        trace = run_model(self.model, batch, latents, self.num_particles, layout)
+        return log_density(trace, self.num_particles, len(batch[0]), layout)
 
     def _shape(self, layout: Layout) -> tuple[int, int, Layout]:
         return self.num_particles, len(self.batch[0]), layout
@@ -137,7 +157,9 @@ def _half_replaced(value: Tensor, sample: Callable[[], Tensor]) -> Tensor:
 def _displaced(pair: object) -> Iterator[None]:
     """Displace all parameters of a pair slightly within a ``with`` block, always in the same way."""
     owned = (parameter for module in modules_of(pair) for parameter in module.parameters())
-    parameters = {id(p): p.detach() for p in chain(owned, belongings(pair).networks.parameters.values()) if p.is_floating_point()}
+    networks = belongings(pair).networks
+    tensors = chain(owned, networks.parameters.values(), networks.loose.values())
+    parameters = {id(p): p.detach() for p in tensors if p.is_floating_point()}
     generator, before = torch.Generator().manual_seed(0), [p.clone() for p in parameters.values()]
     try:
         for parameter in parameters.values():
