@@ -55,7 +55,7 @@ class Belongings:
         store: Values of the pair's ``pyro.param`` and ``pyro.module``.
         networks: What the pair's runs have shown.
         rows: Fingerprint of the training data, if parameters belong to their rows.
-        template: What the last check of the pair left; see :mod:`pyro_lvm.templates`.
+        template: What the last check of the pair left; see :class:`pyro_lvm.structure.Template`.
     """
 
     def __init__(self, store: ParamStoreDict | None = None, rows: str | None = None) -> None:
