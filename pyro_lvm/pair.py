@@ -123,7 +123,7 @@ class Pair:
     def _check_functions(self) -> None:
         """Refuse to copy functions that use networks: the copy would use, and train, the same ones."""
         networks = belongings(self).networks
-        has_run = networks.ran or networks.parameters
+        has_run = networks.ran or networks.registered or networks.parameters
         for program in self._programs:
             if inspect.isfunction(program) and (networks.ran or networks.registered or not has_run):
                 reason = "uses networks that a copy would share" if has_run else "has not run, so that its networks are unknown"

@@ -29,7 +29,7 @@ class Networks:
 
     Attributes:
         registered: Modules by the name with which they were registered with Pyro.
-        ran: All modules that ran, in the order of their first run.
+        ran: All modules that ran, in the order of their first run; among what a pair remembers, only those that it does not own.
         parameters: Unconstrained values of ``pyro.param``, ``pyro.module`` and PyroModules, by Pyro's name.
     """
 
@@ -39,7 +39,9 @@ class Networks:
         self.parameters: dict[str, Tensor] = {}
 
     def add(self, other: Self) -> None:
-        """Add what another run has shown."""
+        """Add what another run has shown; a module takes the place of the one that was registered under its name."""
+        former = tuple(f"{name}{OF_MODULE}" for name in other.registered)
+        self.parameters = {name: value for name, value in self.parameters.items() if not name.startswith(former)}
         self.registered |= other.registered
         self.ran |= other.ran
         self.parameters |= other.parameters

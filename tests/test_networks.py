@@ -158,12 +158,14 @@ def vae():
     return lvm.VAE(lvm.StandardNormal(2), likelihood, lvm.NormalEncoder(lvm.MLP(4, [5], 4)))
 
 
-def test_an_exchanged_part_is_trained_and_saved(x, tmp_path):
+@pytest.mark.parametrize("hidden", [[5], [5, 5], []])
+def test_an_exchanged_part_is_trained_and_saved(hidden, x, tmp_path):
+    """And the former one is no part any more, although it still exists."""
     torch.manual_seed(0)
     model, other = vae(), vae()
     fit(model, x, epochs=1, **QUIET)
     former = model.likelihood
-    model.likelihood = lvm.GaussianLikelihood(lvm.MLP(2, [5], 4))
+    model.likelihood, other.likelihood = (lvm.GaussianLikelihood(lvm.MLP(2, hidden, 4)) for _ in range(2))
     kept, before = ([p.detach().clone() for p in part.parameters()] for part in (former, model.likelihood))
     fit(model, x, epochs=1, **QUIET)
     assert all(torch.equal(p, k) for p, k in zip(former.parameters(), kept, strict=True))
@@ -311,7 +313,7 @@ def doubled():
 
 
 def coded():
-    quantizer = lvm.VectorQuantizer(lvm.MLP(4, [5], (2, 3)), 4, 3)
+    quantizer = lvm.VectorQuantizer(lvm.MLP(4, [5], (2, 3)), 4)
     return Coded(lvm.UniformCodePrior((2,), 4), lvm.GaussianLikelihood(lvm.MLP((2, 3), [5], 4)), quantizer)
 
 
