@@ -88,8 +88,8 @@ def test_the_number_of_draws_is_exact(num_particles):
     x = oracle.sample(5)
     log_w = log_weights(Pair(oracle.model, guide), x, num_particles=num_particles, seed=0)
     assert log_w.shape == (num_particles, 5)
-    assert counts[-1] == num_particles * 5  # after the checks of the contract and the layout, on a few rows
-    assert all(count in (5, 15) for count in counts[:-1])
+    assert counts[-1] == num_particles * 5  # after the trial of the dtype, on two rows, and the checks of contract and layout
+    assert all(count in (2, 5, 15) for count in counts[:-1])
 
 
 def test_estimate_is_within_its_error_and_reproducible():
