@@ -16,6 +16,7 @@ from inference import evaluate, fit, load_checkpoint, log_weights, save_checkpoi
 from inference.checkpoint import pair_tensors
 import pyro_lvm as lvm
 from pyro_lvm import Pair, check_pair
+from pyro_lvm.modules import modules_of
 
 QUIET = {"progress": False}
 decoder = nn.Linear(3, 3)  # of no pair, although attributes of pairs have its name
@@ -53,22 +54,22 @@ def pair_of(decode, encode, *, names=None):
     return Pair(model, guide)
 
 
-def in_a_namespace(dec, enc):
+def in_a_namespace(dec, enc, registers=True):
     nets = SimpleNamespace(decoder=dec, encoder=enc)
-    return pair_of(lambda z: nets.decoder(z), lambda x: nets.encoder(x), names=lambda: (nets.decoder, nets.encoder))
+    return pair_of(lambda z: nets.decoder(z), lambda x: nets.encoder(x), names=registers and (lambda: (nets.decoder, nets.encoder)))
 
 
-def behind_a_property(dec, enc):
+def behind_a_property(dec, enc, registers=True):
     class Holder:
         @property
         def networks(self):
             return dec, enc
 
     holder = Holder()
-    return pair_of(lambda z: holder.networks[0](z), lambda x: holder.networks[1](x), names=lambda: holder.networks)
+    return pair_of(lambda z: holder.networks[0](z), lambda x: holder.networks[1](x), names=registers and (lambda: holder.networks))
 
 
-def in_closures_of_closures(dec, enc):
+def in_closures_of_closures(dec, enc, registers=True):
     def outer(network):
         def middle():
             def inner(value):
@@ -79,11 +80,11 @@ def in_closures_of_closures(dec, enc):
         return middle
 
     decode, encode = outer(dec), outer(enc)
-    return pair_of(lambda z: decode()(z), lambda x: encode()(x), names=lambda: (dec, enc))
+    return pair_of(lambda z: decode()(z), lambda x: encode()(x), names=registers and (lambda: (dec, enc)))
 
 
-def in_a_pair_inside_a_pair(dec, enc):
-    inner = in_a_namespace(dec, enc)
+def in_a_pair_inside_a_pair(dec, enc, registers=True):
+    inner = in_a_namespace(dec, enc, registers)
 
     class Outer:
         def model(self, x):
@@ -117,6 +118,19 @@ def test_networks_are_trained_scored_and_saved_however_they_are_reached(way, x, 
     load_checkpoint(other, tmp_path / "a.safetensors")
     assert torch.equal(log_weights(other, x, num_particles=3, seed=0), scored)
     assert set(pair_tensors(pair)) == {f"dec$$${n}" for n in dec.state_dict()} | {f"enc$$${n}" for n in enc.state_dict()}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_networks_without_a_name_are_scored_in_evaluation_mode_too(way, x):
+    torch.manual_seed(0)
+    dec, enc = make_decoder(), make_encoder()
+    pair, means = way(dec, enc, registers=False), enc[0].running_mean.clone()
+    for _ in range(2):  # at first, they are not known yet
+        scored = log_weights(pair, x, num_particles=3, seed=0)
+        assert torch.equal(enc[0].running_mean, means) and all(module.training for module in enc)
+    enc.eval()
+    assert torch.equal(log_weights(pair, x, num_particles=3, seed=0), scored)
+    assert set(modules_of(pair)) == {dec, enc} and list(pair_tensors(pair)) == []
 
 
 def test_a_network_that_merely_has_the_name_of_an_attribute_is_no_part(x):
