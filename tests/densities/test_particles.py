@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from inference import IWAE, evaluate, fit, log_weights
-from inference.densities.broadcasting import choose_layout
+from inference.densities.broadcasting import choose_layout, distinct_rows
 from pyro_lvm import Pair, check_pair
+from pyro_lvm.pair import param_scope
 
 QUIET = {"progress": False}
 COUNTS = [1, 2, 3, 50, 1000]
@@ -118,6 +119,16 @@ def test_rows_that_are_alike_at_first_do_not_hide_a_wrong_slice(double):
     torch.testing.assert_close(evaluate(Pair(model, guide), x, **QUIET).log_px, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("first", [1, 3, 100, 497])
+def test_layouts_are_compared_on_rows_that_differ(first):
+    """Wherever in the data these are."""
+    x = torch.cat([torch.zeros(first, 2), torch.arange(1.0, 501.0 - first)[:, None].expand(-1, 2)])
+    rows, labels = distinct_rows((x, torch.zeros(500, dtype=torch.long)))
+    assert rows.shape == (5, 2) and labels.shape == (5,)
+    assert len(rows.unique(dim=0)) >= min(5, 501 - first) - 2 * (first > 490)
+    assert distinct_rows((x[:1],))[0].shape == (1, 2) and distinct_rows((torch.zeros(9),))[0].shape == (5,)
+
+
 def factor_pair():
     """One factor of two features, whose weight is zero at first, so that no latent shows in a density of the data."""
 
@@ -144,6 +155,9 @@ def test_parameters_of_zero_do_not_hide_a_wrong_slice(elbo, double):
     torch.manual_seed(0)
     x = 2 * torch.randn(400, 1) + 0.5 * torch.randn(400, 2)
     pair = factor_pair()
+    check_pair(pair, x)
+    with param_scope(pair):
+        assert choose_layout(pair, (x,)).style == "tiled" and pyro.param("weight") == 0
     fit(pair, x, elbo=elbo, epochs=25, learning_rate=0.1, batch_size=100, compile=False, **QUIET)
     best = dist.MultivariateNormal(torch.zeros(2), x.T @ x / len(x)).log_prob(x).mean()
     assert evaluate(pair, x, num_particles=300, **QUIET).mean > best - 0.05
