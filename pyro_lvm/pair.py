@@ -23,7 +23,7 @@ from pyro.poutine.messenger import Messenger, unwrap
 from torch import Tensor, nn
 
 from pyro_lvm.checks import check_types
-from pyro_lvm.scopes import Belongings, attach, belongings, called_directly, param_scope, parameters_known, register
+from pyro_lvm.scopes import Belongings, attach, belongings, called_directly, forget_leaves, param_scope, parameters_known, register
 from pyro_lvm.sites import Site, is_subsample
 
 __all__ = ["Batch", "Pair", "owner_of", "param_scope", "parameters_known", "programs", "register"]
@@ -103,6 +103,7 @@ class Pair:
 
     def __getstate__(self) -> dict[str, object]:
         self._check_guides("pickled or copied")
+        forget_leaves(self.param_store)
         return vars(self)
 
     def __deepcopy__(self, memo: dict) -> "Pair":
@@ -123,7 +124,7 @@ class Pair:
     def _check_functions(self) -> None:
         """Refuse to copy functions that use networks: the copy would use, and train, the same ones."""
         networks = belongings(self).networks
-        has_run = networks.ran or networks.parameters
+        has_run = networks.ran or networks.registered or networks.parameters
         for program in self._programs:
             if inspect.isfunction(program) and (networks.ran or networks.registered or not has_run):
                 reason = "uses networks that a copy would share" if has_run else "has not run, so that its networks are unknown"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_lvm.checks import warn_caller
-from pyro_lvm.modules import Watch
+from pyro_lvm.modules import Watch, remember_networks
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.scopes import Networks, belongings, isolated, waiting_outside
 from pyro_lvm.sites import Site, density_sites, is_penalty, sample_sites
@@ -136,7 +136,7 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
         except ValueError as error:
             raise _explained(error, batch) from error
         finally:
-            belongings(pair).networks.add(watch.networks)
+            remember_networks(pair, watch.networks)
         _check_names(watch)
         _warn_of_values_outside(watch.networks, known)
     guide_sites, model_sites = ({site["name"]: site for site in density_sites(trace)} for trace in (guide_trace, model_trace))
