@@ -159,7 +159,7 @@ def test_networks_without_a_name_must_be_those_with_which_a_file_was_saved(order
     assert torch.equal(log_weights(equal, x, num_particles=3, seed=0), log_weights(saved, x, num_particles=3, seed=0))
     with torch.no_grad():
         nets["second"].bias[0] += 1e-3
-    message = "runs modules that it has not registered with Pyro, and that differ from those with which"
+    message = "runs modules or tensors that are not registered with Pyro and differ from those with which"
     for other in (equal, checked(x, 1, registers=False)[0]):
         with pytest.raises(ValueError, match=message):
             load_checkpoint(other, tmp_path / "a")
