@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import pyro
 from pyro import poutine
+from pyro.infer import config_enumerate
 import torch
 
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.modules import Watch
 from pyro_lvm.pair import Batch, programs
-from pyro_lvm.scopes import Networks, belongings, isolated, waiting_outside
+from pyro_lvm.scopes import Networks, belongings, isolated, waiting_outside, without_table
 from pyro_lvm.sites import Site, density_sites
 
 _LARGEST_INPUT = 10.0  # beyond it, networks that expect numbers near 1 may overflow
@@ -55,8 +56,11 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
                     torch.manual_seed(seed)
                 guide_trace = poutine.trace(guide).get_trace(*batch)
                 model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
-        except ValueError as error:
-            raise _explained(error, batch) from error
+        except (ValueError, RuntimeError) as error:
+            explained = _explained(error, pair, batch)
+            if explained is None:
+                raise
+            raise explained from error
         finally:
             belongings(pair).networks.add(watch.networks)
         _check_names(watch)
@@ -65,19 +69,39 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
     return Run(guide_sites, model_sites, guide_trace, watch.networks)
 
 
-def _explained(error: ValueError, batch: Batch) -> ValueError:
-    if "Expected parameter" in str(error):
+def _explained(error: ValueError | RuntimeError, pair: object, batch: Batch) -> ValueError | None:
+    """Return a sentence with the reason, where that is known, for an error of a pair's programs."""
+    reason = str(without_table(error))
+    if "Expected parameter" in reason:
         return ValueError(
-            f"the pair cannot run on this batch: {str(error).split(', but found')[0]}, and it does not. "
+            f"the pair cannot run on this batch: {reason.split(', but found')[0]}, and it does not. "
             f"{remedy_of_large_data(batch) or 'Look for NaN in its parameters, or for a scale that is not positive.'}"
         )
-    if "Shape mismatch inside plate" in str(error):
+    if "Shape mismatch inside plate" in reason:
         return ValueError(
-            f"{error}. A site's batch shape must be the plate's size, {len(batch[0])}: declare the other dimensions as "
+            f"{reason}. A site's batch shape must be the plate's size, {len(batch[0])}: declare the other dimensions as "
             "event dimensions with .to_event(n), and write pyro.plate('data', len(x)). A guide whose parameters belong to the rows of "
             "its training data takes only all of these rows at once."
         )
-    return error
+    if enumerated := _only_enumerated(pair, batch):
+        return ValueError(
+            f"the pair runs only while the guide's discrete latents {enumerated} are enumerated, as in TraceEnum_ELBO, and not on one draw "
+            f"of them for each datum: {reason.splitlines()[0]}. Write programs that take draws of shape [B, ...] as well: take the numbers "
+            "of rows from the shapes of the draws, not from the number of values of a latent."
+        )
+    return None
+
+
+def _only_enumerated(pair: object, batch: Batch) -> list[str]:
+    """Return the discrete latents of the guide of a pair that has failed, if it runs while these are enumerated."""
+    model, guide = programs(pair)
+    try:
+        with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False), Watch(pair), poutine.enum(first_available_dim=-2):
+            guide_trace = poutine.trace(config_enumerate(guide, "parallel", expand=True)).get_trace(*batch)
+            poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
+    except Exception:  # a program may raise any error at an unexpected shape
+        return []
+    return [site["name"] for site in density_sites(guide_trace) if site["infer"].get("_enumerate_dim") is not None]
 
 
 def remedy_of_large_data(batch: Batch) -> str | None:
