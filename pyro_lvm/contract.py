@@ -12,7 +12,7 @@ from pyro_lvm.pair import Batch
 from pyro_lvm.reading import read_batch
 from pyro_lvm.refusals import refusal_of
 from pyro_lvm.rows import row_parameters
-from pyro_lvm.running import Run, run_pair
+from pyro_lvm.running import TAKES_ALL_ROWS, Run, run_pair
 from pyro_lvm.sites import (
     Site,
     bound_tensors,
@@ -34,6 +34,7 @@ from pyro_lvm.sites import (
 from pyro_lvm.structure import Structure
 from pyro_lvm.templates import remember_template
 
+_REMEDY_OF_SHAPES = "Declare all other dimensions as event dimensions with .to_event(n), or remove them from the value."
 _SEEDS = 20  # runs in which a support may show that it depends on latents
 
 
@@ -161,7 +162,7 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
         certain=tuple(name for name in sampled if is_discrete(latents[name]["fn"]) and is_point_mass(run.guide[name])),
         is_deterministic=bool(sampled) and all(is_point_mass(s) for s in run.guide.values() if not s["is_observed"]),
         is_discrete=all(is_discrete(latents[name]["fn"]) for name in sampled),
-        row_parameters=row_parameters(pair, batch, run.networks),
+        row_parameters=row_parameters(pair, batch, run.networks, plates),
         refusal=refusal_of(
             size, plates, sites, {name: latents[name] for name in sampled}, [latents[name] for name in sorted(enumerated)], run.guide
         ),
@@ -235,11 +236,14 @@ def check_shapes(site: Site, size: int) -> None:
         return  # summed out for every datum, also if a plate without a size leaves the values of all data the same
     plates = {frame.dim: frame.size if frame.size > 0 else size for frame in frames_of(site)}
     expected = tuple(plates.get(dim, 1) for dim in range(min(plates, default=0), 0))
-    got = tuple(torch.broadcast_shapes(lead, batch_shape))
-    if _without_leading_ones(got) != _without_leading_ones(expected):
+    try:
+        got: tuple[int, ...] | None = tuple(torch.broadcast_shapes(lead, batch_shape))
+    except RuntimeError:
+        got = None
+    if got is None or _without_leading_ones(got) != _without_leading_ones(expected):
         raise ValueError(
-            f"site '{site['name']}': the log density must have shape {expected}, that of its plates; got {got} from {described}. Declare "
-            "all other dimensions as event dimensions with .to_event(n), or remove them from the value."
+            f"site '{site['name']}': the log density must have shape {expected}, that of its plates; got {got} from {described}. "
+            + (TAKES_ALL_ROWS if got is None else _REMEDY_OF_SHAPES)
         )
 
 

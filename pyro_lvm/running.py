@@ -1,18 +1,22 @@
 """One instrumented run of a pair: the traces of guide and model, and the networks and parameters that ran."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+import re
 
 import pyro
 from pyro import poutine
+from pyro.contrib.easyguide import EasyGuide
 from pyro.infer import config_enumerate
 import torch
 
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.modules import Watch
-from pyro_lvm.pair import Batch, programs
-from pyro_lvm.scopes import Networks, belongings, isolated, waiting_outside, without_table
-from pyro_lvm.sites import Site, density_sites
+from pyro_lvm.pair import Batch, owner_of, programs
+from pyro_lvm.scopes import OF_MODULE, Networks, belongings, isolated, waiting_outside, without_table
+from pyro_lvm.sites import Site, density_sites, sample_sites
 
+TAKES_ALL_ROWS = "A guide whose parameters belong to the rows of its training data takes only all of these rows at once."
 _LARGEST_INPUT = 10.0  # beyond it, networks that expect numbers near 1 may overflow
 
 
@@ -57,7 +61,8 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
                 guide_trace = poutine.trace(guide).get_trace(*batch)
                 model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
         except (ValueError, RuntimeError) as error:
-            explained = _explained(error, pair, batch)
+            _forget_plates(guide)
+            explained = _explained(error, pair, batch, watch.networks)
             if explained is None:
                 raise
             raise explained from error
@@ -65,11 +70,28 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
             belongings(pair).networks.add(watch.networks)
         _check_names(watch)
         _warn_of_values_outside(watch.networks, known)
+    _declare_sizes(guide_trace, model_trace)
     guide_sites, model_sites = ({site["name"]: site for site in density_sites(trace)} for trace in (guide_trace, model_trace))
     return Run(guide_sites, model_sites, guide_trace, watch.networks)
 
 
-def _explained(error: ValueError | RuntimeError, pair: object, batch: Batch) -> ValueError | None:
+def _forget_plates(guide: Callable[..., object]) -> None:
+    """Remove the plates that an EasyGuide keeps when its run fails, which would have the wrong size in its next run."""
+    owner = owner_of(guide)
+    if isinstance(owner, EasyGuide):
+        owner.plates.clear()
+
+
+def _declare_sizes(*traces: poutine.Trace) -> None:
+    """Give plates without a size, such as those of an EasyGuide, the size that plates of the same name declare."""
+    sites = [site for trace in traces for site in sample_sites(trace)]
+    sizes = {frame.name: frame.size for site in sites for frame in site["cond_indep_stack"] if frame.size > 0}
+    for site in sites:
+        frames = site["cond_indep_stack"]
+        site["cond_indep_stack"] = tuple(f._replace(size=sizes.get(f.name, f.size)) if f.size == -1 else f for f in frames)
+
+
+def _explained(error: ValueError | RuntimeError, pair: object, batch: Batch, networks: Networks) -> ValueError | None:
     """Return a sentence with the reason, where that is known, for an error of a pair's programs."""
     reason = str(without_table(error))
     if "Expected parameter" in reason:
@@ -80,8 +102,7 @@ def _explained(error: ValueError | RuntimeError, pair: object, batch: Batch) -> 
     if "Shape mismatch inside plate" in reason:
         return ValueError(
             f"{reason}. A site's batch shape must be the plate's size, {len(batch[0])}: declare the other dimensions as "
-            "event dimensions with .to_event(n), and write pyro.plate('data', len(x)). A guide whose parameters belong to the rows of "
-            "its training data takes only all of these rows at once."
+            f"event dimensions with .to_event(n), and write pyro.plate('data', len(x)). {TAKES_ALL_ROWS}"
         )
     if enumerated := _only_enumerated(pair, batch):
         return ValueError(
@@ -89,7 +110,21 @@ def _explained(error: ValueError | RuntimeError, pair: object, batch: Batch) -> 
             f"of them for each datum: {reason.splitlines()[0]}. Write programs that take draws of shape [B, ...] as well: take the numbers "
             "of rows from the shapes of the draws, not from the number of values of a latent."
         )
+    if parameters := _of_other_sizes(reason, batch, networks):
+        return ValueError(
+            f"the pair cannot run on these {len(batch[0])} rows: {reason.splitlines()[0]}. Its parameters {parameters} are of another "
+            f"number of rows. {TAKES_ALL_ROWS}"
+        )
     return None
+
+
+def _of_other_sizes(reason: str, batch: Batch, networks: Networks) -> list[str]:
+    """Return the program's own parameters with a size that does not match the number of data, according to an error."""
+    sizes = {int(number) for number in re.findall(r"\d+", reason)}
+    if len(batch[0]) not in sizes:
+        return []
+    own = {name: value for name, value in networks.parameters.items() if OF_MODULE not in name}
+    return [name for name, value in own.items() if sizes.intersection(value.shape) - {len(batch[0])}]
 
 
 def _only_enumerated(pair: object, batch: Batch) -> list[str]:
