@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inference.files import replacing_file
+from pyro_lvm.checks import warn_caller
 from pyro_lvm.modules import roots_of, unregistered
 from pyro_lvm.scopes import belongings
 
@@ -37,6 +38,7 @@ def pair_tensors(pair: object) -> State:
 def all_tensors(pair: object) -> list[Tensor]:
     """Return all tensors of a pair, also those of modules that it has run but not registered, which have no name."""
     nameless = [tensor for module in unregistered(pair) for tensor in module.state_dict(keep_vars=True).values()]
+    nameless += belongings(pair).networks.loose.values()
     return list({id(tensor): tensor for tensor in (*pair_tensors(pair).values(), *nameless)}.values())
 
 
@@ -76,18 +78,22 @@ def restore(pair: object, state: State) -> None:
 def save_checkpoint(pair: object, path: str | Path) -> None:
     """Write a pair's tensors to a safetensors file; an existing file is replaced only once the new one is complete.
 
-    Modules that the pair runs but neither owns nor registers have no name, and are not part of the file; a fingerprint of them is.
+    Modules and tensors that the pair uses but neither owns nor registers have no name and are not saved, which is warned of; a fingerprint
+    of them is, so that the file is never loaded into a pair with others.
 
     Args:
         pair: Any pair; one of functions must have run, as by a fit or by ``check_pair(pair, x)``.
         path: Path of the file; its folder is created if it does not exist.
 
     Raises:
-        ValueError: If the pair has no tensors, as if it has not run.
+        ValueError: If the pair has no tensors and has not run.
     """
     tensors = pair_tensors(pair)
-    if not tensors and not unregistered(pair):
-        raise ValueError("the pair has no tensors to save, or has not run yet. Fit it, or call check_pair(pair, x) first.")
+    if not tensors and belongings(pair).template is None:
+        raise ValueError(
+            "the pair has not run yet, so that its networks and parameters are unknown. Fit it, or call check_pair(pair, x) first."
+        )
+    _warn_of_nameless(pair)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {_FORMAT: FORMAT, _ROWS: belongings(pair).rows or "", _FIXED: _fingerprint(pair)}
@@ -120,8 +126,9 @@ def load_checkpoint(pair: object, path: str | Path) -> None:
         state = _renamed(pair, state)
     elif metadata[_FIXED] != _fingerprint(pair):
         raise ValueError(
-            f"the pair runs modules that it has not registered with Pyro, and that differ from those with which {path} was saved. Build "
-            "them with the same weights; or register them by pyro.module(name, module), and save again."
+            f"the pair runs modules or tensors that are not registered with Pyro and differ from those with which {path} was saved; or it "
+            "has not run, so that they are unknown. Call check_pair(pair, x) first, and build them with the same weights; or register them "
+            "by pyro.module(name, module), and save again."
         )
     restore(pair, state)
     belongings(pair).rows = metadata.get(_ROWS) or None
@@ -139,15 +146,30 @@ def _check_format(path: Path, metadata: dict[str, str]) -> None:
         raise ValueError(f"{path} has the format {metadata[_FORMAT]}; this version reads formats up to {FORMAT}. Install a newer version.")
 
 
+def _warn_of_nameless(pair: object) -> None:
+    nameless = [type(module).__name__ for module in unregistered(pair) if module.state_dict()]
+    nameless += [f"tensor of shape {tuple(tensor.shape)}" for tensor in belongings(pair).networks.loose.values()]
+    if nameless:
+        warn_caller(
+            f"{', '.join(nameless[:3])}{' and others' if len(nameless) > 3 else ''} of the pair are not saved, as Pyro does not know them: "
+            "the file can only be loaded into a pair with the same ones. Call pyro.module(name, module) in the function that uses them."
+        )
+
+
 def _fingerprint(pair: object) -> str:
     """Return a fingerprint of the tensors without a name, in any order of their modules."""
     digests = []
     for module in unregistered(pair):
         digest = sha256()
         for name, tensor in module.state_dict().items():
-            digest.update(f"{name}{tuple(tensor.shape)}".encode() + tensor.detach().cpu().double().contiguous().numpy().tobytes())
+            digest.update(name.encode() + _bytes(tensor))
         digests += [digest.hexdigest()] if module.state_dict() else []
+    digests += [sha256(_bytes(tensor)).hexdigest() for tensor in belongings(pair).networks.loose.values()]
     return sha256("".join(sorted(digests)).encode()).hexdigest()[:16] if digests else ""
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return f"{tuple(tensor.shape)}".encode() + tensor.detach().cpu().double().contiguous().numpy().tobytes()
 
 
 def _renamed(pair: object, state: State) -> State:

@@ -8,11 +8,11 @@ from pyro.distributions import TorchDistribution
 import torch
 from torch import Tensor
 
+from pyro_lvm.gradients import note_loose_tensors, row_parameters
 from pyro_lvm.pair import Batch
 from pyro_lvm.reading import read_batch
 from pyro_lvm.refusals import refusal_of
-from pyro_lvm.rows import row_parameters
-from pyro_lvm.running import TAKES_ALL_ROWS, Run, run_pair
+from pyro_lvm.shapes import check_masks, check_shapes, data_plates, following_plates
 from pyro_lvm.sites import (
     Site,
     bound_tensors,
@@ -31,10 +31,8 @@ from pyro_lvm.sites import (
     sample_sites,
     support_of,
 )
-from pyro_lvm.structure import Structure
-from pyro_lvm.templates import remember_template
+from pyro_lvm.structure import Run, Structure, remember_template, run_pair
 
-_REMEDY_OF_SHAPES = "Declare all other dimensions as event dimensions with .to_event(n), or remove them from the value."
 _SEEDS = 20  # runs in which a support may show that it depends on latents
 
 
@@ -119,6 +117,7 @@ def check_pair(pair: object, *data: Any) -> Structure:
     batch = read_batch(pair, data)
     structure, run = _read(pair, batch)
     _check_observed(pair, batch, run)
+    note_loose_tensors(pair, batch, structure.networks)
     return structure
 
 
@@ -139,6 +138,8 @@ def read_structure(pair: object, *batch: Tensor) -> Structure:
 def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
     size = check_batch(*batch)
     run = run_pair(pair, batch, validate=is_finite(*batch))  # a pair may mask what is not finite
+    if not all(bool(site["value"].isfinite().all()) for site in run.guide.values()):
+        check_finite(*batch)
     latents = {name: site for name, site in run.model.items() if not site["is_observed"]}
     enumerated = {n for n, site in latents.items() if n not in run.guide and site["infer"].get("enumerate") == "parallel"}
     sampled = [name for name in latents if name not in enumerated]
@@ -148,9 +149,12 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
     for name in sampled:
         _check_event_dims(name, latents[name]["fn"], run.guide[name]["fn"])
     sites = [*run.model.values(), *(site for site in run.guide.values() if not is_factor(site))]
-    plates = _data_plates(pair, batch, sites, observed)
-    for site in sites:
+    belonging = row_parameters(pair, batch, run.networks, following_plates(pair, batch, sites, observed))
+    for site in (*sites, *run.penalties):
         check_shapes(site, size)
+    for name in sampled:
+        check_masks(latents[name], run.guide[name])
+    plates = data_plates(pair, batch, run, [*run.penalties, *sites], observed, runs_on_fewer=not belonging)
     structure = Structure(
         latents=tuple(sampled),
         enumerated=tuple(sorted(enumerated)),
@@ -162,7 +166,8 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
         certain=tuple(name for name in sampled if is_discrete(latents[name]["fn"]) and is_point_mass(run.guide[name])),
         is_deterministic=bool(sampled) and all(is_point_mass(s) for s in run.guide.values() if not s["is_observed"]),
         is_discrete=all(is_discrete(latents[name]["fn"]) for name in sampled),
-        row_parameters=row_parameters(pair, batch, run.networks, plates),
+        uneven=tuple(name for name in sampled if not _are_equal(latents[name]["scale"], run.guide[name]["scale"])),
+        row_parameters=belonging,
         refusal=refusal_of(
             size, plates, sites, {name: latents[name] for name in sampled}, [latents[name] for name in sorted(enumerated)], run.guide
         ),
@@ -174,22 +179,12 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
     return structure, run
 
 
+def _are_equal(scale: float | Tensor, other: float | Tensor) -> bool:
+    return bool(torch.all(torch.as_tensor(scale) == torch.as_tensor(other)))
+
+
 def _is_in_unit_interval(site: Site) -> bool:
     return not is_discrete(site["fn"]) and bool(((site["value"] >= 0) & (site["value"] <= 1)).all())
-
-
-def _data_plates(pair: object, batch: Batch, sites: list[Site], observed: list[Site]) -> set[str]:
-    """Return the names of the plates of data: those of the batch's size around observed sites, and all others that follow this size."""
-    size = len(batch[0])
-    sure, possible = (set().union(*(plate_names(site, size) for site in some)) for some in (observed, sites))
-    if possible == sure or size == 1:
-        return possible
-    try:
-        fewer = run_pair(pair, tuple(x[:-1] for x in batch), validate=False)
-    except Exception:  # a program may raise any error on rows for which it is not made
-        return possible
-    following = set().union(*(plate_names(site, size - 1) for site in (*fewer.model.values(), *fewer.guide.values())))
-    return sure | (possible & following)
 
 
 def _check_observed(pair: object, batch: Batch, run: Run) -> None:
@@ -215,40 +210,6 @@ def _support_moves(pair: object, batch: Batch, site: Site) -> bool:
         if any(a.shape != b.shape or not torch.equal(a, b) for a, b in zip(bounds, others, strict=True)):
             return True
     return False
-
-
-def check_shapes(site: Site, size: int) -> None:
-    """Check that a site's value has the event shape of its distribution, and that its log density has the shape of its plates.
-
-    Raises:
-        ValueError: If not, as where dimensions broadcast by accident; the error names site, shapes and remedy.
-    """
-    fn, value = site["fn"], site["value"]
-    batch_shape, event_shape = tuple(fn.batch_shape), tuple(fn.event_shape)
-    lead = value.shape[: value.dim() - len(event_shape)]
-    described = f"values of shape {tuple(value.shape)} and a distribution of batch shape {batch_shape} and event shape {event_shape}"
-    if tuple(value.shape[len(lead) :]) != event_shape:
-        raise ValueError(
-            f"site '{site['name']}': a value must have the event shape of its distribution; got {described}. Change the shape of the data "
-            "or of the network's output, or use .to_event(n)."
-        )
-    if site["infer"].get("enumerate") == "parallel" and all(frame.size == -1 for frame in frames_of(site)):
-        return  # summed out for every datum, also if a plate without a size leaves the values of all data the same
-    plates = {frame.dim: frame.size if frame.size > 0 else size for frame in frames_of(site)}
-    expected = tuple(plates.get(dim, 1) for dim in range(min(plates, default=0), 0))
-    try:
-        got: tuple[int, ...] | None = tuple(torch.broadcast_shapes(lead, batch_shape))
-    except RuntimeError:
-        got = None
-    if got is None or _without_leading_ones(got) != _without_leading_ones(expected):
-        raise ValueError(
-            f"site '{site['name']}': the log density must have shape {expected}, that of its plates; got {got} from {described}. "
-            + (TAKES_ALL_ROWS if got is None else _REMEDY_OF_SHAPES)
-        )
-
-
-def _without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return _without_leading_ones(shape[1:]) if shape[:1] == (1,) else shape
 
 
 def _check_names(sampled: list[str], guide_sites: dict[str, Site], latents: dict[str, Site], observed: list[Site]) -> None:

@@ -33,18 +33,21 @@ class Networks:
         registered: Modules by the name with which they were registered with Pyro.
         ran: All modules that ran, in the order of their first run.
         parameters: Unconstrained values of ``pyro.param``, ``pyro.module`` and PyroModules, by Pyro's name.
+        loose: All other tensors on which the densities depend and that could be trained, by id.
     """
 
     def __init__(self) -> None:
         self.registered: dict[str, nn.Module] = {}
         self.ran: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()  # not those that a program makes for a single run
         self.parameters: dict[str, Tensor] = {}
+        self.loose: dict[int, Tensor] = {}
 
     def add(self, other: Self) -> None:
         """Add what another run has shown."""
         self.registered |= other.registered
         self.ran |= other.ran
         self.parameters |= other.parameters
+        self.loose |= other.loose
 
 
 class Belongings:
@@ -54,7 +57,7 @@ class Belongings:
         store: Values of the pair's ``pyro.param`` and ``pyro.module``.
         networks: What the pair's runs have shown.
         rows: Fingerprint of the training data, if parameters belong to their rows.
-        template: What the last check of the pair left; see :mod:`pyro_lvm.templates`.
+        template: What the last check of the pair left; see :class:`pyro_lvm.structure.Template`.
     """
 
     def __init__(self, store: ParamStoreDict | None = None, rows: str | None = None) -> None:

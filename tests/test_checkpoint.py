@@ -55,7 +55,7 @@ def test_a_loaded_pair_scores_as_the_saved_one(make, x, tmp_path):
 
 def test_a_pair_of_functions_has_the_names_that_it_gives_to_pyro(x):
     pair = function_pair(0)
-    with pytest.raises(ValueError, match="no tensors to save, or has not run"):
+    with pytest.raises(ValueError, match="the pair has not run yet"):
         save_checkpoint(pair, "nowhere")
     check_pair(pair, x)
     names = list(pair_tensors(pair))

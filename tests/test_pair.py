@@ -99,7 +99,8 @@ def test_a_pair_that_runs_only_while_a_latent_is_enumerated():
 def test_errors_at_sites_come_without_tables_of_shapes():
     def model(x):
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with pyro.poutine.mask(mask=x > 0):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
             pyro.sample("x", dist.Categorical(logits=z[:, None] * torch.ones(3)), obs=x)
 
     def guide(x):

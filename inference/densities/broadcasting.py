@@ -1,7 +1,7 @@
 """Choose a layout of particles on evidence: the fastest one whose log densities equal those of one run for each particle."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from math import prod
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from inference.densities.layout import BROADCAST, LOOPED, TILED, Latents, Layout, run_guide, run_model
-from inference.densities.log_density import guide_density, latents_of, log_density
+from inference.densities.log_density import guide_density, latents_of, log_density, log_joint
 from pyro_lvm.modules import modules_of
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.scopes import belongings
 from pyro_lvm.sites import Site, density_sites, sites_of
 
 _NUM_ROWS, _NUM_SEEN = 5, 64  # rows to compare on, chosen from this many
+_NUM_STATES = 3  # of enumerated latents to compare at
 _DISPLACEMENT = 0.1  # of parameters, relative to their mean size
 
 
@@ -41,7 +42,13 @@ def choose_layout(pair: object, batch: Batch, needs_all_rows: bool = False) -> L
             if len(few[0]) == len(batch[0]):
                 raise
             comparison, needs_all_rows = _Comparison(pair, batch), True
-        style = next((layout for layout in (BROADCAST, TILED) if comparison.holds(layout)), LOOPED)
+        if not needs_all_rows and comparison.mixes_rows():
+            raise ValueError(
+                "the model's density of a datum must not depend on the other rows of its batch; it changes with them. Look for means, "
+                "softmax or normalization along the first dimension, and for networks that take it for another one (batch_first=True)."
+            )
+        styles = (replace(layout, enumerates=comparison.enumerates) for layout in (BROADCAST, TILED))
+        style = next((layout for layout in styles if comparison.holds(layout)), comparison.looped)
     return replace(style, needs_all_rows=needs_all_rows, num_states=comparison.num_states)
 
 
@@ -72,15 +79,42 @@ class _Comparison:
         self.model, self.guide = programs(pair)
         self.num_particles = 2 if len(batch[0]) == 3 else 3  # not the number of rows
         drawn = latents_of(run_guide(self.guide, batch, self.num_particles, LOOPED), *self._shape(LOOPED))
-        model_trace = run_model(self.model, batch, drawn, self.num_particles, LOOPED)
-        self.num_states = _num_states(density_sites(model_trace))
-        self.latents = _mixed(drawn, run_guide(self.model, batch, self.num_particles, LOOPED, drawn))
+        model_trace = run_guide(self.model, batch, self.num_particles, LOOPED, drawn)
+        self.enumerates = any(site["infer"].get("enumerate") and not site["is_observed"] for site in density_sites(model_trace))
+        self.looped = replace(LOOPED, enumerates=self.enumerates)
+        enumerated = run_model(self.model, batch, drawn, self.num_particles, self.looped)
+        self.num_states = _num_states(density_sites(enumerated))
+        self._check_enumeration(enumerated, drawn)
+        self.latents = _mixed(drawn, model_trace)
         self.seed = int(torch.randint(2**31, ()))
         with _displaced(pair):
-            self.expected = self._densities(LOOPED)
+            self.expected = self._densities(self.looped)
         self.is_displaced = bool(torch.stack(self.expected).isnan().sum() == 0)
         if not self.is_displaced:
-            self.expected = self._densities(LOOPED)
+            self.expected = self._densities(self.looped)
+
+    def _check_enumeration(self, trace: poutine.Trace, drawn: Latents) -> None:
+        """Check the model's densities at all values of enumerated latents, which have more dimensions, against those at some of the values.
+
+        Raises:
+            ValueError: If they differ.
+        """
+        sites = [site for site in density_sites(trace) if site["infer"].get("_enumerate_dim") is not None]
+        if not sites or len({site["infer"]["_enumerate_dim"] for site in sites}) < len(sites):
+            return  # nothing to compare, or dimensions that stand for several latents
+        joint, shape = log_joint(trace), (self.num_particles, len(self.batch[0]))
+        for number in range(min(_NUM_STATES, max(len(site["value"]) for site in sites))):
+            places = {site["infer"]["_enumerate_dim"]: number % len(site["value"]) for site in sites}
+            values = {site["name"]: _at(site, places, shape) for site in sites}
+            got = joint
+            for dim, place in places.items():
+                got = got.narrow(dim, place if got.shape[dim] > 1 else 0, 1)
+            if not _are_close(got.reshape(-1)[-prod(shape) :].reshape(shape), self._model_density(self.looped, self.batch, drawn | values)):
+                raise ValueError(
+                    f"the model must have the same densities at enumerated values of {tuple(values)}, which have dimensions of their own, "
+                    "as at a single value; it has not. Index tables with pyro.ops.indexing.Vindex, and avoid squeeze, view and "
+                    "positive dimensions."
+                )
 
     def holds(self, layout: Layout) -> bool:
         """Return whether a layout runs and yields the expected log densities."""
@@ -90,24 +124,46 @@ class _Comparison:
             return False
         if all(map(_are_close, got, self.expected)):
             return True
-        if layout is BROADCAST:
+        if layout.style == "broadcast":
             return False
         # A program that draws by itself has no densities to compare, and tiling works for any program that takes any number of rows.
-        return not all(map(_are_close, self._at_same_parameters(LOOPED), self.expected))
+        return not all(map(_are_close, self._at_same_parameters(self.looped), self.expected))
+
+    def mixes_rows(self) -> bool:
+        """Return whether the model's densities of data change if they stand in another order and without some of the others."""
+        rows = torch.arange(len(self.batch[0])).flip(0)[::2] if len(self.batch[0]) > 2 else torch.arange(len(self.batch[0])).flip(0)
+        some = tuple(x[rows.to(x.device)] for x in self.batch)
+        latents = {name: value[:, rows.to(value.device)] for name, value in self.latents.items()}
+        with _displaced(self.pair) if self.is_displaced else nullcontext():
+            try:
+                got = self._model_density(self.looped, some, latents)
+            except Exception:  # a program may raise any error on rows for which it is not made
+                return False
+            expected = self._model_density(self.looped, self.batch, self.latents)
+        is_repeatable = _are_close(expected, self.expected[1])  # not that of a program that draws by itself
+        relative, absolute = (1e-9, 1e-6) if expected.dtype == torch.float64 else (1e-3, 1e-2)  # of flows, whose rounding may grow
+        return is_repeatable and not torch.allclose(got, expected[:, rows.to(expected.device)], relative, absolute, equal_nan=True)
 
     def _at_same_parameters(self, layout: Layout) -> tuple[Tensor, Tensor]:
-        if not self.is_displaced:
-            return self._densities(layout)
-        with _displaced(self.pair):
+        with _displaced(self.pair) if self.is_displaced else nullcontext():
             return self._densities(layout)
 
     def _densities(self, layout: Layout) -> tuple[Tensor, Tensor]:
         guide_trace = run_guide(self.guide, self.batch, self.num_particles, layout, self.latents)
-        model_trace = run_model(self.model, self.batch, self.latents, self.num_particles, layout)
-        return guide_density(guide_trace, *self._shape(layout)), log_density(model_trace, *self._shape(layout))
+        return guide_density(guide_trace, *self._shape(layout)), self._model_density(layout, self.batch, self.latents)
+
+    def _model_density(self, layout: Layout, batch: Batch, latents: Latents) -> Tensor:
+        trace = run_model(self.model, batch, latents, self.num_particles, layout)
+        return log_density(trace, self.num_particles, len(batch[0]), layout)
 
     def _shape(self, layout: Layout) -> tuple[int, int, Layout]:
         return self.num_particles, len(self.batch[0]), layout
+
+
+def _at(site: Site, places: dict[int, int], shape: tuple[int, int]) -> Tensor:
+    """Return one of the values of an enumerated site for all particles and data, ``[K, B, ...]``."""
+    value, event_shape = site["value"], site["fn"].event_shape
+    return value[places[site["infer"]["_enumerate_dim"]]].reshape(event_shape).expand(*shape, *event_shape)
 
 
 def _num_states(sites: list[Site]) -> int:
@@ -137,7 +193,9 @@ def _half_replaced(value: Tensor, sample: Callable[[], Tensor]) -> Tensor:
 def _displaced(pair: object) -> Iterator[None]:
     """Displace all parameters of a pair slightly within a ``with`` block, always in the same way."""
     owned = (parameter for module in modules_of(pair) for parameter in module.parameters())
-    parameters = {id(p): p.detach() for p in chain(owned, belongings(pair).networks.parameters.values()) if p.is_floating_point()}
+    networks = belongings(pair).networks
+    tensors = chain(owned, networks.parameters.values(), networks.loose.values())
+    parameters = {id(p): p.detach() for p in tensors if p.is_floating_point()}
     generator, before = torch.Generator().manual_seed(0), [p.clone() for p in parameters.values()]
     try:
         for parameter in parameters.values():

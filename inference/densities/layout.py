@@ -51,11 +51,13 @@ class Layout:
             encoder sees each datum once. ``"tiled"``: every datum is repeated along the data plate, ``[K * B, *X]``. ``"looped"``: the
             program runs once for each particle, which is right for any program, and slow.
         needs_all_rows: Whether the program runs only on all rows of the data at once.
+        enumerates: Whether the model marks latents for enumeration.
         num_states: Number of joint values of the enumerated latents in one run of the model.
     """
 
     style: Literal["broadcast", "tiled", "looped"]
     needs_all_rows: bool = False
+    enumerates: bool = True
     num_states: int = 1
 
     @contextmanager
@@ -92,7 +94,7 @@ def run_guide(
 
 def run_model(model: Callable[..., object], batch: Batch, latents: Latents, num_particles: int, layout: Layout) -> poutine.Trace:
     """Trace the model at given latents ``[K, B, ...]``, and enumerate the discrete sites that are marked for it."""
-    return _run(model, batch, num_particles, layout, latents, _enumerated)
+    return _run(model, batch, num_particles, layout, latents, _enumerated if layout.enumerates else nullcontext)
 
 
 def _enumerated() -> AbstractContextManager:
@@ -128,6 +130,10 @@ def _stacked_site(sites: tuple[Site, ...]) -> Site:
     return sites[0] | {"fn": _Stacked(sites), "value": values, "mask": None}
 
 
+def _batch_shape(site: Site) -> torch.Size:
+    return site["value"].shape[: site["value"].dim() - len(site["fn"].event_shape)]
+
+
 class _Stacked:
     """The distributions of one site in K runs; like these, it has a log density, a mean and a support."""
 
@@ -150,5 +156,5 @@ class _Stacked:
         return None
 
     def sample(self) -> Tensor:
-        """Draw once in every run."""
-        return torch.stack([site["fn"].sample() for site in self.sites])
+        """Draw once in every run, with the shape of the run's own values."""
+        return torch.stack([site["fn"].expand(_batch_shape(site)).sample() for site in self.sites])

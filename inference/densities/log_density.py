@@ -77,6 +77,11 @@ def log_density(
     return total.reshape(num_particles, size)
 
 
+def log_joint(trace: poutine.Trace) -> Tensor:
+    """Return the log density of a model's trace at every value of its enumerated sites, in the dimensions on the left."""
+    return sum((masked_log_prob(site) for site in density_sites(trace)), torch.zeros(()))
+
+
 def _share_dimensions(sites: list[Site]) -> bool:
     """Return whether enumerated sites share a dimension, as under ``pyro.markov``."""
     dims = [site["infer"]["_enumerate_dim"] for site in sites if site["infer"].get("_enumerate_dim") is not None]

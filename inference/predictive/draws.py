@@ -11,7 +11,7 @@ from torch import Tensor
 from inference.numerics import seeded
 from inference.predictive.conditioning import codes, draw, drawn_data, predict_observed
 from inference.predictive.enumeration import draw_enumerated
-from inference.predictive.rows import check_draws, is_number, read_rows
+from inference.predictive.rows import check_draws, is_number, read_data, read_rows
 from pyro_lvm.arrays import as_tensor
 from pyro_lvm.contract import read_structure
 from pyro_lvm.dtypes import Suit
@@ -51,7 +51,7 @@ def sample_prior(pair: object, *data: Any, held: Mapping[str, Any] | None = None
     Warns:
         UserWarning: If the model observes an argument and also reads it directly, so that draws are given the values passed.
     """
-    held = _given(pair, held or {})
+    held, data = _given(pair, held or {}), read_data(pair, data)
     with _scope(pair, seed):
         rows, structure = read_rows(pair, data)
         names = (*structure.latents, *structure.enumerated, *structure.observed)
@@ -103,6 +103,7 @@ def sample_latents(pair: object, *data: Any, seed: int | None = None) -> Values:
     Raises:
         ValueError: If only a number is given, as for :func:`sample_prior`.
     """
+    data = read_data(pair, data)
     with _scope(pair, seed):
         rows, structure = read_rows(pair, data)
         drawn = draw(pair, rows, structure, {})
@@ -130,6 +131,7 @@ def decode(pair: object, latents: Values, *data: Any, seed: int | None = None, d
             if only a number is given, as for :func:`sample_prior`.
         NotImplementedError: If means are wanted and no observed site has a mean in closed form.
     """
+    data = read_data(pair, data)
     with _scope(pair, seed):
         rows, structure = read_rows(pair, data)
         values = _given(pair, _by_site(latents, structure))

@@ -13,10 +13,14 @@ from pyro_lvm.contract import read_structure
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.reading import read_batch
 from pyro_lvm.sites import sites_of
-from pyro_lvm.structure import Structure
-from pyro_lvm.templates import template_of
+from pyro_lvm.structure import Structure, template_of
 
 _FEW = 4  # rows on which it is tried whether values matter
+
+
+def read_data(pair: object, data: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Read data in any form as the tensors of a batch; a number of draws stays what it is."""
+    return data if is_number(data) else read_batch(pair, data)
 
 
 def read_rows(pair: object, batch: tuple[Any, ...]) -> tuple[Batch, Structure]:
@@ -26,7 +30,6 @@ def read_rows(pair: object, batch: tuple[Any, ...]) -> tuple[Batch, Structure]:
         ValueError: If a number is given and is below 1, or the pair was never checked on rows.
     """
     if not is_number(batch):
-        batch = read_batch(pair, batch)
         return _separate(batch), read_structure(pair, *batch)
     check_counts(num_draws=batch[0])
     template = template_of(pair)

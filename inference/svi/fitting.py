@@ -27,9 +27,8 @@ from pyro_lvm.dtypes import Transform
 from pyro_lvm.modules import KeepsStatistics, eval_mode, modules_of
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.reading import Splits
-from pyro_lvm.running import run_pair
 from pyro_lvm.scopes import isolated
-from pyro_lvm.structure import Structure
+from pyro_lvm.structure import Structure, run_pair
 
 
 def fit(
@@ -150,6 +149,11 @@ def fit(
 def _declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | None) -> int | None:
     """Return the number of data that the plate declares if it exceeds a batch, after checking that it is correct for global latents."""
     declared = structure.full_size if structure.full_size > size else None
+    if structure.uneven:
+        raise ValueError(
+            f"model and guide must give each latent the same weight; plates or scales differ at {structure.uneven}. Declare the plate of "
+            "the data alike in both, with the same size and subsample_size."
+        )
     if structure.global_sites and (declared or size) != num_data and not (num_data is None and declared):
         raise ValueError(
             f"site '{structure.global_sites[0]}' lies outside the data plate at dim -1, and batches of {size} are drawn from "

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.modules import modules_of
 from pyro_lvm.pair import Batch, owner_of, programs
-from pyro_lvm.scopes import Networks
+from pyro_lvm.scopes import Networks, belongings
 from pyro_lvm.sites import sites_of
 
 
@@ -41,6 +41,12 @@ def trainable_parameters(pair: object, networks: Networks) -> list[Tensor]:
 
 def _warn_of_strangers(pair: object, parameters: list[Tensor]) -> None:
     known = {id(p) for p in parameters}
+    shapes = [tuple(tensor.shape) for number, tensor in belongings(pair).networks.loose.items() if number not in known]
+    if shapes:
+        warn_caller(
+            f"the pair depends on {len(shapes)} tensors with gradients, of shapes {shapes[:3]}, that are not registered with Pyro and will "
+            "not be trained. Call pyro.module(name, network) in the function that uses a network, or declare pyro.param(name, tensor)."
+        )
     for module in modules_of(pair):
         if any(p.requires_grad and id(p) not in known for p in module.parameters()):
             warn_caller(

@@ -14,7 +14,7 @@ from inference.tracing.patches import no_nan_warnings
 from pyro_lvm.contract import check_data
 from pyro_lvm.modules import FollowsSteps, eval_mode, train_mode
 from pyro_lvm.pair import Batch, programs
-from pyro_lvm.running import remedy_of_large_data
+from pyro_lvm.structure import remedy_of_large_data
 
 
 class Training:

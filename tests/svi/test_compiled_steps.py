@@ -208,8 +208,8 @@ def test_a_compiler_that_spoils_the_update_is_found_out(place, monkeypatch):
 
     optimizers = []
 
-    def make_optimizer(parameters):
-        optimizers.append(torch.optim.Adam(parameters, lr=1e-2))
+    def make_optimizer(parameters, lr):
+        optimizers.append(torch.optim.Adam(parameters, lr=lr))
         return optimizers[-1]
 
     monkeypatch.setattr(compiled, "compile_graph", spoiling)

@@ -157,7 +157,7 @@ class DMM(nn.Module):
                     z_prev = pyro.sample(f"z_{t}", dist.Normal(loc, scale).to_event(1))
 
 
-@entry(padded_sequences)
+@entry(padded_sequences, double=False)
 def dmm_of_the_examples():
     return DMM()
 

@@ -1,7 +1,6 @@
 """Pairs without a likelihood per datum: the message must say why."""
 
 import pyro
-from pyro import poutine
 import pyro.distributions as dist
 from pyro.infer.autoguide import AutoNormal
 import torch
@@ -38,12 +37,11 @@ def point_mass():
     return Pair(model, guide)
 
 
-@entry(masked, refusal="mask")
-def summed_out_under_a_mask():
+@entry(masked, refusal="masked distribution")
+def summed_out_with_a_masked_distribution():
     def model(x, seen):
         with pyro.plate("data", len(x)):
-            with poutine.mask(mask=seen):
-                c = pyro.sample("c", dist.Categorical(torch.ones(3)), infer={"enumerate": "parallel"})
+            c = pyro.sample("c", dist.Categorical(torch.ones(3)).mask(seen), infer={"enumerate": "parallel"})
             pyro.sample("x", dist.Normal(c.float(), 1.0), obs=x[:, 0])
 
     return Pair(model, lambda x, seen: None)

@@ -96,7 +96,7 @@ def has_loss(program):
     """Whether the loss of a step is made of the log weights of draws that IWAE takes, and there is something to train."""
     is_reparameterized = all(latent.kind == "normal" for latent in program.latents)
     steered = {"factor in the guide", "penalty", "scaled", "other weights before"} & set(program.extras)
-    held = program.holder in ("module", "param")
+    held = program.holder in ("module", "param") and program.plate == program.guide_plate  # other plates weigh the latents differently
     return is_reparameterized and held and not steered and program.encoder not in ("batch norm", "dropout") and len(program.latents) < 3
 
 

@@ -1,14 +1,18 @@
-"""Parameters that belong to the rows of the training data, such as those of an AutoNormal with local latents."""
+"""What the gradients of a pair's densities show: parameters that belong to rows of data, and tensors that belong to nothing known."""
+
+from collections.abc import Iterable
 
 import pyro
 from pyro import poutine
 import torch
 from torch import Tensor, nn
 
-from pyro_lvm.modules import Watch
+from pyro_lvm.modules import Watch, modules_of
 from pyro_lvm.pair import Batch, programs
-from pyro_lvm.scopes import OF_MODULE, Networks, isolated
-from pyro_lvm.sites import density_sites, masked_log_prob, plate_names
+from pyro_lvm.scopes import OF_MODULE, Networks, belongings, isolated
+from pyro_lvm.sites import density_sites, masked_log_prob, plate_names, sample_sites
+
+_FEW = 4  # rows that show on which tensors a pair depends
 
 
 def row_parameters(pair: object, batch: Batch, networks: Networks, plates: set[str]) -> tuple[str, ...]:
@@ -77,3 +81,47 @@ def _are_equal(first: Tensor | None, second: Tensor | None) -> bool:
     if first is None or second is None:
         return first is second
     return torch.allclose(first, second, rtol=1e-3, atol=1e-6 * float(first.abs().max()), equal_nan=True)
+
+
+def note_loose_tensors(pair: object, batch: Batch, networks: Networks) -> None:
+    """Note on which trainable tensors the densities of a pair depend that neither its modules nor Pyro's parameters hold.
+
+    A weight that is used without a call of its module, and a parameter of no module, show in no other way.
+
+    Args:
+        pair: A pair that has run on the batch.
+        batch: The batch.
+        networks: What that run has shown, to which the tensors are added.
+    """
+    known = {id(parameter) for module in modules_of(pair) for parameter in module.parameters()}
+    known |= {id(tensor) for tensor in (*networks.parameters.values(), *batch)}
+    for rows in (tuple(x[:_FEW] for x in batch), batch):
+        try:
+            found = _leaves(_densities(pair, rows))
+        except Exception:  # a program may raise any error on rows for which it is not made, or where gradients are wanted
+            continue
+        networks.loose = {id(tensor): tensor for tensor in found if id(tensor) not in known}
+        belongings(pair).networks.loose = networks.loose
+        return
+
+
+def _densities(pair: object, batch: Batch) -> list[Tensor]:
+    model, guide = programs(pair)
+    with isolated(pair), torch.random.fork_rng(), torch.enable_grad(), pyro.validation_enabled(False), Watch(pair):
+        guide_trace = poutine.trace(guide).get_trace(*batch)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
+        return [masked_log_prob(site) for trace in (guide_trace, model_trace) for site in sample_sites(trace)]
+
+
+def _leaves(results: Iterable[Tensor]) -> list[Tensor]:
+    """Return the leaves of the graphs that lead to tensors."""
+    waiting, seen, found = [x.grad_fn for x in results if x.grad_fn is not None], set(), []
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        waiting += [parent for parent, _ in node.next_functions if parent is not None]
+    return found
