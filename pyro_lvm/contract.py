@@ -8,7 +8,7 @@ from pyro.distributions import TorchDistribution
 import torch
 from torch import Tensor
 
-from pyro_lvm.gradients import note_loose_tensors, row_parameters
+from pyro_lvm.gradients import check_images, note_loose_tensors, row_parameters
 from pyro_lvm.pair import Batch
 from pyro_lvm.reading import read_batch
 from pyro_lvm.refusals import refusal_of
@@ -117,6 +117,8 @@ def check_pair(pair: object, *data: Any) -> Structure:
     batch = read_batch(pair, data)
     structure, run = _read(pair, batch)
     _check_observed(pair, batch, run)
+    if structure.refusal is None:
+        check_images(pair, batch, run.guide)
     note_loose_tensors(pair, batch, structure.networks)
     return structure
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from pyro_lvm.modules import Watch, modules_of
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.scopes import OF_MODULE, Networks, belongings, isolated
-from pyro_lvm.sites import density_sites, masked_log_prob, plate_names, sample_sites
+from pyro_lvm.sites import Site, density_sites, is_point_mass, masked_log_prob, plate_names, sample_sites
 
 _FEW = 4  # rows that show on which tensors a pair depends
+_MOST_ELEMENTS = 256  # of latents whose Jacobian is computed
 
 
 def row_parameters(pair: object, batch: Batch, networks: Networks, plates: set[str]) -> tuple[str, ...]:
@@ -32,8 +33,8 @@ def row_parameters(pair: object, batch: Batch, networks: Networks, plates: set[s
         plates: Names of the plates of data.
     """
     size = len(batch[0])
-    candidates = {name: value for name, value in _candidates(networks).items() if size > 1 and max(value.shape, default=0) >= size}
-    if not candidates:
+    candidates = _candidates(pair, networks, size)
+    if size == 1 or not candidates:
         return ()
     copies = tuple(x[:1].expand(size, *x.shape[1:]).contiguous() for x in batch)
     with isolated(pair), torch.random.fork_rng(), torch.enable_grad(), pyro.validation_enabled(False), Watch(pair):
@@ -41,12 +42,14 @@ def row_parameters(pair: object, batch: Batch, networks: Networks, plates: set[s
     return tuple(name for name, a, b in zip(candidates, first, second, strict=True) if not _are_equal(a, b))
 
 
-def _candidates(networks: Networks) -> dict[str, Tensor]:
-    """Return the trained parameters that a program may index by rows: those of its own, and embeddings."""
-    own = {name: value for name, value in networks.parameters.items() if OF_MODULE not in name}
-    embeddings = [module for module in networks.ran.values() if isinstance(module, nn.Embedding)]
-    own |= {f"weight of {module}": module.weight for module in embeddings}
-    return {name: value for name, value in own.items() if value.requires_grad}
+def _candidates(pair: object, networks: Networks, size: int) -> dict[str, Tensor]:
+    """Return the trained parameters that a program may use by rows: its own and embeddings of enough rows, and others of as many rows."""
+    loose = {name: value for name, value in networks.parameters.items() if OF_MODULE not in name}
+    loose |= {f"weight of {module}": module.weight for module in networks.ran.values() if isinstance(module, nn.Embedding)}
+    found = {name: value for name, value in loose.items() if max(value.shape, default=0) >= size}
+    for root in modules_of(pair):
+        found |= {name: value for name, value in root.named_parameters() if size in value.shape}
+    return {name: value for name, value in found.items() if value.requires_grad}
 
 
 def _gradients(pair: object, copies: Batch, parameters: list[Tensor], plates: set[str]) -> tuple[tuple[Tensor | None, ...], ...]:
@@ -125,3 +128,39 @@ def _leaves(results: Iterable[Tensor]) -> list[Tensor]:
             found.append(node.variable)
         waiting += [parent for parent, _ in node.next_functions if parent is not None]
     return found
+
+
+def check_images(pair: object, batch: Batch, guide_sites: dict[str, Site]) -> None:
+    r"""Check the densities of latents that a guide computes from auxiliary draws u, on the first datum.
+
+    .. math:: \log q(z \mid x) = \log q(u \mid x) - \log \lvert \det \partial z / \partial u \rvert
+
+    The second term must be the ``log_density`` of the point mass at z.
+
+    Args:
+        pair: Any pair.
+        batch: Any batch.
+        guide_sites: The guide's sites by name; without auxiliary ones, there is nothing to check.
+
+    Raises:
+        ValueError: If the term is another one.
+    """
+    auxiliary = {name: site["value"] for name, site in guide_sites.items() if site["infer"].get("is_auxiliary") and not site["is_observed"]}
+    if not auxiliary:
+        return
+    values = {name: value.detach().clone().requires_grad_() for name, value in auxiliary.items()}
+    with isolated(pair), torch.random.fork_rng(), torch.enable_grad(), pyro.validation_enabled(False), Watch(pair):
+        trace = poutine.trace(poutine.condition(programs(pair)[1], data=values)).get_trace(*batch)
+        images = [site for site in density_sites(trace) if is_point_mass(site) and site["name"] not in values]
+        elements = torch.cat([site["value"][0].flatten() for site in images]).unbind()
+        if len(elements) > _MOST_ELEMENTS:
+            return
+        draws = list(values.values())
+        rows = [torch.autograd.grad(z, draws, retain_graph=True, allow_unused=True, materialize_grads=True) for z in elements]
+    jacobian = torch.stack([torch.cat([gradient[0].flatten() for gradient in row]) for row in rows])  # [D, D]
+    expected, got = -jacobian.slogdet().logabsdet, sum(site["fn"].log_prob(site["value"])[0] for site in images)
+    if not torch.isclose(expected, torch.as_tensor(got, dtype=expected.dtype), rtol=1e-3, atol=1e-3):
+        raise ValueError(
+            f"latents {[site['name'] for site in images]} are computed from auxiliary draws; their Delta must have log_density="
+            f"-log|det dz/du|, which is {float(expected):.4g} for the first datum; got {float(got):.4g}. Correct log_density."
+        )

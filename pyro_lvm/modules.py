@@ -151,6 +151,14 @@ def modules_of(pair: object) -> list[nn.Module]:
     return _outermost([*roots_of(pair).values(), *belongings(pair).networks.ran.values()])
 
 
+def remember_networks(pair: object, networks: Networks) -> None:
+    """Remember what a run has shown; modules of a root only as such, so that a part which is exchanged is forgotten."""
+    known = belongings(pair).networks
+    known.add(networks)
+    for module in {module for root in roots_of(pair).values() for module in root.modules()}:
+        known.ran.pop(id(module), None)
+
+
 def unregistered(pair: object) -> list[nn.Module]:
     """Return the modules that have run and belong to no root, so that they have no name."""
     named = {module for root in roots_of(pair).values() for module in root.modules()}

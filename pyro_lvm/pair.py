@@ -23,7 +23,7 @@ from pyro.poutine.messenger import Messenger, unwrap
 from torch import Tensor, nn
 
 from pyro_lvm.checks import check_types
-from pyro_lvm.scopes import Belongings, attach, belongings, called_directly, param_scope, parameters_known, register
+from pyro_lvm.scopes import Belongings, attach, belongings, called_directly, forget_leaves, param_scope, parameters_known, register
 from pyro_lvm.sites import Site, is_subsample
 
 __all__ = ["Batch", "Pair", "owner_of", "param_scope", "parameters_known", "programs", "register"]
@@ -103,6 +103,7 @@ class Pair:
 
     def __getstate__(self) -> dict[str, object]:
         self._check_guides("pickled or copied")
+        forget_leaves(self.param_store)
         return vars(self)
 
     def __deepcopy__(self, memo: dict) -> "Pair":

@@ -57,7 +57,7 @@ def _outside(site: Site, size: int) -> str:
                 f"site '{name}' is inside a plate '{frame.name}' of size {size} at dim {frame.dim}: {needed}. Give the data plate dim=-1, "
                 "and declare the dimensions of other plates as event dimensions with .to_event(n)."
             )
-        if frame.dim == -1 and frame.full_size == size:
+        if frame.dim == -1 and frame.size < frame.full_size == size:
             return (
                 f"site '{name}' is inside the plate '{frame.name}', which chooses {frame.size} of the {size} rows by itself: {needed}. "
                 f"Write pyro.plate('{frame.name}', N, subsample_size=len(x)), and give batches, as fit(batch_size={frame.size}) does."

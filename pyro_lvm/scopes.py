@@ -31,7 +31,7 @@ class Networks:
 
     Attributes:
         registered: Modules by the name with which they were registered with Pyro.
-        ran: All modules that ran, in the order of their first run.
+        ran: All modules that ran, in the order of their first run; among what a pair remembers, only those that it does not own.
         parameters: Unconstrained values of ``pyro.param``, ``pyro.module`` and PyroModules, by Pyro's name.
         loose: All other tensors on which the densities depend and that could be trained, by id.
     """
@@ -43,7 +43,9 @@ class Networks:
         self.loose: dict[int, Tensor] = {}
 
     def add(self, other: Self) -> None:
-        """Add what another run has shown."""
+        """Add what another run has shown; a module takes the place of the one that was registered under its name."""
+        former = tuple(f"{name}{OF_MODULE}" for name in other.registered)
+        self.parameters = {name: value for name, value in self.parameters.items() if not name.startswith(former)}
         self.registered |= other.registered
         self.ran |= other.ran
         self.parameters |= other.parameters
@@ -76,7 +78,7 @@ class Belongings:
 def _without_modules(store: ParamStoreDict) -> ParamStoreDict:
     """Return the parameters that do not belong to registered modules, which register them again when they run."""
     own = ParamStoreDict()
-    _forget_leaves(store)
+    forget_leaves(store)
     for name, value in store._params.items():
         if OF_MODULE not in name:
             own._params[name], own._constraints[name] = value, store._constraints[name]
@@ -108,7 +110,20 @@ def attach(pair: object, own: Belongings) -> None:
 @contextmanager
 def param_scope(pair: object) -> Iterator[None]:
     """Use the pair's parameter store as Pyro's global one within a ``with`` block; blocks may be nested."""
-    own, shared = belongings(pair).store, pyro.get_param_store()
+    own = belongings(pair).store
+    with _LOCK:
+        is_active = own._params is pyro.get_param_store()._params
+        try:
+            with _swapped(own):
+                yield
+        finally:
+            if not is_active:
+                forget_leaves(own)
+
+
+@contextmanager
+def _swapped(own: ParamStoreDict) -> Iterator[None]:
+    shared = pyro.get_param_store()
     if own._params is shared._params:
         yield
         return
@@ -120,18 +135,18 @@ def param_scope(pair: object) -> Iterator[None]:
         finally:
             vars(own).update(vars(shared))
             vars(shared).update(_OUTER.pop())
-            _forget_leaves(own)
 
 
 @contextmanager
 def called_directly(pair: object) -> Iterator[None]:
     """Use the pair's parameter store while the caller, such as plain SVI, runs one of its programs.
 
-    The caller's store learns the names of the parameters, for which Pyro's optimizers ask.
+    The caller's store learns the names of the parameters, for which Pyro's optimizers ask; their leaves stay known, too.
     """
-    with param_scope(pair):
+    own = belongings(pair).store
+    with _swapped(own):
         yield
-    pyro.get_param_store()._param_to_name.update(belongings(pair).store._param_to_name)
+    pyro.get_param_store()._param_to_name.update(own._param_to_name)
 
 
 @contextmanager
@@ -193,7 +208,7 @@ def waiting_outside(parameters: Mapping[str, Tensor]) -> list[str]:
     return sorted(name for name, value in parameters.items() if name in outside and outside[name] is not value)
 
 
-def _forget_leaves(store: ParamStoreDict) -> None:
+def forget_leaves(store: ParamStoreDict) -> None:
     """Remove the references that Pyro leaves on parameters, which cannot be pickled and which a copy would share."""
     for value in store._params.values():
         vars(value).pop("unconstrained", None)

@@ -115,16 +115,19 @@ def data_plates(pair: object, batch: Batch, run: Run, sites: list[Site], observe
         return possible
     try:
         other = run_pair(pair, tuple(x[:fewer] for x in batch), validate=False)
-    except Exception as error:
-        if isinstance(error, ValueError) and ("inside plate" in str(error) or "subsample" in str(error)):
+    except ValueError as error:
+        if "inside plate" in str(error) or "subsample" in str(error):
             return possible  # a plate of fixed size, into which fewer rows do not fit
+        raise
+    except Exception as error:
         raise ValueError(
             f"the pair runs on {size} rows but not on {fewer} of them: {_first_line(error)}. Either a dimension of the data is {size} by "
             "coincidence, so that tensors broadcast; or the programs hold numbers for each row, which must be arguments of their own."
         ) from error
     for mine, others in ((run.model, other.model), (run.guide, other.guide)):
         for name in mine.keys() & others.keys():
-            _check_event_shape(mine[name], others[name], size, fewer)
+            if plate_names(mine[name], size):
+                _check_event_shape(mine[name], others[name], size, fewer)
     return sure | (possible & _plates([*other.model.values(), *other.guide.values()], fewer))
 
 

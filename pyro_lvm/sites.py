@@ -88,15 +88,24 @@ def frames_of(site: Site) -> list[Any]:
 
 
 def masked_log_prob(site: Site) -> Tensor:
-    """Return a site's log density, zero where the site is masked and minus infinity outside a support with bounds that are tensors.
+    """Return a site's log density, zero where the site is masked and minus infinity outside its support.
+
+    Torch does not promise a density of zero outside a support. So a support with bounds is checked for latents, which a guide may draw
+    outside it, and where the bounds are tensors, which may depend on latents; other data were checked before.
 
     A mask has no effect on a site that is summed out, whose sum is one where it is masked, as in Pyro's own objectives.
     """
     value, fn = site["value"], site["fn"]
     log_prob = fn.log_prob(value, *site["args"], **site["kwargs"])
-    if bound_tensors(fn):  # such a support may depend on latents, and torch does not promise a density of zero outside it
+    is_drawn = not site["is_observed"] and site["infer"].get("_enumerate_dim") is None
+    if bound_tensors(fn) or (is_drawn and _has_bounds(fn)):
         log_prob = log_prob.masked_fill(~fn.support.check(value), -torch.inf)
     return scale_and_mask(log_prob, mask=None if site["infer"].get("_enumerate_dim") is not None else site["mask"])
+
+
+def _has_bounds(fn: TorchDistribution) -> bool:
+    support = innermost_support(fn)
+    return hasattr(support, "lower_bound") or hasattr(support, "upper_bound")
 
 
 def bound_tensors(fn: TorchDistribution) -> list[Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyro_lvm.checks import warn_caller
-from pyro_lvm.modules import Watch
+from pyro_lvm.modules import Watch, remember_networks
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.scopes import OF_MODULE, Networks, belongings, isolated, waiting_outside, without_table
 from pyro_lvm.sites import Site, density_sites, is_penalty, sample_sites
@@ -142,7 +142,7 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
                 raise
             raise explained from error
         finally:
-            belongings(pair).networks.add(watch.networks)
+            remember_networks(pair, watch.networks)
         _check_names(watch)
         _warn_of_values_outside(watch.networks, known)
     _declare_sizes(guide_trace, model_trace)

@@ -93,7 +93,20 @@ def run_guide(
 
 
 def run_model(model: Callable[..., object], batch: Batch, latents: Latents, num_particles: int, layout: Layout) -> poutine.Trace:
-    """Trace the model at given latents ``[K, B, ...]``, and enumerate the discrete sites that are marked for it."""
+    """Trace the model at given latents ``[K, B, ...]``, and enumerate the discrete sites that are marked for it.
+
+    Raises:
+        ValueError: If a site depends on an enumerated one that ``pyro.markov`` no longer remembers.
+    """
+    try:
+        return _run_model(model, batch, latents, num_particles, layout)
+    except AssertionError as error:  # Pyro's answer, without a word
+        raise ValueError(
+            "the model cannot be enumerated: a site depends on an enumerated latent beyond the reach of pyro.markov. Give it more history."
+        ) from error
+
+
+def _run_model(model: Callable[..., object], batch: Batch, latents: Latents, num_particles: int, layout: Layout) -> poutine.Trace:
     return _run(model, batch, num_particles, layout, latents, _enumerated if layout.enumerates else nullcontext)
 
 

@@ -30,6 +30,7 @@ from pyro_lvm.structure import Structure
 
 _REDUCED_WEIGHTS = 32768  # reduced at once, at least; for fewer, the calls take longer than the arithmetic
 _ROUNDED_ROWS = (8, 32)  # smallest and largest number of data used to measure the error of a lower precision; otherwise, one in 50
+_EQUAL = 1e-4  # standard deviation of weights, relative to their mean, that may be due to rounding
 _SUSPECT_DRAWS = 64  # by which data whose weights are equal show whether their draws are
 _MASS_ERRORS, _MASS_ROUNDING = 6.0, 1e-2  # standard errors, and nats, by which an estimate of log p(x) may exceed 0
 EARNS_BACK = 5_000_000  # particles times data; compiling takes about 20 s, and saves about 15 ms for every 1024
@@ -135,7 +136,7 @@ def evaluate(
             blocks = row_blocks(each, scorer, batch, num_particles, seed)
             summary = _summary(blocks, num_particles, is_bound, bar)
         if not is_bound and num_particles > 1:
-            summary = _marked(summary, eager, structure, batch, seed)
+            summary = _marked(summary, eager, structure, batch, num_particles, seed)
     _check_masses(summary, structure, num_particles)
     return Evaluation(
         **summary._asdict(),
@@ -167,9 +168,9 @@ def _summary(blocks: Iterator[Tensor], num_particles: int, is_bound: bool, bar: 
     return WeightSummary(*(torch.cat(columns, dim=-1) for columns in zip(*parts, strict=True)))
 
 
-def _marked(summary: WeightSummary, eager: Eager, structure: Structure, batch: Batch, seed: int) -> WeightSummary:
+def _marked(summary: WeightSummary, eager: Eager, structure: Structure, batch: Batch, num_particles: int, seed: int) -> WeightSummary:
     """Give an infinite k-hat to data whose draws are all the same discrete values, as their equal weights say nothing of all others."""
-    suspects = (summary.mc_error == 0).nonzero().flatten()
+    suspects = (summary.mc_error * num_particles**0.5 < _EQUAL).nonzero().flatten()
     if len(suspects) == 0 or not structure.is_discrete or eager.layout.needs_all_rows:
         return summary
     rows = tuple(x[suspects.to(x.device)] for x in batch)

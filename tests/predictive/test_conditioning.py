@@ -66,6 +66,20 @@ def test_a_label_is_kept_in_reconstructions_and_has_no_mean():
     assert set(draws) == {"x", "y"} and ((draws["x"] - 0.3 - 10 * y).abs() < 4).all()
 
 
+def test_a_label_of_one_hot_is_kept_although_it_has_a_mean():
+    """The mean of its prior would be a tenth of every label."""
+    levels, y = 10.0 * torch.arange(10.0).double(), torch.eye(10).double()[torch.tensor([3, 0, 9, 3])]
+
+    def model(x, y):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)).double(), 1.0))
+            y = pyro.sample("y", dist.OneHotCategorical(torch.full((10,), 0.1).double()), obs=y)
+            pyro.sample("x", dist.Normal(z + y @ levels, 0.1), obs=x)
+
+    got = reconstruct(Pair(model, guide_at(0.3)), y @ levels, y)
+    torch.testing.assert_close(got["x"] if isinstance(got, dict) else got, 0.3 + y @ levels)
+
+
 def test_a_label_may_be_held():
     x, y = torch.zeros(4000).double(), torch.arange(4000) % 3
     pair = Pair(labelled, guide_at(0.3))

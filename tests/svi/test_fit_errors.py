@@ -5,10 +5,20 @@ from oracles import LinearGaussian
 import pyro
 import pyro.distributions as dist
 from pyro.distributions import constraints
+from pyro.infer import (
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+    RenyiELBO,
+    ReweightedWakeSleep,
+    Trace_ELBO,
+)
 import pytest
 import torch
 from torch import nn
 
+from inference import IWAE, evaluate, fit
 from pyro_lvm import Pair
 
 
@@ -56,13 +66,33 @@ def test_an_interrupted_fit_leaves_the_best_weights(x):
         ({"free_bits": -1.0}, "free_bits must be"),
         ({"warmup_epochs": -1}, "warmup_epochs must be"),
         ({"clip_norm": 0.0}, "clip_norm must be positive"),
+        ({"epochs": 2.0}, "epochs must be an integer of at least 1; got 2.0"),
+        ({"learning_rate": "fast"}, "learning_rate must be positive and finite; got 'fast'"),
+        ({"free_bits": "two"}, "free_bits must be at least 0 nats; got 'two'"),
+        ({"warmup_epochs": 1.5}, "warmup_epochs must be an integer"),
+        ({"patience": "long", "valid": torch.zeros(3, 4).double()}, "patience must be an integer"),
+        ({"seed": "zero"}, "seed must be an integer; got 'zero'"),
+        ({"seed": True}, "seed must be an integer; got True"),
+        ({"alternating": 1}, "alternating must be True or False; got 1"),
+        ({"progress": None}, "progress must be True or False; got None"),
+        ({"compile": "always"}, "compile must be"),
+        ({"transform": 0.5}, "transform must be callable; got float"),
+        ({"on_epoch": "print"}, "on_epoch must be callable; got str"),
+        ({"elbo": "ELBO"}, r"elbo must be a pyro.infer.ELBO, such as Trace_ELBO\(\); got a str"),
+        ({"elbo": Trace_ELBO}, r"elbo must be a pyro.infer.ELBO, such as Trace_ELBO\(\); got the class Trace_ELBO"),
+        ({"elbo": IWAE}, "got the class IWAE"),
+        ({"elbo": JitTrace_ELBO()}, "JitTrace_ELBO does not. Use the ELBO without Jit, and compile=True"),
+        ({"elbo": JitTraceGraph_ELBO()}, "JitTraceGraph_ELBO does not. Use the ELBO without Jit"),
+        ({"elbo": JitTraceEnum_ELBO()}, "JitTraceEnum_ELBO does not. Use the ELBO without Jit"),
+        ({"elbo": JitTraceMeanField_ELBO()}, "JitTraceMeanField_ELBO does not. Use the ELBO without Jit"),
+        ({"elbo": ReweightedWakeSleep(2)}, "ReweightedWakeSleep does not.*use inference.IWAE, or Pyro's own loop"),
     ],
 )
 def test_bad_options_change_nothing(options, message, x):
     vae = linear_vae()
     before = [p.detach().clone() for p in vae.parameters()]
-    with pytest.raises(ValueError, match=message):
-        quick(vae, x, **options)
+    with pytest.raises((ValueError, TypeError), match=message):
+        fit(vae, x, **{"progress": False} | options)
     assert all(torch.equal(p, b) for p, b in zip(vae.parameters(), before, strict=True))
 
 
@@ -139,3 +169,60 @@ def test_a_global_latent_is_refused_for_batches_that_come_as_a_list(x):
 
     with pytest.raises(ValueError, match="drawn from 600 data"):
         quick(Pair(model, guide), list(x.split(100)), batch_size=None)
+
+
+def test_a_scaled_plate_is_refused_under_a_renyi_bound_and_fitted_under_iwae():
+    """Whose loss at the exact posterior is log p(x), although batches of 10 stand for 300 data."""
+    x, slope = torch.linspace(-2, 2, 30).double(), torch.ones(()).double()
+
+    def plate(x):
+        return pyro.plate("data", 300, subsample_size=len(x))
+
+    def model(x):
+        with plate(x):
+            z = pyro.sample("z", dist.Normal(0 * pyro.param("slope", slope), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with plate(x):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    with pytest.raises(ValueError, match="RenyiELBO multiplies log weights by the plate's scale, 300 / 10.*Use inference.IWAE"):
+        quick(Pair(model, guide), x, elbo=RenyiELBO(0.5), batch_size=10)
+    history = quick(Pair(model, guide), x, elbo=IWAE(3), batch_size=10, epochs=1).history
+    exact = dist.Normal(torch.zeros(()).double(), 2**0.5).log_prob(x).mean().item()
+    assert history.train_loss.iloc[0] == pytest.approx(-exact, abs=1e-6)
+
+
+def test_weights_before_a_fit_compete_as_epoch_zero(x):
+    vae = linear_vae()
+    quick(vae, x, epochs=20, learning_rate=0.05)
+    before, score = [p.detach().clone() for p in vae.parameters()], evaluate(vae, x[:50], num_particles=3)
+    result = quick(vae, x, valid=x[:50], learning_rate=3.0)
+    assert result.best_epoch == 0 and result.history.valid_loss.min() > result.best_loss + 1
+    assert all(torch.equal(p, b) for p, b in zip(vae.parameters(), before, strict=True))
+    assert torch.equal(evaluate(vae, x[:50], num_particles=3).log_px, score.log_px)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_fit_that_diverges_keeps_the_best_weights_if_there_are_validation_data(epoch, x, tmp_path):
+    vae, calls = linear_vae(), []
+    kept = [[p.detach().clone() for p in vae.parameters()]]
+
+    def transform(batch):
+        calls.append(1)
+        if len(calls) == 1 + 6 * (epoch - 1) + 2:  # the two first looks at the data, and all batches before this epoch
+            with torch.no_grad():
+                vae.encoder.network.layers[0].weight.fill_(float("nan"))
+        return batch
+
+    def on_epoch(history):
+        kept.append([p.detach().clone() for p in vae.parameters()])
+
+    options = {"epochs": 5, "valid": x[:50], "learning_rate": 0.05, "checkpoint": tmp_path / "best.safetensors"}
+    message = rf"training stopped early: the loss is nan in epoch {epoch}, .*keeps the weights of epoch {epoch - 1}"
+    with pytest.warns(UserWarning, match=message):
+        result = quick(vae, x, transform=transform, on_epoch=on_epoch, **options)
+    assert result.stopped_early and result.best_epoch == epoch - 1 and len(result.history) == epoch - 1
+    assert all(torch.equal(p, b) for p, b in zip(vae.parameters(), kept[epoch - 1], strict=True))
+    assert evaluate(vae, x[:50], num_particles=3).log_px.isfinite().all()

@@ -18,15 +18,13 @@ TESTS = Path(__file__).parent.parent
 
 
 def save(pair, batch, path):
-    """Fit and save a pair, and return its figures, or the warning that says that a part of it is not saved."""
+    """Fit and save a pair, and return its figures."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with suppress(ValueError):  # the pair has nothing to train
             fit(pair, batch, epochs=1, batch_size=len(batch[0]), learning_rate=0.05, compile=False, progress=False)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        save_checkpoint(pair, path)
-    return str(caught[0].message) if caught else log_weights(pair, *batch, num_particles=3, seed=0)
+    save_checkpoint(pair, path)
+    return log_weights(pair, *batch, num_particles=3, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +46,9 @@ def figures(tmp_path_factory):
 
 @pytest.mark.parametrize("name", SCORED)
 def test_a_loaded_pair_has_the_figures_of_the_saved_one(figures, name):
+    """Or it is refused, as networks that are not registered are not part of the file."""
     saved, loaded = (each.get(name) for each in figures)
-    if isinstance(saved, str) and "not saved" in saved:
+    if isinstance(saved, str) and "no tensors to save" in saved or isinstance(loaded, str) and "has not registered" in loaded:
         return
     assert isinstance(saved, torch.Tensor), saved
     assert isinstance(loaded, torch.Tensor), loaded
