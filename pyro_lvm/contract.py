@@ -12,7 +12,7 @@ from pyro_lvm.gradients import check_images, note_loose_tensors, row_parameters
 from pyro_lvm.pair import Batch
 from pyro_lvm.reading import read_batch
 from pyro_lvm.refusals import refusal_of
-from pyro_lvm.shapes import check_masks, check_shapes, data_plates
+from pyro_lvm.shapes import check_masks, check_shapes, data_plates, following_plates
 from pyro_lvm.sites import (
     Site,
     bound_tensors,
@@ -151,7 +151,7 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
     for name in sampled:
         _check_event_dims(name, latents[name]["fn"], run.guide[name]["fn"])
     sites = [*run.model.values(), *(site for site in run.guide.values() if not is_factor(site))]
-    belonging = row_parameters(pair, batch, run.networks)
+    belonging = row_parameters(pair, batch, run.networks, following_plates(pair, batch, sites, observed))
     for site in (*sites, *run.penalties):
         check_shapes(site, size)
     for name in sampled:

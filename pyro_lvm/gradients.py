@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from pyro_lvm.modules import Watch, modules_of
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.scopes import OF_MODULE, Networks, belongings, isolated
-from pyro_lvm.sites import Site, density_sites, in_data_plate, is_point_mass, masked_log_prob, sample_sites
+from pyro_lvm.sites import Site, density_sites, is_point_mass, masked_log_prob, plate_names, sample_sites
 
 _FEW = 4  # rows that show on which tensors a pair depends
 _MOST_ELEMENTS = 256  # of latents whose Jacobian is computed
 
 
-def row_parameters(pair: object, batch: Batch, networks: Networks) -> tuple[str, ...]:
+def row_parameters(pair: object, batch: Batch, networks: Networks, plates: set[str]) -> tuple[str, ...]:
     r"""Return the names of the parameters that a pair uses by the position of a datum in the batch.
 
     On a batch of B equal rows with equal latents, the gradients of the log densities of any two data are equal,
@@ -30,6 +30,7 @@ def row_parameters(pair: object, batch: Batch, networks: Networks) -> tuple[str,
         pair: Any pair that has run on the batch.
         batch: Any batch.
         networks: What that run has shown.
+        plates: Names of the plates of data.
     """
     size = len(batch[0])
     candidates = _candidates(pair, networks, size)
@@ -37,7 +38,7 @@ def row_parameters(pair: object, batch: Batch, networks: Networks) -> tuple[str,
         return ()
     copies = tuple(x[:1].expand(size, *x.shape[1:]).contiguous() for x in batch)
     with isolated(pair), torch.random.fork_rng(), torch.enable_grad(), pyro.validation_enabled(False), Watch(pair):
-        first, second = _gradients(pair, copies, list(candidates.values()))
+        first, second = _gradients(pair, copies, list(candidates.values()), plates)
     return tuple(name for name, a, b in zip(candidates, first, second, strict=True) if not _are_equal(a, b))
 
 
@@ -51,27 +52,32 @@ def _candidates(pair: object, networks: Networks, size: int) -> dict[str, Tensor
     return {name: value for name, value in found.items() if value.requires_grad}
 
 
-def _gradients(pair: object, copies: Batch, parameters: list[Tensor]) -> tuple[tuple[Tensor | None, ...], ...]:
+def _gradients(pair: object, copies: Batch, parameters: list[Tensor], plates: set[str]) -> tuple[tuple[Tensor | None, ...], ...]:
     """Return the gradients of the log densities of the first two data, at the latents of the first."""
     model, guide = programs(pair)
     size = len(copies[0])
-    drawn = poutine.trace(guide).get_trace(*copies)
-    all_drawn = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*copies)  # with latents that only the model draws
-    for site in (*density_sites(drawn), *density_sites(all_drawn)):
-        if in_data_plate(site, size) and not site["is_observed"] and len(site["value"]) == size:
-            site["value"] = site["value"].detach()[:1].expand(site["value"].shape).contiguous()
-    programs_at = ((guide, drawn), (model, all_drawn))
-    traces = [poutine.trace(poutine.replay(program, trace=values)).get_trace(*copies) for program, values in programs_at]
-    log_q, log_p = (_of_rows(trace, size).to(copies[0].device) for trace in traces)
+    drawn = _with_equal_rows(poutine.trace(guide).get_trace(*copies), plates)
+    both = _with_equal_rows(poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*copies), plates)  # also what the guide leaves out
+    traces = [poutine.trace(poutine.replay(*each)).get_trace(*copies) for each in ((guide, drawn), (model, both))]
+    log_q, log_p = (_of_rows(trace, size, plates).to(copies[0].device) for trace in traces)
     total = log_q + 3 * log_p  # in which the densities of a latent do not cancel
     if not total.requires_grad:
         return (None,) * len(parameters), (None,) * len(parameters)
     return tuple(torch.autograd.grad(total[row], parameters, retain_graph=True, allow_unused=True) for row in (0, 1))
 
 
-def _of_rows(trace: poutine.Trace, size: int) -> Tensor:
-    sites = [site for site in density_sites(trace) if in_data_plate(site, size)]
-    return sum((masked_log_prob(site).reshape(-1, size)[-1] for site in sites), torch.zeros(size))
+def _with_equal_rows(trace: poutine.Trace, plates: set[str]) -> poutine.Trace:
+    """Give all data the latents of the first."""
+    for site in density_sites(trace):
+        dim = site["value"].dim() - len(site["fn"].event_shape) - 1  # of the data
+        if plates & plate_names(site) and not site["is_observed"] and dim >= 0:
+            site["value"] = site["value"].detach().narrow(dim, 0, 1).expand(site["value"].shape).contiguous()
+    return trace
+
+
+def _of_rows(trace: poutine.Trace, size: int, plates: set[str]) -> Tensor:
+    terms = [masked_log_prob(site) for site in density_sites(trace) if plates & plate_names(site)]
+    return sum((term.expand(torch.broadcast_shapes(term.shape, (size,))).reshape(-1, size)[-1] for term in terms), torch.zeros(size))
 
 
 def _are_equal(first: Tensor | None, second: Tensor | None) -> bool:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
 import pyro
+from pyro.contrib.easyguide import EasyGuide
 from pyro.poutine.messenger import Messenger
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -64,6 +65,9 @@ class eval_mode:  # noqa: N801, as it is used like a function
         _ACTIVE.remove(self)
         for module, training in self._modes.items():
             module.training = training
+        for root in self._roots:
+            if isinstance(root, EasyGuide):
+                root.plates.clear()  # it keeps those of a run that failed, whose size may be wrong in its next run
 
     def evaluate(self, root: nn.Module) -> None:
         """Put a module and all its submodules in evaluation mode until the end of the ``with`` block."""

@@ -13,7 +13,7 @@ A pair is any object with a ``model`` that declares p(x, z) and a ``guide`` that
 
 from collections.abc import Callable
 from copy import deepcopy
-from functools import wraps
+from functools import partial, wraps
 import inspect
 from types import TracebackType
 
@@ -110,6 +110,7 @@ class Pair:
         self._check_guides("copied")
         self._check_functions()
         copy = Pair(*deepcopy(self._programs, memo))
+        self._check_copied(memo)
         attach(copy, deepcopy(belongings(self), memo))
         return copy
 
@@ -122,16 +123,24 @@ class Pair:
             )
 
     def _check_functions(self) -> None:
-        """Refuse to copy functions that use networks: the copy would use, and train, the same ones."""
+        """Refuse to copy functions that have not run, so that nobody knows which networks they use."""
         networks = belongings(self).networks
-        has_run = networks.ran or networks.registered or networks.parameters
-        for program in self._programs:
-            if inspect.isfunction(program) and (networks.ran or networks.registered or not has_run):
-                reason = "uses networks that a copy would share" if has_run else "has not run, so that its networks are unknown"
+        for program in map(_bare, self._programs):
+            if inspect.isfunction(program) and not (networks.ran or networks.registered or networks.parameters):
                 raise TypeError(
-                    f"a pair of functions can be copied only if these use no networks; '{getattr(program, '__name__', program)}' {reason}. "
-                    "Build the pair anew and copy its weights with save_checkpoint and load_checkpoint, or write it as a class whose "
-                    "attributes are the networks."
+                    f"a pair of functions can be copied once it has run; '{program.__name__}' has not, so that its networks are unknown. "
+                    "Run check_pair(pair, x)."
+                )
+
+    def _check_copied(self, memo: dict) -> None:
+        """Refuse a copy that shares networks with the original: functions keep the networks that they use."""
+        networks = belongings(self).networks
+        for module in (*networks.ran.values(), *networks.registered.values()):
+            if id(module) not in memo:
+                raise TypeError(
+                    f"a pair of functions can be copied only if these use no networks; the copy would share, and train, the original's "
+                    f"{type(module).__name__}. Build the pair anew and copy its weights with save_checkpoint and load_checkpoint, or write "
+                    "it as a class whose attributes are the networks."
                 )
 
 
@@ -175,6 +184,13 @@ def programs(pair: object) -> tuple[Callable[..., object], Callable[..., object]
 
 def owner_of(program: Callable[..., object]) -> nn.Module | None:
     """Return the module that a program is or is a method of, under all wrappers, or None."""
-    bare = inspect.unwrap(unwrap(program))
+    bare = _bare(program)
     owner = bare.__self__ if inspect.ismethod(bare) else bare
     return owner if isinstance(owner, nn.Module) else None
+
+
+def _bare(program: Callable[..., object]) -> Callable[..., object]:
+    """Return a program without the wrappers of functools and of Pyro's handlers."""
+    inner = inspect.unwrap(unwrap(program))
+    inner = inner.func if isinstance(inner, partial) else inner
+    return program if inner is program else _bare(inner)

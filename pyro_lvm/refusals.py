@@ -64,7 +64,8 @@ def _outside(site: Site, size: int) -> str:
             )
     return (
         f"site '{name}' lies outside the data plate: {needed}. Move it into `with pyro.plate('data', len(x))`, or make it a parameter. "
-        "Latents that all data share can be fitted if the plate declares the data, pyro.plate('data', N, subsample_size=len(x))."
+        "Latents that all data share can be fitted with all N data as one batch, batch_size=N, or in batches if the plate declares the "
+        "data, pyro.plate('data', N, subsample_size=len(x))."
     )
 
 

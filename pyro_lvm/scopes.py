@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from itertools import count
 from threading import RLock
+from traceback import walk_tb
 from typing import Any, Self
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 OF_MODULE = "$$$"  # what Pyro puts between the name of a registered module and that of its parameter
 
+_PACKAGES = ("pyro_lvm", "inference")
 _ATTRIBUTE = "_pyro_lvm_belongings"
 _LOCK = RLock()  # Pyro's handlers and parameter store, torch's generators and its modes belong to all threads
 _NAMES: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
@@ -151,9 +153,11 @@ def called_directly(pair: object) -> Iterator[None]:
 def isolated(pair: object) -> Iterator[None]:
     """Run a pair with its own parameters, undisturbed by the caller's handlers and modes and by other threads, which wait.
 
-    The caller's handlers of Pyro, ``torch.autocast`` and ``torch.inference_mode`` have no effect within the ``with`` block.
+    The caller's handlers of Pyro, ``torch.autocast`` and ``torch.inference_mode`` have no effect within the ``with`` block. An error that
+    this library raises at a site of a trace leaves the block without the table of shapes that Pyro appends.
     """
     with _LOCK, ExitStack() as stack:
+        stack.enter_context(_own_words())
         for outer in (runtime._PYRO_STACK, runtime._DIM_ALLOCATOR._stack):
             stack.enter_context(_emptied(outer))
         stack.callback(vars(runtime._ENUM_ALLOCATOR).update, dict(vars(runtime._ENUM_ALLOCATOR)))
@@ -163,6 +167,29 @@ def isolated(pair: object) -> Iterator[None]:
                 stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(param_scope(pair))
         yield
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        original = without_table(error)
+        if original is not error and _is_ours(original):
+            raise original from None
+        raise
+
+
+def without_table(error: BaseException) -> BaseException:
+    """Return the error to whose message one or several traces have appended tables of shapes."""
+    cause = error.__cause__
+    return error if cause is None or "Trace Shapes:" not in str(error).removeprefix(str(cause)) else without_table(cause)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Return whether the statement that raised an error is this library's."""
+    frames = list(walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").partition(".")[0] in _PACKAGES
 
 
 @contextmanager

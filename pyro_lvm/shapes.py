@@ -1,12 +1,15 @@
 """Shapes at every site: of values, densities, masks and scales, in plates of the data, at one batch size and at another."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from pyro_lvm.pair import Batch
 from pyro_lvm.sites import Site, element_mask, frames_of, plate_names
-from pyro_lvm.structure import Run, run_pair
+from pyro_lvm.structure import TAKES_ALL_ROWS, Run, run_pair
 
+_REMEDY = "Declare all other dimensions as event dimensions with .to_event(n), or remove them from the value."
 _FEWER = 3  # rows on which the shapes are tried again
 
 
@@ -29,11 +32,14 @@ def check_shapes(site: Site, size: int) -> None:
     if site["infer"].get("enumerate") == "parallel" and all(frame.size == -1 for frame in frames_of(site)):
         return  # summed out for every datum, also if a plate without a size leaves the values of all data the same
     expected = _plate_shape(site, size)
-    got = tuple(torch.broadcast_shapes(lead, batch_shape))
-    if _without_leading_ones(got) != _without_leading_ones(expected):
+    try:
+        got: tuple[int, ...] | None = tuple(torch.broadcast_shapes(lead, batch_shape))
+    except RuntimeError:
+        got = None
+    if got is None or _without_leading_ones(got) != _without_leading_ones(expected):
         raise ValueError(
-            f"site '{site['name']}': the log density must have shape {expected}, that of its plates; got {got} from {described}. Declare "
-            "all other dimensions as event dimensions with .to_event(n), or remove them from the value."
+            f"site '{site['name']}': the log density must have shape {expected}, that of its plates; got {got} from {described}. "
+            + (TAKES_ALL_ROWS if got is None else _REMEDY)
         )
 
 
@@ -76,6 +82,24 @@ def check_masks(prior: Site, posterior: Site) -> None:
         )
 
 
+def following_plates(pair: object, batch: Batch, sites: list[Site], observed: list[Site]) -> set[str]:
+    """Return the names of the plates whose size follows the batch; or, if the pair runs on no fewer rows, of all plates of its size."""
+    size = len(batch[0])
+    fewer = min(_FEWER, size - 1)
+    sure, possible = _plates(observed, size), _plates(sites, size)
+    if sure == possible or fewer < 2:
+        return possible
+    try:
+        other = run_pair(pair, tuple(x[:fewer] for x in batch), validate=False)
+    except Exception:  # a program may raise any error on rows for which it is not made
+        return possible
+    return sure | (possible & _plates([*other.model.values(), *other.guide.values()], fewer))
+
+
+def _plates(sites: Iterable[Site], size: int) -> set[str]:
+    return set().union(*(plate_names(site, size) for site in sites))
+
+
 def data_plates(pair: object, batch: Batch, run: Run, sites: list[Site], observed: list[Site], *, runs_on_fewer: bool) -> set[str]:
     """Return the names of the plates of data, after checking on fewer rows that no shape is right only by coincidence.
 
@@ -86,7 +110,7 @@ def data_plates(pair: object, batch: Batch, run: Run, sites: list[Site], observe
     """
     size = len(batch[0])
     fewer = min(_FEWER, size - 1)
-    sure, possible = (set().union(*(plate_names(site, size) for site in some)) for some in (observed, sites))
+    sure, possible = _plates(observed, size), _plates(sites, size)
     if fewer < 2 or not runs_on_fewer:
         return possible
     try:
@@ -104,8 +128,7 @@ def data_plates(pair: object, batch: Batch, run: Run, sites: list[Site], observe
         for name in mine.keys() & others.keys():
             if plate_names(mine[name], size):
                 _check_event_shape(mine[name], others[name], size, fewer)
-    following = set().union(*(plate_names(site, fewer) for site in (*other.model.values(), *other.guide.values())))
-    return sure | (possible & following)
+    return sure | (possible & _plates([*other.model.values(), *other.guide.values()], fewer))
 
 
 def _check_event_shape(site: Site, other: Site, size: int, fewer: int) -> None:

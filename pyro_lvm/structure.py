@@ -1,19 +1,22 @@
 """One instrumented run of a pair, and what it shows: sites, networks, the kind of likelihood, and what the arguments look like."""
 
 from dataclasses import dataclass, field
+import re
 from typing import NamedTuple
 
 import pyro
 from pyro import poutine
+from pyro.infer import config_enumerate
 import torch
 from torch import Tensor
 
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.modules import Watch, remember_networks
 from pyro_lvm.pair import Batch, programs
-from pyro_lvm.scopes import Networks, belongings, isolated, waiting_outside
+from pyro_lvm.scopes import OF_MODULE, Networks, belongings, isolated, waiting_outside, without_table
 from pyro_lvm.sites import Site, density_sites, is_penalty, sample_sites
 
+TAKES_ALL_ROWS = "A guide whose parameters belong to the rows of its training data takes only all of these rows at once."
 _NUM_ROWS = 4  # of a template
 _LARGEST_INPUT = 10.0  # beyond it, networks that expect numbers near 1 may overflow
 
@@ -137,35 +140,81 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
                     torch.manual_seed(seed)
                 guide_trace = poutine.trace(guide).get_trace(*batch)
                 model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
-        except ValueError as error:
-            raise _explained(error, batch) from error
+        except (ValueError, RuntimeError) as error:
+            explained = _explained(error, pair, batch, watch.networks)
+            if explained is None:
+                raise
+            raise explained from error
         finally:
             remember_networks(pair, watch.networks)
         _check_names(watch)
         _warn_of_values_outside(watch.networks, known)
+    _declare_sizes(guide_trace, model_trace)
     guide_sites, model_sites = ({site["name"]: site for site in density_sites(trace)} for trace in (guide_trace, model_trace))
     penalties = [site for site in sample_sites(model_trace) if is_penalty(site)]
     return Run(guide_sites, model_sites, penalties, guide_trace, watch.networks)
 
 
-def _explained(error: ValueError, batch: Batch) -> ValueError:
-    if "Expected parameter" in str(error):
+def _declare_sizes(*traces: poutine.Trace) -> None:
+    """Give plates without a size, such as those of an EasyGuide, the size that plates of the same name declare."""
+    sites = [site for trace in traces for site in sample_sites(trace)]
+    sizes = {frame.name: frame.size for site in sites for frame in site["cond_indep_stack"] if frame.size > 0}
+    for site in sites:
+        frames = site["cond_indep_stack"]
+        site["cond_indep_stack"] = tuple(f._replace(size=sizes.get(f.name, f.size)) if f.size == -1 else f for f in frames)
+
+
+def _explained(error: ValueError | RuntimeError, pair: object, batch: Batch, networks: Networks) -> ValueError | None:
+    """Return a sentence with the reason, where that is known, for an error of a pair's programs."""
+    reason = str(without_table(error))
+    if "Expected parameter" in reason:
         return ValueError(
-            f"the pair cannot run on this batch: {str(error).split(', but found')[0]}, and it does not. "
+            f"the pair cannot run on this batch: {reason.split(', but found')[0]}, and it does not. "
             f"{remedy_of_large_data(batch) or 'Look for NaN in its parameters, or for a scale that is not positive.'}"
         )
-    if "uninitialized parameter" in str(error):
+    if "uninitialized parameter" in reason:
         return ValueError(
             "the lazy layers of the pair must be initialized before they are registered with Pyro; they are not. Call the network once on "
             "a few data."
         )
-    if "Shape mismatch inside plate" in str(error):
+    if "Shape mismatch inside plate" in reason:
         return ValueError(
-            f"{error}. A site's batch shape must be the plate's size, {len(batch[0])}: declare the other dimensions as "
-            "event dimensions with .to_event(n), and write pyro.plate('data', len(x)). A guide whose parameters belong to the rows of "
-            "its training data takes only all of these rows at once."
+            f"{reason}. A site's batch shape must be the plate's size, {len(batch[0])}: declare the other dimensions as "
+            f"event dimensions with .to_event(n), and write pyro.plate('data', len(x)). {TAKES_ALL_ROWS}"
         )
-    return error
+    if enumerated := _only_enumerated(pair, batch):
+        return ValueError(
+            f"the pair runs only while the guide's discrete latents {enumerated} are enumerated, as in TraceEnum_ELBO, and not on one draw "
+            f"of them for each datum: {reason.splitlines()[0]}. Write programs that take draws of shape [B, ...] as well: take the numbers "
+            "of rows from the shapes of the draws, not from the number of values of a latent."
+        )
+    if parameters := _of_other_sizes(reason, batch, networks):
+        return ValueError(
+            f"the pair cannot run on these {len(batch[0])} rows: {reason.splitlines()[0]}. Its parameters {parameters} are of another "
+            f"number of rows. {TAKES_ALL_ROWS}"
+        )
+    return None
+
+
+def _of_other_sizes(reason: str, batch: Batch, networks: Networks) -> list[str]:
+    """Return the program's own parameters with a size that does not match the number of data, according to an error."""
+    sizes = {int(number) for number in re.findall(r"\d+", reason)}
+    if len(batch[0]) not in sizes:
+        return []
+    own = {name: value for name, value in networks.parameters.items() if OF_MODULE not in name}
+    return [name for name, value in own.items() if sizes.intersection(value.shape) - {len(batch[0])}]
+
+
+def _only_enumerated(pair: object, batch: Batch) -> list[str]:
+    """Return the discrete latents of the guide of a pair that has failed, if it runs while these are enumerated."""
+    model, guide = programs(pair)
+    try:
+        with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False), Watch(pair), poutine.enum(first_available_dim=-2):
+            guide_trace = poutine.trace(config_enumerate(guide, "parallel", expand=True)).get_trace(*batch)
+            poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
+    except Exception:  # a program may raise any error at an unexpected shape
+        return []
+    return [site["name"] for site in density_sites(guide_trace) if site["infer"].get("_enumerate_dim") is not None]
 
 
 def remedy_of_large_data(batch: Batch) -> str | None:

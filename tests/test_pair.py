@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from inference import log_weights, sample_prior
+from inference import fit, log_weights, reconstruct, sample_prior
 from pyro_lvm import Pair, check_pair, penalty
 from pyro_lvm.modules import modules_of
 from pyro_lvm.pair import param_scope
@@ -75,7 +75,43 @@ def test_a_site_without_event_dimensions():
             z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
-    raises_on(model, normal_guide, torch.ones(4, 2), r"site x dim -1, 4 vs 2(.|\n)*to_event")
+    raises_on(model, normal_guide, torch.ones(4, 2), r"site x dim -1, 4 vs 2\. A site's batch shape must be .*to_event")
+
+
+def test_a_pair_that_runs_only_while_a_latent_is_enumerated():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            y = pyro.sample("y", dist.OneHotCategorical(torch.ones(3)))
+            loc = z.repeat(3) + y.argmax(-1).reshape(-1)  # [3 * B], for all values of y
+            pyro.sample("x", dist.Normal(loc.reshape(y.shape[:-1]), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("y", dist.OneHotCategorical(torch.ones(len(x), 3)))
+
+    raises_on(
+        model, guide, torch.ones(4), r"runs only while .* latents \['y'\] are enumerated.*one draw.*size of tensor.*shapes of the draws"
+    )
+
+
+def test_errors_at_sites_come_without_tables_of_shapes():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            with pyro.poutine.mask(mask=x > 0):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Categorical(logits=z[:, None] * torch.ones(3)), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=x > 0):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), pyro.param("scale", torch.ones(()))))
+
+    pair, x = Pair(model, guide), torch.tensor([0, 1, 2, 1])
+    with pytest.raises(NotImplementedError, match=r"site 'x' has a Categorical, .*Use draws instead\.$"):
+        reconstruct(pair, x)
+    with pytest.raises(ValueError, match=r"'z' is masked. Set free_bits=0, or change the guide\.$"):
+        fit(pair, x, epochs=1, free_bits=1.0, progress=False)
 
 
 def test_a_model_without_data():

@@ -218,10 +218,14 @@ def _fields(figures: dict[str, Figure], levels: dict[str, Figure], dimension_kls
 def _check_quantile(quantile: float, num_data: int, num_draws: int | None) -> None:
     if not 0 < quantile < 1:
         raise ValueError(f"quantile must lie between 0 and 1; got {quantile}. Take 0.01 for the outermost hundredth.")
-    least = max(math.ceil(1 / quantile - 1e-9), 2 * NUM_FOLDS)
     for name, count in (("data", num_data), ("num_draws", num_draws)):
-        if count is not None and count < least:
-            raise ValueError(f"{name} must number at least {least} for quantile {quantile}; got {count}. Take more, or a larger quantile.")
+        if count is not None and count < 2 * NUM_FOLDS:
+            raise ValueError(f"{name} must number at least {2 * NUM_FOLDS}, two for each of {NUM_FOLDS} folds; got {count}. Take more.")
+        if count is not None and count < 1 / quantile - 1e-9:
+            raise ValueError(
+                f"{name} must number at least {math.ceil(1 / quantile - 1e-9)} for quantile {quantile}; got {count}. Take more, or a "
+                f"larger quantile, such as {1 / (2 * NUM_FOLDS):g}."
+            )
 
 
 def _sample(

@@ -163,5 +163,6 @@ def check_one_prior(pair: object, batch: Batch, rows: Tensor, codes: Codes, layo
     if not torch.allclose(own, other, rtol=1e-5, atol=1e-4):
         raise ValueError(
             "p(z) must be the same for every datum; the model's prior changes with its arguments, by up to "
-            f"{(own - other).abs().max().item():.2g} nats. Diagnose the data of each label separately, with a model for that label."
+            f"{(own - other).abs().max().item():.2g} nats. Diagnose data with equal values of these "
+            "arguments, such as those of one label or one length, separately."
         )

@@ -156,9 +156,9 @@ def _declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | 
         )
     if structure.global_sites and (declared or size) != num_data and not (num_data is None and declared):
         raise ValueError(
-            f"site '{structure.global_sites[0]}' lies outside the data plate, and batches of {size} are drawn from {num_data or 'more'} "
-            f"data: the plate must declare them. Write pyro.plate('data', {num_data or 'N'}, subsample_size=len(x)), or pass "
-            f"batch_size={num_data or 'N'}."
+            f"site '{structure.global_sites[0]}' lies outside the data plate at dim -1, and batches of {size} are drawn from "
+            f"{num_data or 'more'} data: this plate must declare them. Write pyro.plate('data', {num_data or 'N'}, "
+            f"subsample_size=len(x), dim=-1), or pass batch_size={num_data or 'N'}."
         )
     if declared and isinstance(elbo, RenyiELBO):
         raise ValueError(

@@ -118,7 +118,12 @@ def test_the_table_prints_no_digit_beyond_its_error():
 GOOD = matched(200, 2, 0.5)
 BAD_INPUT = {
     "no data": (GOOD[:0], {}, "at least one row"),
-    "too few data": (GOOD[:99], {}, "data must number at least 100 for quantile 0.01; got 99"),
+    "too few data": (GOOD[:99], {}, "data must number at least 100 for quantile 0.01; got 99.*such as 0.05"),
+    "fewer than two data a fold": (
+        GOOD[:19],
+        {"quantile": 0.2},
+        r"data must number at least 20, two for each of 10 folds; got 19. Take more\.$",
+    ),
     "too few draws": (GOOD, {"num_draws": 99}, "num_draws must number at least 100"),
     "no whole draws": (GOOD, {"num_draws": 0}, "num_draws must be an integer"),
     "quantile 0": (GOOD, {"quantile": 0.0}, "quantile must lie between 0 and 1; got 0"),
