@@ -5,8 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pyro_lvm.checks import warn_caller
 from pyro_lvm.encoders.gradients import PassGradient, straight_through
 from pyro_lvm.encoders.quantizer import Quantizer
+
+_MOST_WAITING = 100  # training batches without an update of the running averages
 
 _SMOOTHING = 1e-5  # of the counts of codes
 _MOST_VECTORS = 20_000  # given to k-means
@@ -63,7 +66,7 @@ class VectorQuantizer(Quantizer):
             raise ValueError(f"decay must be at least 0 and below 1, or None; got {decay}. Leave it out for 0.99.")
         if not 0 <= restart_below < 1:
             raise ValueError(f"restart_below must be at least 0 and below 1; got {restart_below}. It is a share of the average use.")
-        self.decay, self.restart_below = decay, restart_below
+        self.decay, self.restart_below, self.waiting = decay, restart_below, 0
         start = torch.randn(num_groups, num_codes, self.out_shape[-1] // num_groups)
         if decay is None:
             self.weight = nn.Parameter(start)
@@ -84,6 +87,12 @@ class VectorQuantizer(Quantizer):
 
     def observe(self, features: Tensor, codes: Tensor) -> None:
         super().observe(features, codes)
+        self.waiting += 1
+        if self.decay is not None and self.waiting == _MOST_WAITING:
+            warn_caller(
+                f"the codebook has seen {_MOST_WAITING} training batches without an update: its running averages move only in after_step(). "
+                "Call it after every step of the optimizer, as fit does, or set decay=None to train the codebook by gradients."
+            )
         h = self._grouped(features.expand(*codes.shape[: codes.dim() - len(self.code_shape)], *self.out_shape))
         h = h.reshape(-1, self.num_groups, self.weight.shape[-1]).transpose(0, 1)  # [G, N, d / G]
         flat = codes.reshape(-1, self.num_groups).T + self.offsets[:, None]  # [G, N]
@@ -94,6 +103,7 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def after_step(self) -> None:
         """Update the running averages and restart dead codes after an optimizer's step."""
+        self.waiting = 0
         if not self.batch_counts.any():
             return
         decay = 0.99 if self.decay is None else self.decay

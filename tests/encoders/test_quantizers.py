@@ -2,6 +2,7 @@
 
 import math
 
+import pyro
 import pytest
 import torch
 from torch import nn
@@ -192,3 +193,20 @@ def test_statistics_are_of_one_epoch():
 def test_bad_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_codebook_that_nothing_updates_says_so():
+    vae = lvm.VQVAE(
+        lvm.UniformCodePrior((2,), 4),
+        lvm.BernoulliLikelihood(lvm.MLP((2, 3), (5,), 6)),
+        lvm.VectorQuantizer(lvm.MLP(6, (5,), (2, 3)), 4),
+    )
+    svi = pyro.infer.SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), pyro.infer.Trace_ELBO())
+    x = torch.rand(20, 6).double().round()
+    with pytest.warns(UserWarning, match="move only in after_step"):
+        for _ in range(100):
+            svi.step(x)
+    for _ in range(100):
+        svi.step(x)
+        vae.encoder.after_step()
+    pyro.clear_param_store()
