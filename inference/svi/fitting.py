@@ -93,7 +93,8 @@ def fit(
         compile: Whether to compile steps: ``"auto"`` does so if the time saved exceeds the time that compiling takes, and warns if the pair
             cannot be compiled; ``True`` always does so, and refuses a pair that cannot be compiled; ``False`` never does so. A compiled
             step does the same as an eager one, on the same noise. If what Python does in a step changes later, as when ``on_epoch`` sets
-            an attribute of a module, all further steps are eager, and a warning says so.
+            an attribute of a module, all further steps are eager, and a warning says so. What the programs themselves change in every run,
+            such as a counter, stays as it is in a compiled step.
         transform: Applied to the observations of every training batch; for example, ``torch.bernoulli``.
         checkpoint: File for the best weights so far, written from the first epoch on.
         on_epoch: Called after every epoch with the history so far.

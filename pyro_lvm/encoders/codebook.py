@@ -90,7 +90,7 @@ class VectorQuantizer(Quantizer):
         self.waiting += 1
         if self.decay is not None and self.waiting == _MOST_WAITING:
             warn_caller(
-                f"the codebook has seen {_MOST_WAITING} training batches without an update: its running averages move only in after_step(). "
+                f"the codebook has seen {_MOST_WAITING} training batches without an update: its averages move only in after_step(). "
                 "Call it after every step of the optimizer, as fit does, or set decay=None to train the codebook by gradients."
             )
         h = self._grouped(features.expand(*codes.shape[: codes.dim() - len(self.code_shape)], *self.out_shape))

@@ -203,7 +203,7 @@ def test_a_codebook_that_nothing_updates_says_so():
     )
     svi = pyro.infer.SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), pyro.infer.Trace_ELBO())
     x = torch.rand(20, 6).double().round()
-    with pytest.warns(UserWarning, match="move only in after_step"):
+    with pytest.warns(UserWarning, match="averages move only in after_step"):
         for _ in range(100):
             svi.step(x)
     for _ in range(100):
