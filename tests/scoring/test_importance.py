@@ -89,7 +89,7 @@ def test_the_number_of_draws_is_exact(num_particles):
     log_w = log_weights(Pair(oracle.model, guide), x, num_particles=num_particles, seed=0)
     assert log_w.shape == (num_particles, 5)
     assert counts[-1] == num_particles * 5  # after the checks of the contract and the layout, on a few rows
-    assert all(count in (2, 4, 5, 15) for count in counts[:-1])
+    assert all(count in (2, 3, 4, 5, 10, 15) for count in counts[:-1])
 
 
 def test_estimate_is_within_its_error_and_reproducible():
@@ -175,4 +175,4 @@ def test_many_states_are_seen_for_few_data_at_a_time_and_no_draw_is_repeated():
     mixture = torch.distributions.Normal(0.001 * torch.arange(4096).double(), 1.0).log_prob(x[:, None])  # [100, 4096]
     torch.testing.assert_close(score.log_px, (logits.log_softmax(0) + mixture).logsumexp(1), rtol=0, atol=1e-9)
     scored = rows[-13:]
-    assert sum(scored) == 100 and max(scored) == 8 and len(rows) < 40
+    assert sum(scored) == 100 and max(scored) == 8 and len(rows) < 60
