@@ -157,11 +157,16 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
     for name in sampled:
         check_masks(latents[name], run.guide[name])
     plates = data_plates(pair, batch, run, [*run.penalties, *sites], observed, runs_on_fewer=not belonging)
+    places = tuple(_place_of(site, batch) for site in observed)
     structure = Structure(
         latents=tuple(sampled),
         enumerated=tuple(sorted(enumerated)),
-        num_states=prod(len(latents[name]["fn"].enumerate_support(expand=False)) for name in enumerated),
+        num_states=prod(_num_values(latents[name]) for name in enumerated),
         observed=tuple(site["name"] for site in observed),
+        observed_arguments=places,
+        computed=tuple(
+            float(site["value"].double().nan_to_num().sum()) for site, place in zip(observed, places, strict=True) if place is None
+        ),
         global_sites=tuple(dict.fromkeys(site["name"] for site in sites if not plates & plate_names(site))),
         full_size=max((f.full_size or f.size for s in observed for f in frames_of(s) if f.dim == -1 and f.name in plates), default=size),
         measure=_measure(observed),
@@ -179,6 +184,23 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
     )
     remember_template(pair, batch, structure)
     return structure, run
+
+
+def _num_values(site: Site) -> int:
+    try:
+        return len(site["fn"].enumerate_support(expand=False))
+    except NotImplementedError as error:
+        raise ValueError(
+            f"site '{site['name']}': the values of a {type(innermost(site['fn'])).__name__} of event shape {tuple(site['fn'].event_shape)} "
+            "cannot be enumerated. Declare a site for each element, or one Categorical of all joint values."
+        ) from error
+
+
+def _place_of(site: Site, batch: Batch) -> int | None:
+    """Return the place of the argument that a site observes as it is, or None if the program has computed its value."""
+    value = site["value"].flatten().nan_to_num()
+    same = (i for i, x in enumerate(batch) if x.numel() == value.numel() and torch.equal(x.flatten().nan_to_num().to(value), value))
+    return next(same, None)
 
 
 def _are_equal(scale: float | Tensor, other: float | Tensor) -> bool:

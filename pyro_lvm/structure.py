@@ -30,6 +30,8 @@ class Structure:
         enumerated: Discrete latents that are summed out.
         num_states: Number of joint values of the enumerated latents.
         observed: Observed sites.
+        observed_arguments: Places of the arguments that these sites observe, each None if the program has computed the value.
+        computed: Sums of the values that the program has computed and observed.
         global_sites: Sample sites outside the data plate.
         full_size: Number of data that the data plate declares; the batch size B unless the plate subsamples.
         measure: ``"mass"``, ``"density"`` or ``"mixed"``, from the supports of the observed sites.
@@ -48,6 +50,8 @@ class Structure:
     enumerated: tuple[str, ...]
     num_states: int
     observed: tuple[str, ...]
+    observed_arguments: tuple[int | None, ...]
+    computed: tuple[float, ...]
     global_sites: tuple[str, ...]
     full_size: int
     measure: str

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from inference.densities.layout import BROADCAST, LOOPED, TILED, Latents, Layout, run_guide, run_model
-from inference.densities.log_density import guide_density, latents_of, log_density, log_joint
+from inference.densities.log_density import guide_density, guide_draws, latents_of, log_density, log_joint, model_density
+from inference.numerics import row_slices
 from pyro_lvm.modules import modules_of
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.scopes import belongings
@@ -19,10 +20,11 @@ from pyro_lvm.sites import Site, density_sites, sites_of
 
 _NUM_ROWS, _NUM_SEEN = 5, 64  # rows to compare on, chosen from this many
 _NUM_STATES = 3  # of enumerated latents to compare at
+_BLOCK = 512  # rows on which a layout is tried at once
 _DISPLACEMENT = 0.1  # of parameters, relative to their mean size
 
 
-def choose_layout(pair: object, batch: Batch, needs_all_rows: bool = False) -> Layout:
+def choose_layout(pair: object, batch: Batch, needs_all_rows: bool = False, num_checked: int = 0) -> Layout:
     """Choose the broadcast layout if it yields the same log densities as one run for each particle; else tiling, if that does; else loops.
 
     A program that slices ``z[:, :1]`` runs on ``[K, B, D]`` without an error but returns wrong figures. So the layouts are compared on
@@ -33,6 +35,7 @@ def choose_layout(pair: object, batch: Batch, needs_all_rows: bool = False) -> L
         pair: Any pair that has run on the batch.
         batch: All data.
         needs_all_rows: Whether the pair is known to run only on all rows at once; otherwise, this is found out.
+        num_checked: Number of rows, spread over the data, on which the layout is tried before it is chosen, as rare rows may differ.
     """
     with torch.random.fork_rng(), torch.no_grad():
         few = batch if needs_all_rows else distinct_rows(batch)
@@ -44,12 +47,52 @@ def choose_layout(pair: object, batch: Batch, needs_all_rows: bool = False) -> L
             comparison, needs_all_rows = _Comparison(pair, batch), True
         if not needs_all_rows and comparison.mixes_rows():
             raise ValueError(
-                "the model's density of a datum must not depend on the other rows of its batch; it changes with them. Look for means, "
-                "softmax or normalization along the first dimension, and for networks that take it for another one (batch_first=True)."
+                "the model's density of a datum must not depend on other rows or on its place among them; it does. Look for means, softmax "
+                "or normalization along the first dimension, for networks that take it for another one (batch_first=True), and for "
+                "numbers that belong to rows, which must be arguments of the pair."
             )
         styles = (replace(layout, enumerates=comparison.enumerates) for layout in (BROADCAST, TILED))
-        style = next((layout for layout in styles if comparison.holds(layout)), comparison.looped)
+        rows = torch.linspace(0, len(batch[0]) - 1, min(num_checked, len(batch[0]))).long().unique()
+        many = tuple(x[rows.to(x.device)] for x in batch) if len(rows) > _NUM_ROWS and not needs_all_rows else None
+        style = next((layout for layout in styles if comparison.holds(layout) and _holds_on(pair, many, layout)), comparison.looped)
     return replace(style, needs_all_rows=needs_all_rows, num_states=comparison.num_states)
+
+
+def check_places(pair: object, batch: Batch) -> None:
+    """Check that the densities of model and guide follow their rows to other places in the batch, as a fit shuffles them.
+
+    Raises:
+        ValueError: If they do not, as where a program takes numbers for each row from elsewhere than its arguments.
+    """
+    with torch.random.fork_rng(), torch.no_grad():
+        try:
+            moves = _Comparison(pair, distinct_rows(batch)).is_bound_to_places()
+        except Exception:  # a pair without densities per datum, or one that needs all of its rows
+            return
+    if moves:
+        raise ValueError(
+            "the densities of model and guide must follow a datum to another place in the batch; they do not. Numbers that belong to rows, "
+            "such as labels or masks, must be arguments of the pair, like (x, y), so that they are shuffled with the data."
+        )
+
+
+def _holds_on(pair: object, batch: Batch | None, layout: Layout) -> bool:
+    """Return whether a layout gives the densities of one run for each particle on many rows."""
+    model, guide = programs(pair)
+    for rows in row_slices(len(batch[0]), _BLOCK) if batch else ():
+        block = tuple(x[rows] for x in batch or ())
+        _, latents = guide_draws(guide, block, 2, replace(LOOPED, enumerates=layout.enumerates))
+        expected = model_density(model, block, latents, 2, replace(LOOPED, enumerates=layout.enumerates))
+        try:
+            got = model_density(model, block, latents, 2, layout)
+        except Exception:  # a program may raise any error at an unexpected shape; it has just run without particles
+            return False
+        relative, absolute = (1e-9, 1e-6) if expected.dtype == torch.float64 else (1e-5, 1e-2)
+        if not torch.allclose(got, expected, relative, absolute, equal_nan=True):
+            return layout.style == "tiled" and not torch.allclose(
+                model_density(model, block, latents, 2, replace(LOOPED, enumerates=layout.enumerates)), expected, equal_nan=True
+            )  # of a program that draws by itself
+    return True
 
 
 def distinct_rows(batch: Batch) -> Batch:
@@ -143,6 +186,17 @@ class _Comparison:
         is_repeatable = _are_close(expected, self.expected[1])  # not that of a program that draws by itself
         relative, absolute = (1e-9, 1e-6) if expected.dtype == torch.float64 else (1e-3, 1e-2)  # of flows, whose rounding may grow
         return is_repeatable and not torch.allclose(got, expected[:, rows.to(expected.device)], relative, absolute, equal_nan=True)
+
+    def is_bound_to_places(self) -> bool:
+        """Return whether densities change if all rows stand in the opposite order."""
+        flipped = tuple(x.flip(0) for x in self.batch)
+        with _displaced(self.pair) if self.is_displaced else nullcontext():
+            if not all(map(_are_close, self._densities(self.looped), self.expected)):
+                return False  # of a program that draws by itself
+            self.batch, self.latents = flipped, {name: value.flip(1) for name, value in self.latents.items()}
+            got = self._densities(self.looped)
+        relative, absolute = (1e-9, 1e-6) if got[0].dtype == torch.float64 else (1e-3, 1e-2)
+        return not all(torch.allclose(a.flip(1), b, relative, absolute, equal_nan=True) for a, b in zip(got, self.expected, strict=True))
 
     def _at_same_parameters(self, layout: Layout) -> tuple[Tensor, Tensor]:
         with _displaced(self.pair) if self.is_displaced else nullcontext():

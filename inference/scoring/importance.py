@@ -31,6 +31,7 @@ from pyro_lvm.structure import Structure
 _REDUCED_WEIGHTS = 32768  # reduced at once, at least; for fewer, the calls take longer than the arithmetic
 _ROUNDED_ROWS = (8, 32)  # smallest and largest number of data used to measure the error of a lower precision; otherwise, one in 50
 _EQUAL = 1e-4  # standard deviation of weights, relative to their mean, that may be due to rounding
+_MANY_PARTICLES, _FEW_CHECKED = 100, 1024  # draws from which on the layout is tried on all rows, and else on this many
 _SUSPECT_DRAWS = 64  # by which data whose weights are equal show whether their draws are
 _MASS_ERRORS, _MASS_ROUNDING = 6.0, 1e-2  # standard errors, and nats, by which an estimate of log p(x) may exceed 0
 EARNS_BACK = 5_000_000  # particles times data; compiling takes about 20 s, and saves about 15 ms for every 1024
@@ -68,7 +69,7 @@ def log_weights(pair: object, *data: Any, num_particles: int, seed: int | None =
     check_batch(*batch)
     with scoring(pair, batch[0].device):
         structure = check_scorable(pair, batch)
-        layout = choose_layout(pair, batch, bool(structure.row_parameters))
+        layout = choose_layout(pair, batch, bool(structure.row_parameters), _num_checked(num_particles, len(batch[0])))
         scorer = Scorer.eager(Eager(pair, layout), Chunks(chunk_size, layout))
         with workers(1) as each:
             return torch.cat(list(row_blocks(each, scorer, batch, num_particles, seed)), dim=1)  # [K, B]
@@ -113,6 +114,7 @@ def evaluate(
         ValueError: As for :func:`log_weights`; also if a log weight is NaN, or if the probability of discrete data exceeds 1.
     """
     check_counts(num_particles=num_particles, chunk_size=chunk_size)
+    check_counts(0, seed=seed)
     check_compile(compile)
     rows = read_rows(data)
     batch = suited(pair, rows)
@@ -125,7 +127,7 @@ def evaluate(
         structure = check_scorable(pair, batch)
         num_particles = 1 if structure.is_deterministic or structure.is_exact else num_particles
         is_bound = structure.is_bound or (num_particles == 1 and not structure.is_exact)
-        layout = choose_layout(pair, batch, bool(structure.row_parameters))
+        layout = choose_layout(pair, batch, bool(structure.row_parameters), _num_checked(num_particles, len(batch[0])))
         eager, chunks = Eager(pair, layout), Chunks(chunk_size, layout)
         if size * num_particles >= EARNS_BACK if compile == "auto" else compile:
             scorer = make_scorer(eager, chunks, precision, *full_blocks(chunks, batch, num_particles), is_required=compile is True)
@@ -144,13 +146,26 @@ def evaluate(
         num_particles=num_particles,
         seed=seed,
         measure=structure.measure,
-        data_id=data_id(*rows),
+        data_id=_id_of_observed(structure, rows),
         is_bound=is_bound,
         num_dims=_per_datum(structure.num_elements, size),
         is_unit_scaled=structure.is_unit_scaled,
         precision=precision,
         **rounding._asdict(),
     )
+
+
+def _num_checked(num_particles: int, size: int) -> int:
+    """Return on how many rows the layout is tried: all of them where this takes little of the time of a score."""
+    return size if num_particles >= _MANY_PARTICLES else min(size, _FEW_CHECKED)
+
+
+def _id_of_observed(structure: Structure, rows: Batch) -> str:
+    """Return the fingerprint of what is observed: of arguments as given, and also of observations that the programs compute from them."""
+    places = sorted({place for place in structure.observed_arguments if place is not None})
+    if not structure.computed:
+        return data_id(*(rows[place] for place in places))
+    return "~".join([data_id(*rows), *(f"{total:.6g}" for total in structure.computed)])
 
 
 def _per_datum(total: int, size: int) -> float:

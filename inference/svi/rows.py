@@ -4,6 +4,7 @@ from pyro.infer.autoguide import AutoGuide
 
 from inference.data.batches import Batches, TensorBatches
 from inference.data.fingerprint import data_id
+from inference.densities.broadcasting import check_places
 from pyro_lvm.contract import check_pair
 from pyro_lvm.pair import Batch, owner_of, programs
 from pyro_lvm.scopes import belongings, forget_parameter
@@ -34,6 +35,8 @@ def first_run(pair: object, train: Batches, batch_size: int | None, valid: objec
     before, new_guide = set(belongings(pair).store.keys()), _is_new(pair)
     structure, error = _checked(pair, batch)
     if structure is not None and not structure.row_parameters:
+        if getattr(train, "shuffle", True):
+            check_places(pair, batch)
         return train, batch, structure
     rows = train.tensors if isinstance(train, TensorBatches) else batch
     if len(batch[0]) < len(rows[0]):

@@ -41,9 +41,17 @@ def guide_of_below(x):
         pyro.sample("z", dist.Uniform(torch.zeros(len(x)), 2.0))
 
 
+def above(x):
+    """z ~ Uniform(0, 2), x ~ Pareto(z, 2), whose density torch gives below z as well: p(x) = 1/3 for x below 2."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Uniform(0.0, 2.0))
+        pyro.sample("x", dist.Pareto(z, 2.0), obs=x)
+
+
 MOVING = {
     "binomial": (thinned, guide_of_thinned, torch.tensor([1.0, 3.0, 0.0, 5.0]), dist.Poisson(3.0).log_prob),
     "uniform": (below, guide_of_below, torch.tensor([0.2, 1.0, 1.9]), lambda x: ((2 / x).log() / 2).log()),
+    "pareto": (above, guide_of_below, torch.tensor([0.2, 1.0, 1.9]), lambda x: torch.full_like(x, -log(3))),
 }
 
 
