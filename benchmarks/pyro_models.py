@@ -10,6 +10,7 @@ another; a copy or a loaded pair is right if it has the same figures, and its tr
 import argparse
 from collections.abc import Callable
 import copy
+from functools import partial
 import math
 from pathlib import Path
 import pickle
@@ -175,10 +176,8 @@ def evaluated(trial: Trial) -> Figures:
 
 
 def weighed(trial: Trial) -> Figures:
-    def log_px(seed: int) -> Tensor:
-        return inference.log_weights(trial.pair, *trial.batch, num_particles=DRAWS, seed=seed).logsumexp(0) - math.log(DRAWS)
-
-    return log_p(trial, log_px)
+    draw = partial(inference.log_weights, trial.pair, *trial.batch, num_particles=DRAWS)
+    return log_p(trial, lambda seed: draw(seed=seed).logsumexp(0) - math.log(DRAWS))
 
 
 def encoded(trial: Trial) -> Figures | None:
@@ -227,11 +226,6 @@ def diagnosed(trial: Trial) -> Figures:
     return Figures(rate, torch.stack(trial.plainly(plain, 100)))
 
 
-def same(first: Tensor, second: Tensor, what: str) -> None:
-    if not torch.equal(first, second):
-        raise AssertionError(what)
-
-
 def saved(trial: Trial, make: Callable[[], Case]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         check_pair(trial.pair, *trial.batch)
@@ -239,23 +233,23 @@ def saved(trial: Trial, make: Callable[[], Case]) -> None:
         other = Trial(make, seed=1)
         check_pair(other.pair, *other.batch)
         inference.load_checkpoint(other.pair, Path(folder) / "pair.safetensors")
-    same(trial.score(), other.score(), "a loaded pair has other figures")
+    assert torch.equal(trial.score(), other.score()), "a loaded pair has other figures"
 
 
 def copied(trial: Trial) -> None:
     before = trial.score()
     twin, own = copy.deepcopy(trial.pair), trial.pair
     trial.pair = twin
-    same(before, trial.score(), "the copy has other figures")
+    assert torch.equal(before, trial.score()), "the copy has other figures"
     trial.fit(epochs=2, learning_rate=0.1)
     trial.pair = own
-    same(before, trial.score(), "training the copy changed the original")
+    assert torch.equal(before, trial.score()), "training the copy changed the original"
 
 
 def pickled(trial: Trial) -> None:
     before = trial.score()
     trial.pair = pickle.loads(pickle.dumps(trial.pair))
-    same(before, trial.score(), "the unpickled pair has other figures")
+    assert torch.equal(before, trial.score()), "the unpickled pair has other figures"
 
 
 VERBS: dict[str, Callable[[Trial, Callable[[], Case]], Figures | None]] = {
