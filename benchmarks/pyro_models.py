@@ -10,6 +10,7 @@ another; a copy or a loaded pair is right if it has the same figures, and its tr
 import argparse
 from collections.abc import Callable
 import copy
+from functools import partial
 import math
 from pathlib import Path
 import pickle
@@ -60,6 +61,8 @@ class Trial:
         torch.manual_seed(seed)
         pyro.clear_param_store()
         self.case = make()
+        self.batch = self.case.batch
+        self.data = self.batch if len(self.batch) > 1 else self.batch[0]
         self.train(False)
         examples.ENUM2().loss(self.case.model, self.case.guide, *self.batch) if self._fails() else None
         generator = torch.Generator().manual_seed(1 + seed)
@@ -70,14 +73,6 @@ class Trial:
         self.pair = Pair(self.case.model, self.case.guide)
         self.pair.param_store.set_state(self.state)
         self.train(True)
-
-    @property
-    def batch(self) -> tuple[Tensor, ...]:
-        return self.case.batch
-
-    @property
-    def data(self) -> Any:
-        return self.batch if len(self.batch) > 1 else self.batch[0]
 
     def _parameters(self) -> list[Tensor]:
         return [p for network in self.case.networks for p in network.parameters() if p.requires_grad]
@@ -136,14 +131,13 @@ def compare_draws(ours: list[Any], plain: list[dict[str, Tensor]]) -> Figures:
     return Figures(torch.stack(list(map(projected, values))), torch.stack([projected(each[name]) for each in plain]))
 
 
-# The functions ---------------------------------------------------------------------------------------------------------------
 def checked(trial: Trial) -> None:
     structure = check_pair(trial.pair, *trial.batch)
     if structure.refusal is not None:
         raise Refused(structure.refusal)
 
 
-def fitted(trial: Trial, batch_size: int | None = None) -> Figures:
+def fitted(trial: Trial, make: Callable[[], Case], batch_size: int | None = None) -> Figures:
     """The loss without learning; for parameters of rows, the ELBO after learning as well."""
     size = len(trial.batch[0])
     ours = trial.fit(epochs=EPOCHS, learning_rate=1e-12, batch_size=batch_size or size).history.train_loss
@@ -155,7 +149,8 @@ def fitted(trial: Trial, batch_size: int | None = None) -> Figures:
         return figures
     trial.fit(epochs=STEPS, learning_rate=0.05)
     ours = trial.plainly(lambda: svi.evaluate_loss(*trial.batch) / size, 2 * EPOCHS)
-    torch.manual_seed(5)
+    other = Trial(make)
+    svi = SVI(other.case.model, other.case.guide, pyro.optim.Adam({"lr": 0.05}), loss=trial.case.elbo())
     for _ in range(STEPS):
         svi.step(*trial.batch)
     plain = [svi.evaluate_loss(*trial.batch) / size for _ in range(2 * EPOCHS)]
@@ -181,10 +176,8 @@ def evaluated(trial: Trial) -> Figures:
 
 
 def weighed(trial: Trial) -> Figures:
-    def log_px(seed: int) -> Tensor:
-        return inference.log_weights(trial.pair, *trial.batch, num_particles=DRAWS, seed=seed).logsumexp(0) - math.log(DRAWS)
-
-    return log_p(trial, log_px)
+    draw = partial(inference.log_weights, trial.pair, *trial.batch, num_particles=DRAWS)
+    return log_p(trial, lambda seed: draw(seed=seed).logsumexp(0) - math.log(DRAWS))
 
 
 def encoded(trial: Trial) -> Figures | None:
@@ -193,7 +186,7 @@ def encoded(trial: Trial) -> Figures | None:
         return {s["name"]: s["value"] for s in density_sites(guide_trace) if not s["is_observed"] and s["name"] in model_trace}
 
     ours = [inference.encode(trial.pair, *trial.batch, seed=seed) for seed in range(REPEATS)]
-    return compare_draws(ours, trial.plainly(plain, REPEATS)) if ours[0] is not None and len(ours[0]) else None
+    return compare_draws(ours, trial.plainly(plain, REPEATS)) if ours[0] != {} else None
 
 
 def reconstructed(trial: Trial) -> Figures:
@@ -229,60 +222,52 @@ def diagnosed(trial: Trial) -> Figures:
 
     many = tuple(torch.cat([x] * 20) for x in trial.batch)
     found = inference.diagnose(trial.pair, many, num_draws=300, quantile=0.05, progress=False)
-    error = found.standard_errors["rate"]
-    return Figures(
-        torch.tensor([found.rate - error, found.rate + error]) if error else torch.tensor([found.rate] * 2),
-        torch.stack(trial.plainly(plain, 100)),
-    )
-
-
-def same(first: Tensor, second: Tensor, what: str) -> None:
-    if not torch.equal(first, second):
-        raise AssertionError(what)
+    rate = torch.tensor([found.rate - found.standard_errors["rate"], found.rate + found.standard_errors["rate"]])  # of this mean and error
+    return Figures(rate, torch.stack(trial.plainly(plain, 100)))
 
 
 def saved(trial: Trial, make: Callable[[], Case]) -> None:
     with tempfile.TemporaryDirectory() as folder:
+        check_pair(trial.pair, *trial.batch)
         inference.save_checkpoint(trial.pair, Path(folder) / "pair.safetensors")
         other = Trial(make, seed=1)
         check_pair(other.pair, *other.batch)
         inference.load_checkpoint(other.pair, Path(folder) / "pair.safetensors")
-    same(trial.score(), other.score(), "a loaded pair has other figures")
+    assert torch.equal(trial.score(), other.score()), "a loaded pair has other figures"
 
 
 def copied(trial: Trial) -> None:
     before = trial.score()
     twin, own = copy.deepcopy(trial.pair), trial.pair
     trial.pair = twin
-    same(before, trial.score(), "the copy has other figures")
+    assert torch.equal(before, trial.score()), "the copy has other figures"
     trial.fit(epochs=2, learning_rate=0.1)
     trial.pair = own
-    same(before, trial.score(), "training the copy changed the original")
+    assert torch.equal(before, trial.score()), "training the copy changed the original"
 
 
 def pickled(trial: Trial) -> None:
     before = trial.score()
     trial.pair = pickle.loads(pickle.dumps(trial.pair))
-    same(before, trial.score(), "the unpickled pair has other figures")
+    assert torch.equal(before, trial.score()), "the unpickled pair has other figures"
 
 
 VERBS: dict[str, Callable[[Trial, Callable[[], Case]], Figures | None]] = {
     "check_pair": lambda trial, make: checked(trial),
-    "fit": lambda trial, make: fitted(trial),
-    "fit, batches": lambda trial, make: fitted(trial, len(trial.batch[0]) // 2),
+    "fit": fitted,
+    "fit, batches": lambda trial, make: fitted(trial, make, len(trial.batch[0]) // 2),
     "evaluate": lambda trial, make: evaluated(trial),
     "log_weights": lambda trial, make: weighed(trial),
     "encode": lambda trial, make: encoded(trial),
     "reconstruct": lambda trial, make: reconstructed(trial),
     "sample_prior": lambda trial, make: sampled(trial),
     "diagnose": lambda trial, make: diagnosed(trial),
-    "checkpoint": lambda trial, make: saved(trial, make),
+    "checkpoint": saved,
     "copy": lambda trial, make: copied(trial),
     "pickle": lambda trial, make: pickled(trial),
 }
 
 
-# Tables ------------------------------------------------------------------------------------------------------------------------
 def outcome(name: str, verb: str, refusals: list[str]) -> tuple[str, Figures | None]:
     """Return ``right``, ``refused`` with the number of the reason, or what is wrong."""
     try:
@@ -301,7 +286,12 @@ def outcome(name: str, verb: str, refusals: list[str]) -> tuple[str, Figures | N
 
 def general(message: str) -> str:
     """Leave out what differs between models: names, numbers, shapes."""
-    for pattern, word in ((r"\[[^\]]*\]|\([^()]*'[^()]*\)", "[...]"), (r"'[^' ]*'", "'...'"), (r"\d[\d.,e+-]*", "N")):
+    for pattern, word in (
+        (r"\[[^\]]*\]|\([^()]*'[^()]*\)", "[...]"),
+        (r"'[^' ]*'", "'...'"),
+        (r"\d+(\.\d+)?(e[+-]?\d+)?", "N"),
+        (r"at site \w+", "at site ..."),
+    ):
         message = re.sub(pattern, word, message.splitlines()[0])
     return message
 

@@ -133,7 +133,8 @@ def data_plates(pair: object, batch: Batch, run: Run, sites: list[Site], observe
 
 def _check_event_shape(site: Site, other: Site, size: int, fewer: int) -> None:
     shape, other_shape = tuple(site["fn"].event_shape), tuple(other["fn"].event_shape)
-    if shape != other_shape:
+    follows = any(a != b and a * fewer == b * size for a, b in zip(shape, other_shape, strict=False))  # others may follow the longest datum
+    if len(shape) != len(other_shape) or follows:
         raise ValueError(
             f"site '{site['name']}': the event shape must be that of one datum; it is {shape} for {size} rows, {other_shape} for {fewer}. "
             "Leave the first dimension of the data to the plate, with a smaller n in .to_event(n)."

@@ -83,6 +83,22 @@ def test_other_rows_for_a_guide_of_the_rows(model):
         log_weights(Pair(model, guide), x[:4], num_particles=2)
 
 
+def test_event_shapes_may_follow_the_longest_datum():
+    def model(x, lengths):
+        x = x[:, : int(lengths.max())]
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            steps = dist.Normal(z[:, None].expand(x.shape), 1.0).mask(torch.arange(x.shape[1]) < lengths[:, None])
+            pyro.sample("x", steps.to_event(1), obs=x)
+
+    def guide(x, lengths):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+
+    x, lengths = torch.randn(6, 5), torch.tensor([2, 4, 1, 3, 5, 2])
+    assert check_pair(Pair(model, guide), x, lengths).num_elements == 17
+
+
 class Grouped(EasyGuide):
     def guide(self, x):
         group = self.group(match="w.*")
