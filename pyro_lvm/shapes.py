@@ -36,7 +36,7 @@ def check_shapes(site: Site, size: int) -> None:
         got: tuple[int, ...] | None = tuple(torch.broadcast_shapes(lead, batch_shape))
     except RuntimeError:
         got = None
-    if got is None or _without_leading_ones(got) != _without_leading_ones(expected):
+    if got is None or _without_leading_ones(got) != _without_leading_ones(expected) or len(lead) > len(expected) > 0:
         raise ValueError(
             f"site '{site['name']}': the log density must have shape {expected}, that of its plates; got {got} from {described}. "
             + (TAKES_ALL_ROWS if got is None else _REMEDY)
