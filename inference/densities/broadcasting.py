@@ -100,7 +100,7 @@ def distinct_rows(batch: Batch) -> Batch:
     size = len(batch[0])
     seen = torch.linspace(0, size - 1, min(size, _NUM_SEEN)).long().unique()
     table = torch.cat([x[seen.to(x.device)].reshape(len(seen), -1).double().cpu() for x in batch], dim=1).nan_to_num()
-    order = [int(number) for number in torch.linspace(0, len(seen) - 1, len(seen)).long()]
+    order = list(range(len(seen)))
     chosen: list[int] = []
     for row in sorted(order, key=lambda number: number * 7 % len(order)):
         if len(chosen) < _NUM_ROWS and not any(torch.equal(table[row], table[other]) for other in chosen):
@@ -129,7 +129,6 @@ class _Comparison:
         self.num_states = _num_states(density_sites(enumerated))
         self._check_enumeration(enumerated, drawn)
         self.latents = _mixed(drawn, model_trace)
-        self.seed = int(torch.randint(2**31, ()))
         with _displaced(pair):
             self.expected = self._densities(self.looped)
         self.is_displaced = bool(torch.stack(self.expected).isnan().sum() == 0)

@@ -31,7 +31,7 @@ from pyro_lvm.structure import Structure
 _REDUCED_WEIGHTS = 32768  # reduced at once, at least; for fewer, the calls take longer than the arithmetic
 _ROUNDED_ROWS = (8, 32)  # smallest and largest number of data used to measure the error of a lower precision; otherwise, one in 50
 _EQUAL = 1e-4  # standard deviation of weights, relative to their mean, that may be due to rounding
-_MANY_PARTICLES, _FEW_CHECKED = 100, 1024  # draws from which on the layout is tried on all rows, and else on this many
+_MANY_PARTICLES, _FEW_CHECKED = 500, 1024  # draws from which on the layout is tried on all rows, and else on this many
 _SUSPECT_DRAWS = 64  # by which data whose weights are equal show whether their draws are
 _MASS_ERRORS, _MASS_ROUNDING = 6.0, 1e-2  # standard errors, and nats, by which an estimate of log p(x) may exceed 0
 EARNS_BACK = 5_000_000  # particles times data; compiling takes about 20 s, and saves about 15 ms for every 1024
