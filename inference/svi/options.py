@@ -11,7 +11,12 @@ from inference.tracing.codegen import check_compile
 from pyro_lvm.checks import check_callable, check_counts, check_flags, check_positive
 
 _UNUSABLE = {
-    (JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO): "Use the ELBO without Jit, and compile=True.",
+    (
+        JitTrace_ELBO,
+        JitTraceEnum_ELBO,
+        JitTraceGraph_ELBO,
+        JitTraceMeanField_ELBO,
+    ): "fit compiles steps by itself: use the ELBO without Jit, and compile=True.",
     (ReweightedWakeSleep,): "It has one loss for the model and one for the guide; use inference.IWAE, or Pyro's own loop.",
 }
 
@@ -59,7 +64,7 @@ def check_kinds(elbo: object, *, seed: object, alternating: object, progress: ob
         raise TypeError(f"elbo must be a pyro.infer.ELBO, such as Trace_ELBO(); got {got}. Leave it out for Trace_ELBO().")
     for kinds, remedy in _UNUSABLE.items():
         if isinstance(elbo, kinds):
-            raise TypeError(f"elbo must have one loss whose gradient trains every parameter; {type(elbo).__name__} does not. {remedy}")
+            raise TypeError(f"elbo must be an objective that fit can use; {type(elbo).__name__} is none. {remedy}")
     check_flags(alternating=alternating, progress=progress)
     check_callable("Pass a function of a tensor, such as torch.bernoulli.", transform=transform)
     check_callable("Pass a function of the history, a data frame.", on_epoch=on_epoch)
