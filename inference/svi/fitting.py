@@ -27,7 +27,7 @@ from pyro_lvm.dtypes import Transform
 from pyro_lvm.modules import KeepsStatistics, eval_mode, modules_of
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.reading import Splits
-from pyro_lvm.scopes import isolated
+from pyro_lvm.scopes import belongings, isolated
 from pyro_lvm.structure import Structure, run_pair
 
 
@@ -130,7 +130,7 @@ def fit(
             train, batch, structure = first_run(pair, train, batch_size, valid)
             warn_of_other_units(train, held_out)
             declared_size = _declared_size(structure, elbo, len(batch[0]), train.num_data)
-            groups = _groups(pair, batch, structure, alternating)
+            groups = _groups(pair, batch, alternating)
         check_sites(
             structure.latents, kl_weight=None if kl_weight is None else steering.weight(1), warmup_epochs=warmup_epochs, free_bits=free_bits
         )
@@ -169,9 +169,9 @@ def _declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | 
     return declared
 
 
-def _groups(pair: object, batch: Batch, structure: Structure, alternating: bool) -> list[list[Tensor]]:
+def _groups(pair: object, batch: Batch, alternating: bool) -> list[list[Tensor]]:
     """Return all parameters in one group, or the guide's parameters and all others in two."""
-    parameters = trainable_parameters(pair, structure.networks)
+    parameters = trainable_parameters(pair, belongings(pair).networks)  # of all runs so far
     if not alternating:
         return [parameters]
     guide = guide_parameters(programs(pair)[1], parameters, batch)

@@ -81,11 +81,11 @@ def test_an_interrupted_fit_leaves_the_best_weights(x):
         ({"elbo": "ELBO"}, r"elbo must be a pyro.infer.ELBO, such as Trace_ELBO\(\); got a str"),
         ({"elbo": Trace_ELBO}, r"elbo must be a pyro.infer.ELBO, such as Trace_ELBO\(\); got the class Trace_ELBO"),
         ({"elbo": IWAE}, "got the class IWAE"),
-        ({"elbo": JitTrace_ELBO()}, "JitTrace_ELBO does not. Use the ELBO without Jit, and compile=True"),
-        ({"elbo": JitTraceGraph_ELBO()}, "JitTraceGraph_ELBO does not. Use the ELBO without Jit"),
-        ({"elbo": JitTraceEnum_ELBO()}, "JitTraceEnum_ELBO does not. Use the ELBO without Jit"),
-        ({"elbo": JitTraceMeanField_ELBO()}, "JitTraceMeanField_ELBO does not. Use the ELBO without Jit"),
-        ({"elbo": ReweightedWakeSleep(2)}, "ReweightedWakeSleep does not.*use inference.IWAE, or Pyro's own loop"),
+        ({"elbo": JitTrace_ELBO()}, "JitTrace_ELBO is none.*use the ELBO without Jit, and compile=True"),
+        ({"elbo": JitTraceGraph_ELBO()}, "JitTraceGraph_ELBO is none.*use the ELBO without Jit"),
+        ({"elbo": JitTraceEnum_ELBO()}, "JitTraceEnum_ELBO is none.*use the ELBO without Jit"),
+        ({"elbo": JitTraceMeanField_ELBO()}, "JitTraceMeanField_ELBO is none.*use the ELBO without Jit"),
+        ({"elbo": ReweightedWakeSleep(2)}, "ReweightedWakeSleep is none.*use inference.IWAE, or Pyro's own loop"),
     ],
 )
 def test_bad_options_change_nothing(options, message, x):
@@ -150,12 +150,12 @@ def test_validation_that_is_not_finite_and_late_parameters_are_errors(x):
 
     def model(x):
         runs.append(1)
-        if len(runs) > 4:
+        if len(runs) > 60:  # after the checks that come first
             pyro.param("late", torch.tensor(1.0))
         vae.model(x)
 
-    with pytest.raises(ValueError, match="'late'.*first appeared in epoch 1"):
-        quick(Pair(model, vae.guide), x)
+    with pytest.raises(ValueError, match="'late'.*first appeared in epoch"):
+        quick(Pair(model, vae.guide), x, epochs=40)
 
 
 def test_a_global_latent_is_refused_for_batches_that_come_as_a_list(x):
