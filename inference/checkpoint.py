@@ -1,6 +1,7 @@
 """The state of a pair: its parameters and buffers, in memory and by name in a safetensors file."""
 
 from hashlib import sha256
+import json
 from pathlib import Path
 
 from safetensors import safe_open
@@ -15,7 +16,7 @@ from pyro_lvm.scopes import belongings
 
 State = dict[str, Tensor]
 FORMAT = "2"  # of the names in files; format 1 had no metadata, and names such as module0.prior.loc and param.scale
-_FORMAT, _ROWS, _FIXED = "format", "rows", "fixed"
+_FACTS, _FORMAT, _ROWS, _FIXED = "pyro_lvm", "format", "rows", "fixed"
 
 
 def pair_tensors(pair: object) -> State:
@@ -96,7 +97,8 @@ def save_checkpoint(pair: object, path: str | Path) -> None:
     _warn_of_nameless(pair)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {_FORMAT: FORMAT, _ROWS: belongings(pair).rows or "", _FIXED: _fingerprint(pair)}
+    facts = {_FORMAT: FORMAT, _ROWS: belongings(pair).rows or "", _FIXED: _fingerprint(pair)}
+    metadata = {_FACTS: json.dumps(facts)}  # in one entry, as safetensors writes several in any order, and equal pairs have equal files
     with replacing_file(path) as temporary:
         save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, temporary, metadata=metadata)
 
@@ -117,7 +119,7 @@ def load_checkpoint(pair: object, path: str | Path) -> None:
         raise FileNotFoundError(f"no checkpoint at {path}; save one with save_checkpoint(pair, path).")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get(_FACTS, "{}"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, as it is not a dict
     except Exception as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}). Save it again.") from error

@@ -42,7 +42,8 @@ def check(program):
     if num_particles > 100:
         options["chunk_size"] = None if program.chunk_size is None else 800 + program.chunk_size
     if program.accident != "none":
-        refuse(pair, batch, options)
+        if program.num_rows > 1:  # a single datum broadcasts to the right figure
+            refuse(pair, batch, options)
         return
     rows = sorted({0, program.num_rows // 2, program.num_rows - 1})
     if "other weights before" in program.extras:
