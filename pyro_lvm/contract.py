@@ -28,6 +28,7 @@ from pyro_lvm.sites import (
     masked_log_prob,
     num_elements,
     plate_names,
+    plate_weight,
     sample_sites,
     support_of,
 )
@@ -173,7 +174,7 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
         certain=tuple(name for name in sampled if is_discrete(latents[name]["fn"]) and is_point_mass(run.guide[name])),
         is_deterministic=bool(sampled) and all(is_point_mass(s) for s in run.guide.values() if not s["is_observed"]),
         is_discrete=all(is_discrete(latents[name]["fn"]) for name in sampled),
-        uneven=tuple(name for name in sampled if not _are_equal(latents[name]["scale"], run.guide[name]["scale"])),
+        uneven=tuple(name for name in sampled if plate_weight(latents[name]) != plate_weight(run.guide[name])),
         row_parameters=belonging,
         refusal=refusal_of(
             size, plates, sites, {name: latents[name] for name in sampled}, [latents[name] for name in sorted(enumerated)], run.guide
@@ -201,10 +202,6 @@ def _place_of(site: Site, batch: Batch) -> int | None:
     value = site["value"].flatten().nan_to_num()
     same = (i for i, x in enumerate(batch) if x.numel() == value.numel() and torch.equal(x.flatten().nan_to_num().to(value), value))
     return next(same, None)
-
-
-def _are_equal(scale: float | Tensor, other: float | Tensor) -> bool:
-    return bool(torch.all(torch.as_tensor(scale) == torch.as_tensor(other)))
 
 
 def _is_in_unit_interval(site: Site) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import reduce
+from math import prod
 from typing import Any
 
 import pyro
@@ -80,6 +81,11 @@ def in_data_plate(site: Site, size: int) -> bool:
 def plate_names(site: Site, size: int | None = None) -> set[str]:
     """Return the names of the vectorized plates around a site at dim -1; with a size, only of those that have it or declare none."""
     return {frame.name for frame in frames_of(site) if frame.dim == -1 and (size is None or frame.size in (size, -1))}
+
+
+def plate_weight(site: Site) -> float:
+    """Return the weight that the plates around a site give it: how many data they declare for each that they are given."""
+    return prod((frame.full_size or frame.size) / frame.size for frame in frames_of(site))
 
 
 def frames_of(site: Site) -> list[Any]:

@@ -38,7 +38,7 @@ class Structure:
         certain: Latents to which the guide assigns a single value with certainty.
         is_deterministic: Whether the guide does so for every latent.
         is_discrete: Whether every latent that the guide samples is discrete.
-        uneven: Latents to which the plates, or poutine.scale, of model and guide give different weights, so that no objective is a bound.
+        uneven: Latents to which the plates of model and guide give different weights, so that no objective is a bound.
         row_parameters: Parameters whose rows belong to the rows of the training data, such as those of an AutoNormal with local latents.
         refusal: Reason why the pair has no likelihood per datum, or None.
         networks: The networks and parameters that the run used.

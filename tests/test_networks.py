@@ -236,7 +236,7 @@ def test_copies_have_the_parameters_and_are_independent(make, duplicate, x):
 @pytest.mark.parametrize("way", WAYS[:3], ids=lambda way: way.__name__)
 def test_functions_that_use_networks_are_not_copied(way, x):
     pair = way(make_decoder(), make_encoder())
-    with pytest.raises(TypeError, match="'model' has not run, so that its networks are unknown"):
+    with pytest.raises(TypeError, match="'model' has not, so that its networks are unknown"):
         copy.deepcopy(pair)
     fit(pair, x, epochs=1, **QUIET)
     with pytest.raises(TypeError, match="'model' uses networks that a copy would share.*Build the pair anew"):

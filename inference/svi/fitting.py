@@ -152,7 +152,7 @@ def _declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | 
     declared = structure.full_size if structure.full_size > size else None
     if structure.uneven:
         raise ValueError(
-            f"model and guide must give each latent the same weight; plates or scales differ at {structure.uneven}. Declare the plate of "
+            f"model and guide must give each latent the same weight; their plates differ at {structure.uneven}. Declare the plate of "
             "the data alike in both, with the same size and subsample_size."
         )
     if structure.global_sites and (declared or size) != num_data and not (num_data is None and declared):

@@ -58,7 +58,7 @@ class ReadsUnseen(Reads):
     """A network that reads a value in a way that tracing cannot see."""
 
     def forward(self, x):
-        return self.linear(x) * (1 + float(x.numpy()[0].sum()))
+        return self.linear(x) * (1 + float(x.detach().numpy().max() > 0))
 
 
 REFUSED = {

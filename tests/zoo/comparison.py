@@ -72,6 +72,7 @@ def compare_estimates(pair, batch, *, row, num_particles=100):
         assert score.num_particles == 1
     else:
         expected, error = estimate(pair, one_row(batch, row), num_particles)
-    if error < 0.3:  # otherwise a few large weights have not been drawn yet, and their standard error is too small
+    is_tame = error < 0.3 and not score.pareto_k[row] > 0.7
+    if is_tame:  # otherwise a few large weights have not been drawn yet, and their standard error is too small
         z = float((score.log_px[row] - expected).abs() / (score.mc_error[row].nan_to_num() ** 2 + error**2).sqrt())
         assert z < 5, f"{float(score.log_px[row]):.4f}, not {float(expected):.4f}, {z:.1f} standard errors apart"

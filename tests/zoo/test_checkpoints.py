@@ -23,7 +23,7 @@ def save(pair, batch, path):
         warnings.simplefilter("ignore")
         with suppress(ValueError):  # the pair has nothing to train
             fit(pair, batch, epochs=1, batch_size=len(batch[0]), learning_rate=0.05, compile=False, progress=False)
-    save_checkpoint(pair, path)
+        save_checkpoint(pair, path)  # it warns of networks that are not registered
     return log_weights(pair, *batch, num_particles=3, seed=0)
 
 
@@ -48,7 +48,7 @@ def figures(tmp_path_factory):
 def test_a_loaded_pair_has_the_figures_of_the_saved_one(figures, name):
     """Or it is refused, as networks that are not registered are not part of the file."""
     saved, loaded = (each.get(name) for each in figures)
-    if isinstance(saved, str) and "no tensors to save" in saved or isinstance(loaded, str) and "has not registered" in loaded:
+    if isinstance(loaded, str) and "are not registered" in loaded:
         return
     assert isinstance(saved, torch.Tensor), saved
     assert isinstance(loaded, torch.Tensor), loaded

@@ -72,7 +72,7 @@ def test_a_fit_trains_what_runs_or_says_so_and_the_figures_follow(name):
         trained(pair, batch)
     still = [tuple(p.shape) for p, value in zip(parameters, values, strict=True) if torch.equal(p, value)]
     assert len(still) == NOT_TRAINED.get(name, 0), f"parameters of shapes {still}, of {len(parameters)}, did not move"
-    assert not torch.equal(score(pair, batch), before), "the figures are those of before the fit"
+    assert len(still) == len(parameters) or not torch.equal(score(pair, batch), before), "the figures are those of before the fit"
 
 
 NOT_TRAINED = {"cvae_of_the_examples": 2, "weights_tied_by_hand": 4}  # its baseline runs without gradients; its encoder counts zero times
