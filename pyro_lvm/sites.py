@@ -85,7 +85,7 @@ def plate_names(site: Site, size: int | None = None) -> set[str]:
 
 def plate_weight(site: Site) -> float:
     """Return the weight that the plates around a site give it: how many data they declare for each that they are given."""
-    return prod((frame.full_size or frame.size) / frame.size for frame in frames_of(site))
+    return prod(frame.full_size / frame.size for frame in frames_of(site) if frame.size > 0 and (frame.full_size or 0) > 0)
 
 
 def frames_of(site: Site) -> list[Any]:

@@ -239,7 +239,7 @@ def test_functions_that_use_networks_are_not_copied(way, x):
     with pytest.raises(TypeError, match="'model' has not, so that its networks are unknown"):
         copy.deepcopy(pair)
     fit(pair, x, epochs=1, **QUIET)
-    with pytest.raises(TypeError, match="'model' uses networks that a copy would share.*Build the pair anew"):
+    with pytest.raises(TypeError, match="the copy would share, and train, the original's.*Build the pair anew"):
         copy.deepcopy(pair)
 
 
