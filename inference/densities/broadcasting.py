@@ -1,7 +1,7 @@
 """Choose a layout of particles on evidence: the fastest one whose log densities equal those of one run for each particle."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from math import prod
@@ -54,7 +54,10 @@ def choose_layout(pair: object, batch: Batch, needs_all_rows: bool = False, num_
         styles = (replace(layout, enumerates=comparison.enumerates) for layout in (BROADCAST, TILED))
         rows = torch.linspace(0, len(batch[0]) - 1, min(num_checked, len(batch[0]))).long().unique()
         many = tuple(x[rows.to(x.device)] for x in batch) if len(rows) > _NUM_ROWS and not needs_all_rows else None
-        style = next((layout for layout in styles if comparison.holds(layout) and _holds_on(pair, many, layout)), comparison.looped)
+        style = next(
+            (layout for layout in styles if comparison.holds(layout) and _holds_on(pair, many, layout, comparison.looped)),
+            comparison.looped,
+        )
     return replace(style, needs_all_rows=needs_all_rows, num_states=comparison.num_states)
 
 
@@ -76,13 +79,13 @@ def check_places(pair: object, batch: Batch) -> None:
         )
 
 
-def _holds_on(pair: object, batch: Batch | None, layout: Layout) -> bool:
+def _holds_on(pair: object, batch: Batch | None, layout: Layout, looped: Layout) -> bool:
     """Return whether a layout gives the densities of one run for each particle on many rows."""
     model, guide = programs(pair)
     for rows in row_slices(len(batch[0]), _BLOCK) if batch else ():
         block = tuple(x[rows] for x in batch or ())
-        _, latents = guide_draws(guide, block, 2, replace(LOOPED, enumerates=layout.enumerates))
-        expected = model_density(model, block, latents, 2, replace(LOOPED, enumerates=layout.enumerates))
+        _, latents = guide_draws(guide, block, 2, looped)
+        expected = model_density(model, block, latents, 2, looped)
         try:
             got = model_density(model, block, latents, 2, layout)
         except Exception:  # a program may raise any error at an unexpected shape; it has just run without particles
@@ -90,7 +93,7 @@ def _holds_on(pair: object, batch: Batch | None, layout: Layout) -> bool:
         relative, absolute = (1e-9, 1e-6) if expected.dtype == torch.float64 else (1e-5, 1e-2)
         if not torch.allclose(got, expected, relative, absolute, equal_nan=True):
             return layout.style == "tiled" and not torch.allclose(
-                model_density(model, block, latents, 2, replace(LOOPED, enumerates=layout.enumerates)), expected, equal_nan=True
+                model_density(model, block, latents, 2, looped), expected, equal_nan=True
             )  # of a program that draws by itself
     return True
 
@@ -176,7 +179,7 @@ class _Comparison:
         rows = torch.arange(len(self.batch[0])).flip(0)[::2] if len(self.batch[0]) > 2 else torch.arange(len(self.batch[0])).flip(0)
         some = tuple(x[rows.to(x.device)] for x in self.batch)
         latents = {name: value[:, rows.to(value.device)] for name, value in self.latents.items()}
-        with _displaced(self.pair) if self.is_displaced else nullcontext():
+        with self._parameters():
             try:
                 got = self._model_density(self.looped, some, latents)
             except Exception:  # a program may raise any error on rows for which it is not made
@@ -189,7 +192,7 @@ class _Comparison:
     def is_bound_to_places(self) -> bool:
         """Return whether densities change if all rows stand in the opposite order."""
         flipped = tuple(x.flip(0) for x in self.batch)
-        with _displaced(self.pair) if self.is_displaced else nullcontext():
+        with self._parameters():
             if not all(map(_are_close, self._densities(self.looped), self.expected)):
                 return False  # of a program that draws by itself
             self.batch, self.latents = flipped, {name: value.flip(1) for name, value in self.latents.items()}
@@ -198,8 +201,12 @@ class _Comparison:
         return not all(torch.allclose(a.flip(1), b, relative, absolute, equal_nan=True) for a, b in zip(got, self.expected, strict=True))
 
     def _at_same_parameters(self, layout: Layout) -> tuple[Tensor, Tensor]:
-        with _displaced(self.pair) if self.is_displaced else nullcontext():
+        with self._parameters():
             return self._densities(layout)
+
+    def _parameters(self) -> AbstractContextManager[None]:
+        """Return the context of the parameters at which the expected densities were found."""
+        return _displaced(self.pair) if self.is_displaced else nullcontext()
 
     def _densities(self, layout: Layout) -> tuple[Tensor, Tensor]:
         guide_trace = run_guide(self.guide, self.batch, self.num_particles, layout, self.latents)
