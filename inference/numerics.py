@@ -1,6 +1,6 @@
 """Random seeds, threads, memory and denormal numbers while a pair runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -89,3 +89,15 @@ def seeded_blocks(rows: Tensor, size: int, *path: int) -> Iterator[Tensor]:
     for number, block in enumerate(rows.split(size)):
         torch.manual_seed(block_seed(*path, number))
         yield block
+
+
+@contextmanager
+def values_kept(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Restore the values of tensors after a ``with`` block."""
+    before = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in before:
+                tensor.copy_(value)

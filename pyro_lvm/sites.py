@@ -73,11 +73,6 @@ def is_point_mass(site: Site) -> bool:
     return isinstance(innermost(site["fn"]), dist.Delta)
 
 
-def in_data_plate(site: Site, size: int) -> bool:
-    """Return whether a site lies in a plate of this size at dim -1."""
-    return bool(plate_names(site, size))
-
-
 def plate_names(site: Site, size: int | None = None) -> set[str]:
     """Return the names of the vectorized plates around a site at dim -1; with a size, only of those that have it or declare none."""
     return {frame.name for frame in frames_of(site) if frame.dim == -1 and (size is None or frame.size in (size, -1))}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inference.densities.layout import BROADCAST, LOOPED, TILED, Latents, Layout, run_guide, run_model
 from inference.densities.log_density import guide_density, guide_draws, latents_of, log_density, log_joint, model_density
-from inference.numerics import row_slices
+from inference.numerics import row_slices, values_kept
 from pyro_lvm.modules import modules_of
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.scopes import belongings
@@ -256,15 +256,12 @@ def _displaced(pair: object) -> Iterator[None]:
     networks = belongings(pair).networks
     tensors = chain(owned, networks.parameters.values(), networks.loose.values())
     parameters = {id(p): p.detach() for p in tensors if p.is_floating_point()}
-    generator, before = torch.Generator().manual_seed(0), [p.clone() for p in parameters.values()]
-    try:
+    generator = torch.Generator().manual_seed(0)
+    with values_kept(parameters.values()):
         for parameter in parameters.values():
             scale = _DISPLACEMENT * float(parameter.abs().mean()) if parameter.numel() else 0.0
             parameter += (scale or _DISPLACEMENT) * torch.randn(parameter.shape, generator=generator).to(parameter)
         yield
-    finally:
-        for parameter, value in zip(parameters.values(), before, strict=True):
-            parameter.copy_(value)
 
 
 def _are_close(got: Tensor, expected: Tensor) -> bool:

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from inference.numerics import values_kept
 from inference.svi.adam import Adam
 from inference.svi.agreement import agree, agree_on_loss, agree_on_update, described
 from inference.svi.messengers import values_of
 from inference.svi.step import Step, parameters_of
 from inference.tracing.codegen import as_cuda_graph, compile_graph
 from inference.tracing.graph import UntraceableError, untraceable
-from inference.tracing.kept import values_kept
 from inference.tracing.trace import trace
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.pair import Batch

@@ -1,24 +1,12 @@
 """Restore the values of tensors after a ``with`` block."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
+from inference.numerics import values_kept
 from inference.tracing.graph import UntraceableError
-
-
-@contextmanager
-def values_kept(tensors: Iterable[Tensor]) -> Iterator[None]:
-    """Restore the values of tensors after a ``with`` block."""
-    before = [(tensor, tensor.detach().clone()) for tensor in tensors]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for tensor, value in before:
-                tensor.copy_(value)
 
 
 @contextmanager
