@@ -37,13 +37,15 @@ def batched(values: Iterable[Tensor], count: int) -> Iterator[list[Tensor]]:
 
 
 def full_blocks(chunks: Chunks, batch: Batch, num_particles: int) -> tuple[list[Batch], int]:
-    """Return two full blocks of rows, the first one and one spread over all of the data, and their number of particles.
-
-    Sorted data may be alike within their first block.
-    """
+    """Return two full blocks of rows, and their number of particles."""
     particles, rows = chunks.block_shape(num_particles, batch)
+    return two_blocks(batch, rows), particles
+
+
+def two_blocks(batch: Batch, rows: int) -> list[Batch]:
+    """Return the first rows of the data, and as many that are spread over all of them, as sorted data may be alike at their start."""
     spread = torch.linspace(0, len(batch[0]) - 1, min(rows, len(batch[0])), dtype=torch.float64, device=batch[0].device).round().long()
-    return [tuple(x[:rows].contiguous() for x in batch), tuple(x[spread] for x in batch)], particles
+    return [tuple(x[:rows].contiguous() for x in batch), tuple(x[spread] for x in batch)]
 
 
 def _blocks(chunks: Chunks, batch: Batch, num_particles: int, seed: int) -> Iterator[tuple[Batch, int, int]]:

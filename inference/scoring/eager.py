@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from threading import RLock
 
+import torch
 from torch import Tensor
 
 from inference.densities.layout import Latents, Layout
 from inference.densities.log_density import guide_draws, model_density
+from inference.densities.unconstrained import Coordinates
 from inference.tracing.precision import Precision, products
 from pyro_lvm.pair import Batch, programs
 
 Draws = Callable[[Batch, int], tuple[Tensor, Latents]]
 Density = Callable[[Batch, Latents, int], Tensor]
+Scores = Callable[[Batch, Tensor], tuple[Tensor, Tensor]]
 PYRO = RLock()  # all threads share Pyro's handlers and torch's generator
 
 
@@ -39,3 +42,16 @@ class Eager:
                 return model_density(self.model, batch, latents, num_particles, self.layout)
 
         return density
+
+    def scores(self, coordinates: Coordinates, precision: Precision) -> Scores:
+        """Return a function for log p(x, v) ``[K, B]`` at unconstrained vectors v ``[K, B, D]``, and its gradients ``[K, B, D]``."""
+
+        def scores(batch: Batch, vector: Tensor) -> tuple[Tensor, Tensor]:
+            with PYRO, products(precision), torch.enable_grad():
+                vector = vector.detach().requires_grad_()
+                latents, log_jacobian = coordinates.latents(vector)
+                log_p = model_density(self.model, batch, latents, len(vector), self.layout) + log_jacobian
+                (gradient,) = torch.autograd.grad(log_p.sum(), vector)
+            return log_p.detach().to(coordinates.dtype), gradient.to(coordinates.dtype)
+
+        return scores

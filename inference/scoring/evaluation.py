@@ -45,7 +45,7 @@ class Evaluation:
         mc_error: Standard error of ``log_px`` over the draws, by the delta method, shape ``[N]``.
         ess: Effective sample size of the weights, shape ``[N]``.
         pareto_k: Pareto shape of the largest weights, shape ``[N]``; NaN if it cannot be fitted.
-        elbo: Mean log weight, shape ``[N]``.
+        elbo: ELBO of the guide, the mean log weight of its draws, shape ``[N]``.
         curve_particles: The J numbers of draws at which ``curve`` is recorded.
         curve: log p-hat(x) from the first draws, shape ``[J, N]``.
         num_particles: Draws per datum, K.
@@ -59,6 +59,8 @@ class Evaluation:
         rounding_bias: Mean of ``log_px`` minus its value in full precision with the same draws, measured on a subset of the data.
         rounding_error: Largest absolute value of this difference.
         is_unit_scaled: Whether x has a density and all data lie in [0, 1], as dequantized images do.
+        normal_elbo: ELBO of the normal distribution that was fitted to p(z|x) of each datum, shape ``[N]``, from the last 64 draws of the
+            fit; NaN where the guide is the proposal. By default, it is everywhere.
 
     Raises:
         ValueError: If shapes, dtypes or fields are inconsistent.
@@ -81,10 +83,13 @@ class Evaluation:
     rounding_bias: float = 0.0
     rounding_error: float = 0.0
     is_unit_scaled: bool = False
+    normal_elbo: Tensor | None = None
 
     def __post_init__(self) -> None:
         size = self.log_px.numel()
-        for name in netcdf.PER_DATUM:
+        if self.normal_elbo is None:
+            object.__setattr__(self, "normal_elbo", torch.full_like(self.log_px, nan))
+        for name in (*netcdf.PER_DATUM, *netcdf.LATER_PER_DATUM):
             _check_tensor(name, getattr(self, name), (size,))
         _check_tensor("curve", self.curve, (len(self.curve_particles), size))
         if self.log_px.isnan().any():
@@ -100,6 +105,11 @@ class Evaluation:
     def is_exact(self) -> bool:
         """Whether ``log_px`` is log p(x) itself, because every latent was summed out."""
         return self.num_particles == 1 and not self.is_bound
+
+    @property
+    def is_refined(self) -> Tensor:
+        """For which data the proposal was refined, ``[N]``; for the others, it was the guide."""
+        return torch.zeros_like(self.log_px, dtype=torch.bool) if self.normal_elbo is None else ~self.normal_elbo.isnan()
 
     @property
     def mean(self) -> float:
@@ -144,6 +154,14 @@ class Evaluation:
         if self.is_bound or tail_length(self.num_particles) < MIN_TAIL:
             return nan
         return float(self.is_unreliable.double().mean())
+
+    @property
+    def proposal(self) -> str:
+        """What the draws came from, in words."""
+        share = float(self.is_refined.double().mean())
+        if share in (0, 1):
+            return "refined for each datum" if share else "the guide"
+        return f"refined for {format_share(share, len(self.log_px))} of the data, else the guide"
 
     def to_frame(self) -> pd.DataFrame:
         """Return log-likelihood, error, ESS, k-hat and ELBO as a data frame with one row per datum."""
@@ -196,7 +214,7 @@ class Evaluation:
         lines = [
             f"log p(x) {'>=' if self.is_bound else '='} {log_px} nats per datum ({self.measure})",
             f"ELBO {format_with_error(float(self.elbo.mean()), standard_error_of_mean(self.elbo))}",
-            f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}",
+            f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}, proposal: {self.proposal}",
         ]
         if self.precision != "full":
             bias, error = (format_error(abs(value)) for value in (self.rounding_bias, self.rounding_error))

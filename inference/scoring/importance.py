@@ -1,7 +1,5 @@
-"""Importance-sampled log-likelihoods with the guide as proposal: ``log_weights`` and ``evaluate``."""
+"""Importance-sampled log-likelihoods: ``log_weights`` and ``evaluate``."""
 
-from collections.abc import Iterator
-from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -12,12 +10,15 @@ from inference.data.fingerprint import data_id
 from inference.densities.broadcasting import choose_layout
 from inference.densities.scope import check_scorable, scoring
 from inference.numerics import seed_generators
-from inference.scoring.blocks import batched, full_blocks, row_blocks
+from inference.scoring.blocks import row_blocks
 from inference.scoring.chunks import Chunks
 from inference.scoring.eager import Eager
-from inference.scoring.evaluation import Evaluation, Rounding
-from inference.scoring.reduction import WeightSummary, curve_particles, reduce_log_weights
-from inference.scoring.scorer import Scorer, make_scorer
+from inference.scoring.evaluation import Evaluation
+from inference.scoring.proposals.assembly import Assembly, ProposalName, coordinates_for
+from inference.scoring.proposals.guided import Task, score_by_guide
+from inference.scoring.proposals.score import row_jobs, score_by_refined
+from inference.scoring.reduction import WeightSummary, curve_particles
+from inference.scoring.scorer import Scorer
 from inference.scoring.workers import workers
 from inference.tracing.codegen import check_compile
 from inference.tracing.precision import PRECISIONS, Precision, has_bfloat16
@@ -28,8 +29,6 @@ from pyro_lvm.pair import Batch
 from pyro_lvm.reading import read_batch, read_rows
 from pyro_lvm.structure import Structure
 
-_REDUCED_WEIGHTS = 32768  # reduced at once, at least; for fewer, the calls take longer than the arithmetic
-_ROUNDED_ROWS = (8, 32)  # smallest and largest number of data used to measure the error of a lower precision; otherwise, one in 50
 _EQUAL = 1e-4  # standard deviation of weights, relative to their mean, that may be due to rounding
 _MANY_PARTICLES, _FEW_CHECKED = 500, 1024  # draws from which on the layout is tried on all rows, and else on this many
 _SUSPECT_DRAWS = 64  # by which data whose weights are equal show whether their draws are
@@ -38,10 +37,19 @@ _MASS_ROUNDING = 1e-2  # nats by which an exact value may
 EARNS_BACK = 5_000_000  # particles times data; compiling takes about 20 s, and saves about 15 ms for every 1024
 
 
-def log_weights(pair: object, *data: Any, num_particles: int, seed: int | None = None, chunk_size: int | None = None) -> Tensor:
-    r"""Compute log importance weights with the guide as proposal.
+def log_weights(
+    pair: object,
+    *data: Any,
+    num_particles: int,
+    seed: int | None = None,
+    chunk_size: int | None = None,
+    proposal: ProposalName = "guide",
+) -> Tensor:
+    r"""Compute log importance weights.
 
     .. math:: \log w_k = \log p(x, z_k) - \log q(z_k \mid x), \quad z_k \sim q(z \mid x)
+
+    Here q is the guide or, if asked for, a proposal refined for each datum; see :func:`evaluate`.
 
     Exactly K draws are made for each datum, in evaluation mode and without gradients; warm-up, subsampling scales and penalties
     are ignored. Noise is drawn in blocks of fixed shape, each with its own seed, so that the weights depend on the seed,
@@ -54,6 +62,7 @@ def log_weights(pair: object, *data: Any, num_particles: int, seed: int | None =
         num_particles: Draws per datum, :math:`K`.
         seed: Seed of the draws; by default, it is drawn from torch's generator.
         chunk_size: Maximum number of particles times data in one call of the model; by default, what fits the cache.
+        proposal: ``"guide"``, ``"refined"`` or ``"auto"``, as for :func:`evaluate`.
 
     Returns:
         Log weights in nats, float64, shape ``[K, B]``.
@@ -71,9 +80,16 @@ def log_weights(pair: object, *data: Any, num_particles: int, seed: int | None =
     with scoring(pair, batch[0].device):
         structure = check_scorable(pair, batch)
         layout = choose_layout(pair, batch, bool(structure.row_parameters), _num_checked(num_particles, len(batch[0])))
-        scorer = Scorer.eager(Eager(pair, layout), Chunks(chunk_size, layout))
+        eager, chunks = Eager(pair, layout), Chunks(chunk_size, layout)
+        coordinates = coordinates_for(proposal, pair, structure, batch, num_particles)
+        if coordinates is not None:
+            assembly = Assembly(eager, coordinates, chunks, "full", batch, num_particles)
+            refiner = assembly.interpreted(is_forced=proposal == "refined")
+            jobs = row_jobs(batch, assembly.rows(), seed)
+            blocks = [refiner.log_weights(x, refiner.fit(x, own), num_particles, own) for x, own in jobs]
+            return torch.cat(blocks, dim=1)  # [K, B]
         with workers(1) as each:
-            return torch.cat(list(row_blocks(each, scorer, batch, num_particles, seed)), dim=1)  # [K, B]
+            return torch.cat(list(row_blocks(each, Scorer.eager(eager, chunks), batch, num_particles, seed)), dim=1)  # [K, B]
 
 
 def evaluate(
@@ -86,12 +102,18 @@ def evaluate(
     compile: Literal["auto"] | bool = "auto",
     precision: Precision = "full",
     progress: bool = True,
+    proposal: ProposalName = "auto",
 ) -> Evaluation:
     r"""Estimate the log-likelihood of each datum by importance sampling, with its error and reliability.
 
     .. math:: \log \hat p(x) = \log \frac{1}{K} \sum_{k=1}^K w_k
 
     The expectation of this estimate is at most log p(x) and rises with K. Memory does not grow with the number of data times K.
+
+    An encoder's q(z|x) is often too narrow for this, or misses a part of p(z|x). A refined proposal is fitted to each datum: from the
+    guide's moments, batch and match moves a normal distribution of all latents, in unconstrained space, towards p(z|x); the K draws then
+    come from a Student's t distribution around it, mixed with wider ones; see
+    :class:`~inference.scoring.proposals.refined.Refiner`. Draws that fit or judge a proposal are never part of the figure.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
@@ -107,6 +129,8 @@ def evaluate(
             two thirds of the time on processors with instructions for it. The largest eighth of the weights is then recomputed in full
             precision, its mean error is subtracted from all other weights, and the remaining error is measured on a subset of the data.
         progress: Whether to show a progress bar.
+        proposal: ``"guide"``; ``"refined"``, which refuses latents that are discrete and drawn or have no unconstrained coordinates; or
+            ``"auto"``, which refines where that is possible, K is at least 100, and draws of a pilot show that the guide does not suffice.
 
     Returns:
         An :class:`~inference.scoring.evaluation.Evaluation`, with log-likelihoods in nats.
@@ -130,14 +154,14 @@ def evaluate(
         is_bound = structure.is_bound or (num_particles == 1 and not structure.is_exact)
         layout = choose_layout(pair, batch, bool(structure.row_parameters), _num_checked(num_particles, len(batch[0])))
         eager, chunks = Eager(pair, layout), Chunks(chunk_size, layout)
-        if size * num_particles >= EARNS_BACK if compile == "auto" else compile:
-            scorer = make_scorer(eager, chunks, precision, *full_blocks(chunks, batch, num_particles), is_required=compile is True)
+        task = Task(eager, chunks, batch, num_particles, seed, precision, _needs_compiling(compile, size * num_particles), compile is True)
+        coordinates = coordinates_for(proposal, pair, structure, batch, num_particles)
+        if coordinates is None:
+            result = score_by_guide(task, bar, is_bound=is_bound)
         else:
-            scorer = Scorer.eager(eager, chunks, precision)
-        rounding = Rounding() if precision == "full" else _rounding(scorer, Scorer.eager(eager, chunks), batch, num_particles, seed)
-        with workers(torch.get_num_threads() if scorer.suits_workers else 1) as each:
-            blocks = row_blocks(each, scorer, batch, num_particles, seed)
-            summary = _summary(blocks, num_particles, is_bound, bar)
+            assembly = Assembly(eager, coordinates, chunks, precision, batch, num_particles)
+            result = score_by_refined(task, assembly, bar, is_forced=proposal == "refined")
+        summary = result.summary
         if not is_bound and num_particles > 1:
             summary = _marked(summary, eager, structure, batch, num_particles, seed)
     _check_masses(summary, structure, num_particles)
@@ -152,8 +176,13 @@ def evaluate(
         num_dims=_per_datum(structure.num_elements, size),
         is_unit_scaled=structure.is_unit_scaled,
         precision=precision,
-        **rounding._asdict(),
+        normal_elbo=result.normal_elbo,
+        **result.rounding._asdict(),
     )
+
+
+def _needs_compiling(compile: Literal["auto"] | bool, num_draws: int) -> bool:
+    return num_draws >= EARNS_BACK if compile == "auto" else compile
 
 
 def _num_checked(num_particles: int, size: int) -> int:
@@ -173,15 +202,6 @@ def _per_datum(total: int, size: int) -> float:
     """Return the mean number of a datum, an integer if it is one."""
     whole, rest = divmod(total, size)
     return total / size if rest else whole
-
-
-def _summary(blocks: Iterator[Tensor], num_particles: int, is_bound: bool, bar: tqdm) -> WeightSummary:
-    """Reduce the log weights of one block of rows after the other over the particles."""
-    parts, first = [], next(blocks)
-    for some in batched(chain([first], blocks), -(-_REDUCED_WEIGHTS // first.numel())):
-        parts.append(reduce_log_weights(torch.cat(some, dim=1), is_bound=is_bound))
-        bar.update(len(parts[-1].log_px))
-    return WeightSummary(*(torch.cat(columns, dim=-1) for columns in zip(*parts, strict=True)))
 
 
 def _marked(summary: WeightSummary, eager: Eager, structure: Structure, batch: Batch, num_particles: int, seed: int) -> WeightSummary:
@@ -209,15 +229,3 @@ def _check_masses(summary: WeightSummary, structure: Structure, num_particles: i
             f"p(x) of discrete data must be at most 1; log p(x) is up to {float(summary.log_px.max()):.3g} for {int((excess > 0).sum())} "
             f"of {len(excess)} data. The model has a factor, or a distribution at {structure.observed} that is not normalized."
         )
-
-
-def _rounding(rounded: Scorer, full: Scorer, batch: Batch, num_particles: int, seed: int) -> Rounding:
-    """Compare estimates from rounded products with those in full precision and the same draws, on a subset of the data."""
-    least, most = _ROUNDED_ROWS
-    step = -(-len(batch[0]) // min(max(len(batch[0]) // 50, least), most))
-    few = tuple(x[::step] for x in batch)
-    with workers(1) as each:
-        got, wanted = (
-            torch.cat([log_w.logsumexp(0) for log_w in row_blocks(each, scorer, few, num_particles, seed)]) for scorer in (rounded, full)
-        )
-    return Rounding(float((got - wanted).mean()), float((got - wanted).abs().max()))

@@ -61,7 +61,7 @@ def reduce_log_weights(log_weights: Tensor, *, is_bound: bool | None = None) -> 
     curve = _running_log_mean(log_weights)
     mc_error = ess = k_hat = torch.full_like(curve[-1], nan)
     if not is_bound:
-        ess = _effective_sample_size(log_weights)
+        ess = effective_sample_size(log_weights)
         k_hat = pareto_k(log_weights)
         mc_error = _error_of_logarithm(ess, num_particles)
     reduced = (curve[-1], mc_error, ess, k_hat, log_weights.mean(dim=0), curve)
@@ -76,7 +76,8 @@ def _running_log_mean(log_weights: Tensor) -> Tensor:
     return log_sums - counts.to(log_sums).log()[:, None]
 
 
-def _effective_sample_size(log_weights: Tensor) -> Tensor:
+def effective_sample_size(log_weights: Tensor) -> Tensor:
+    """Return the effective sample size of log weights ``[K, B]``, shape ``[B]``; 0 if all weights are zero."""
     log_sum = log_weights.logsumexp(dim=0)  # [B]
     ess = (2 * log_sum - (2 * log_weights).logsumexp(dim=0)).exp()
     return torch.where(log_sum == -torch.inf, 0.0, ess)

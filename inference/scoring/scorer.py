@@ -61,7 +61,7 @@ class Scorer:
 
             def density(precision: Precision, num_particles: int) -> CompiledDensity:
                 rows, particles = chunks.shape(blocks[0], num_particles)
-                parts = [_part(block, latents, rows, particles) for block, latents in zip(blocks, draws.latents, strict=True)]
+                parts = [part_of(block, latents, rows, particles) for block, latents in zip(blocks, draws.latents, strict=True)]
                 return CompiledDensity(eager, precision, parts, particles)
 
             first = density(precision, num_particles)
@@ -71,7 +71,7 @@ class Scorer:
             return cls(draws, RescoredDensity(ChunkedDensity(first, chunks), again), chunks, first.suits_workers)
 
 
-def _part(batch: Batch, latents: Latents, rows: int, particles: int) -> tuple[Batch, Latents]:
+def part_of(batch: Batch, latents: Latents, rows: int, particles: int) -> tuple[Batch, Latents]:
     """Return rows spread over a block, and some of their draws."""
     places = torch.linspace(0, len(batch[0]) - 1, rows, dtype=torch.float64, device=batch[0].device).round().long()
     return tuple(x[places] for x in batch), {name: value[:particles, places] for name, value in latents.items()}
@@ -96,7 +96,16 @@ def make_scorer(
     try:
         return Scorer.compiled(eager, chunks, precision, blocks, num_particles)
     except Exception as error:  # of the programs, torch's compiler and what it runs, of any type
-        if is_required:
-            raise ValueError(f"the pair must be compilable with compile=True: {error}. Change it, or use compile='auto'.") from error
-        warn_caller(f"evaluate runs without compiled programs: {error}.")
+        refuse_or_warn(error, is_required=is_required)
     return Scorer.eager(eager, chunks, precision)
+
+
+def refuse_or_warn(error: Exception, *, is_required: bool) -> None:
+    """Say that a pair cannot be compiled: in an error if it must be, else in a warning.
+
+    Raises:
+        ValueError: If the pair must be compilable.
+    """
+    if is_required:
+        raise ValueError(f"the pair must be compilable with compile=True: {error}. Change it, or use compile='auto'.") from error
+    warn_caller(f"evaluate runs without compiled programs: {error}.")

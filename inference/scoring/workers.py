@@ -4,13 +4,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor
 
 from inference.numerics import one_thread
 
-Each = Callable[[Callable[..., Tensor], Iterable[tuple]], Iterator[Tensor]]
+T = TypeVar("T")
+
+
+class Each(Protocol):
+    """Applies a function to tuples of arguments, and yields the results in order."""
+
+    def __call__(self, function: Callable[..., T], jobs: Iterable[tuple]) -> Iterator[T]: ...
 
 
 @contextmanager
@@ -27,9 +33,9 @@ def workers(count: int) -> Iterator[Each]:
         yield lambda function, jobs: _in_order(pool, count + 1, function, jobs)
 
 
-def _in_order(pool: ThreadPoolExecutor, num_ahead: int, function: Callable[..., Tensor], jobs: Iterable[tuple]) -> Iterator[Tensor]:
+def _in_order(pool: ThreadPoolExecutor, num_ahead: int, function: Callable[..., T], jobs: Iterable[tuple]) -> Iterator[T]:
     """Yield results in the order of the jobs, with at most ``num_ahead`` jobs started after the one that is awaited."""
-    started: deque[Future[Tensor]] = deque()
+    started: deque[Future[T]] = deque()
     for job in jobs:
         started.append(pool.submit(function, *job))
         if len(started) > num_ahead:

@@ -63,7 +63,8 @@ class VampPrior(nn.Module):
     def _may_reuse(self) -> bool:
         # A traced graph must see the parameters: a reused mixture would be baked into it as a constant.
         is_traced = torch.compiler.is_compiling() or get_proxy_mode() is not None
-        return not (torch.is_grad_enabled() or is_traced or any(m.training for m in self.modules()))
+        is_fitted = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        return not (is_fitted or is_traced or any(m.training for m in self.modules()))
 
     def _state(self) -> list[Tensor]:
         return [*self.parameters(), *self.buffers()]

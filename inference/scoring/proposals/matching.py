@@ -1,0 +1,75 @@
+"""Batch and match: fit a normal distribution to a density of which only gradients are known."""
+
+import torch
+from torch import Tensor
+
+from inference.scoring.proposals.normal import FullNormal
+
+
+def matched(normal: FullNormal, draws: Tensor, scores: Tensor, rate: float) -> FullNormal:
+    r"""Move a normal distribution towards the one whose scores match those of a density p at draws from it.
+
+    The update minimizes the covariance-weighted difference of scores, regularized towards the present distribution N(m, S):
+
+    .. math::
+        E \left\| \nabla \log q(z) - \nabla \log p(z) \right\|^2_{\mathrm{Cov}(q)} + \tfrac{2}{\lambda} \mathrm{KL}(N(m, S) \,\|\, q)
+
+    With means :math:`\bar z, \bar g` and covariances C, G of B draws and their scores, its covariance S' solves
+    :math:`S' U S' + S' = V`, where
+
+    .. math::
+        U = \lambda G + \tfrac{\lambda}{1 + \lambda} \bar g \bar g^T = F F^T, \quad
+        V = S + \lambda C + \tfrac{\lambda}{1 + \lambda} (m - \bar z)(m - \bar z)^T
+
+    As U has rank B + 1, so has the difference of V and S': with the eigenvalues w and eigenvectors Q of :math:`F^T V F`,
+
+    .. math:: S' = V - W W^T, \quad W = V F Q \operatorname{diag} \frac{2}{1 + \sqrt{1 + 4 w}}
+
+    The mean is :math:`m' = \tfrac{1}{1 + \lambda} m + \tfrac{\lambda}{1 + \lambda} (S' \bar g + \bar z)`. A normal density is matched
+    exactly, and then left unchanged by any draws.
+
+    Args:
+        normal: The present distributions, of R data.
+        draws: Draws from them, float64, shape ``[B, R, D]``.
+        scores: Gradients of log p at the draws, ``[B, R, D]``.
+        rate: :math:`\lambda`, positive; the larger, the less the present distribution counts.
+
+    Returns:
+        The updated distributions. One whose scores are not finite, or whose covariance loses its rank to rounding, stays as it is.
+
+    References:
+        Cai, Modi, Margossian, Gower, Blei, Saul (2024), Batch and match: black-box variational inference with a score-based divergence.
+        https://arxiv.org/abs/2402.14758
+    """
+    share = rate / (1 + rate)
+    mean_draw, mean_score = draws.mean(0), scores.mean(0)  # [R, D]
+    factor = _factor(scores, mean_score, mean_score, rate)  # F, [R, D, B + 1]
+    spread = _factor(draws, mean_draw, normal.loc - mean_draw, rate)
+    target = normal.covariance + spread @ spread.mT  # V, [R, D, D]
+    loose = target @ factor
+    values, vectors = _eigen(factor.mT @ loose)
+    removed = loose @ vectors * (2 / (1 + (1 + 4 * values.clamp_min(0)).sqrt()))[:, None]  # W, [R, D, B + 1]
+    covariance = target - removed @ removed.mT
+    loc = (1 - share) * normal.loc + share * ((covariance @ mean_score[..., None]).squeeze(-1) + mean_draw)
+    scale_tril, failure = torch.linalg.cholesky_ex(covariance)
+    kept = (failure == 0) & loc.isfinite().all(1) & scale_tril.isfinite().flatten(1).all(1)  # [R]
+    return FullNormal(
+        torch.where(kept[:, None], loc, normal.loc),
+        torch.where(kept[:, None, None], covariance, normal.covariance),
+        torch.where(kept[:, None, None], scale_tril, normal.scale_tril),
+    )
+
+
+def _factor(values: Tensor, mean: Tensor, shift: Tensor, rate: float) -> Tensor:
+    """Return a root of the covariance of values ``[B, R, D]`` and of a shift ``[R, D]``, weighted as in U and V."""
+    centered = ((rate / len(values)) ** 0.5 * (values - mean)).permute(1, 2, 0)  # [R, D, B]
+    root = torch.cat([centered, (rate / (1 + rate)) ** 0.5 * shift[..., None]], dim=2)
+    if root.shape[1] >= root.shape[2]:
+        return root
+    return torch.linalg.qr(root.mT, mode="r").R.mT  # [R, D, D], as the product of roots is all that counts
+
+
+def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues and eigenvectors of symmetric matrices; those that are not finite, which LAPACK refuses, count as zero."""
+    finite = matrix.isfinite().flatten(1).all(1)[:, None, None]
+    return torch.linalg.eigh(torch.where(finite, matrix, 0.0))
