@@ -71,7 +71,7 @@ class Coordinates:
         """Return latents ``[K, B, *Z]`` by site as float64 vectors ``[K, B, D]``; not finite where a latent lies outside its support."""
         values = [(part, latents[part.name].double()) for part in self.parts]
         free = [value if part.transform is None else part.transform.inv(value) for part, value in values]
-        return torch.cat([value.flatten(2) for value in free], dim=2)  # [K, B, D]
+        return torch.cat([value.reshape(*value.shape[:2], -1) for value in free], dim=2)  # [K, B, D]
 
     def latents(self, vector: Tensor) -> tuple[Latents, Tensor]:
         """Return vectors ``[K, B, D]`` as latents ``[K, B, *Z]`` by site, and log |det dT/dv|, shape ``[K, B]``."""
@@ -145,10 +145,10 @@ def _fixed(sites: list[Site]) -> Constraint:
     size = len(sites[0]["value"])
     try:
         first, second = (_without_rows(support, size) for support in supports)
-    except ValueError as error:
-        raise ConstrainedError(f"the support of latent '{sites[0]['name']}' depends on the datum") from error
-    if not _are_alike(first, second):
-        raise ConstrainedError(f"the support of latent '{sites[0]['name']}' depends on other latents")
+    except ValueError:
+        first, second = supports[0], None
+    if second is None or not _are_alike(first, second):
+        raise ConstrainedError(f"the support of latent '{sites[0]['name']}' depends on the datum or on other latents")
     return first
 
 

@@ -89,8 +89,8 @@ def fit_vae(
 
 def evaluate_vae(vae: AnyVAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
     """Score a split of the data; see :func:`inference.scoring.importance.evaluate`."""
-    x, K = getattr(data, options.split).to(device), options.num_particles
-    return evaluate(vae.to(device), x, num_particles=K, seed=options.seed, precision=options.precision, progress=progress)
+    how = {name: value for name, value in asdict(options).items() if name != "split"}
+    return evaluate(vae.to(device), getattr(data, options.split).to(device), **how, progress=progress)
 
 
 def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tensor) -> None:

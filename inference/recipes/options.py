@@ -13,6 +13,7 @@ from inference.recipes.likelihoods import LIKELIHOODS
 from inference.recipes.networks import INITS, NETWORKS
 from inference.recipes.priors import PRIORS
 from inference.recipes.sizes import Counts, Sizes
+from inference.scoring.proposals.assembly import ProposalName
 from inference.tracing.precision import Precision
 
 
@@ -136,12 +137,14 @@ class EvaluateOptions:
         num_particles: Draws of z for each datum, K.
         seed: Seed of the draws.
         precision: Precision of matrix products: full, or bf16, which takes two thirds of the time on processors with instructions for it.
+        proposal: What z is drawn from: the guide, refined for each datum, or auto, which refines where the guide does not suffice.
     """
 
     split: Split = "test"
     num_particles: PositiveInt = 1000
     seed: int = 0
     precision: Precision = "full"
+    proposal: ProposalName = "auto"
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,10 @@ class ScoredRow(NamedTuple):
 
 
 def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
-    """Path of the netCDF file of an evaluation."""
+    """Path of the netCDF file of an evaluation, whose name says how it was made; that of a score with the guide says nothing of it."""
     precision = "" if options.precision == "full" else f"-{options.precision}"
-    return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}{precision}.nc"
+    proposal = "" if options.proposal == "guide" else f"-{options.proposal}"
+    return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}{precision}{proposal}.nc"
 
 
 def expost_path(folder: Path, expost: str) -> Path:

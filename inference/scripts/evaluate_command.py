@@ -1,6 +1,7 @@
 """Scores runs by importance-sampled log-likelihood: ``pyro-lvm evaluate runs/vamp --num_particles 5000``."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 import math
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
     parser.add_class_arguments(EvaluateOptions)
     args = parser.instantiate(parser.parse_args(argv))
-    options = EvaluateOptions(args.split, args.num_particles, args.seed, args.precision)
+    options = EvaluateOptions(*(getattr(args, field.name) for field in fields(EvaluateOptions)))
 
     folders = {name: Path(name) for name in args.runs}
 

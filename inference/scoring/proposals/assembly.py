@@ -1,6 +1,6 @@
 """Put a refiner together from a pair's programs, run by Pyro or compiled."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -16,8 +16,9 @@ from inference.scoring.chunks import ChunkedDensity, Chunks, RescoredDensity, nu
 from inference.scoring.compiled import CompiledDensity, CompiledDraws, CompiledScores
 from inference.scoring.eager import Density as ChunkDensity
 from inference.scoring.eager import Draws, Eager, Scores
+from inference.scoring.proposals.judging import NUM_PILOT
 from inference.scoring.proposals.normal import DiagonalNormal
-from inference.scoring.proposals.refined import NUM_DRAWS, NUM_PILOT, Refiner
+from inference.scoring.proposals.refined import NUM_DRAWS, Refiner
 from inference.scoring.scorer import part_of
 from inference.tracing.precision import Precision
 from pyro_lvm.pair import Batch
@@ -158,10 +159,10 @@ class Assembly:
 def prior_moments(eager: Eager, coordinates: Coordinates, batch: Batch) -> DiagonalNormal:
     """Return medians and half of the central 68 % of the prior's draws, of all data together, as a normal distribution ``[1, D]``."""
     rows = batch if eager.layout.needs_all_rows else distinct_rows(batch)
-    count = max(2, _PRIOR_DRAWS // len(rows[0]))
+    count, layout = max(2, _PRIOR_DRAWS // len(rows[0])), replace(eager.layout, enumerates=False)  # so that classes are drawn
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        trace = run_model(eager.model, rows, {}, count, eager.layout)
-    draws = coordinates.vector(latents_of(trace, count, len(rows[0]), eager.layout)).flatten(0, 1)  # [P * R, D]
+        trace = run_model(eager.model, rows, {}, count, layout)
+    draws = coordinates.vector(latents_of(trace, count, len(rows[0]), layout)).flatten(0, 1)  # [P * R, D]
     low, middle, high = draws.quantile(draws.new_tensor(_ONE_SIGMA), dim=0, keepdim=True)  # [1, D]
     return DiagonalNormal(middle, (0.5 * (high - low)).clamp_min(torch.finfo(torch.float32).tiny))

@@ -1,7 +1,7 @@
 """Proposals refined for each datum: from the guide's draws to a mixture around the posterior, then fresh draws from it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 from typing import NamedTuple
 
@@ -13,75 +13,32 @@ from inference.densities.unconstrained import Coordinates
 from inference.numerics import block_seed, row_slices, seed_generators
 from inference.scoring.chunks import Chunks
 from inference.scoring.eager import PYRO, Draws, Scores
-from inference.scoring.pareto import pareto_k
+from inference.scoring.proposals.judging import (
+    NUM_PILOT,
+    OUTSIDE,
+    Pilot,
+    Seen,
+    Step,
+    divergence,
+    is_better,
+    judged,
+    last_step,
+    moments,
+    needs_fit,
+    shares,
+)
 from inference.scoring.proposals.matching import matched
 from inference.scoring.proposals.normal import DiagonalNormal, FullNormal, log_density
 from inference.scoring.proposals.student import Mixture, StudentT
-from inference.scoring.reduction import effective_sample_size
 from pyro_lvm.pair import Batch
 
-NUM_PILOT = 128  # draws from the guide, and as many from the broad component, by which a datum is judged
 NUM_STEPS, NUM_DRAWS = 50, 8  # updates, and draws for each, of batch and match
-NUM_JUDGED = 64  # draws of the last updates, by which the fit is compared with the guide
 _RATE = 16.0  # of the first update, in units of its draws
-_POOR, _MORE_STEPS, _MORE_DRAWS = (
-    0.3,
-    10,
-    16,
-)  # squared drift of a poor fit; updates of another one, and draws besides D
+_MORE_STEPS, _MORE_DRAWS = 10, 16  # updates of another fit, and its draws besides D
 _HEAVY = 5.0  # degrees of freedom of the safe components
-_SAFE = 0.1  # share of a safe component
-_FAR = 7.0  # nats below the other estimates, from which on the broad component is left out
-_MISSED = 0.5  # share of the broad component where its draws find mass that guide and fit have missed
-_GOOD_K, _GOOD_ESS, _SMALL_STEP = 0.4, 0.5, 0.02  # of a guide that needs no refinement: k-hat, ESS / draws, nats of the first update
-_TIE = 0.8  # share of the fit's ESS that the guide must have to be kept
-_CLEAR, _MORE = 3.0, 0.2  # standard errors, and nats, by which one estimate must exceed another
 
 
 Density = Callable[[Batch, Latents, Tensor], Tensor]
-
-
-class Pilot(NamedTuple):
-    """What a few draws from a proposal say of it.
-
-    Attributes:
-        estimate: log p-hat(x), shape ``[R]``.
-        error: Its standard error, by the delta method.
-        ess_share: Effective sample size over the number of draws.
-        elbo: Mean log weight.
-        elbo_error: Its standard error.
-        pareto_k: Pareto shape of the largest weights.
-    """
-
-    estimate: Tensor
-    error: Tensor
-    ess_share: Tensor
-    elbo: Tensor
-    elbo_error: Tensor
-    pareto_k: Tensor
-
-    def at(self, rows: Tensor) -> "Pilot":
-        """Return what is known of some of the data."""
-        return Pilot(*(value[rows] for value in self))
-
-    def replaced(self, rows: Tensor, other: "Pilot") -> "Pilot":
-        """Return the same with other values at some of the data."""
-        return Pilot(*(value.index_copy(0, rows, new) for value, new in zip(self, other, strict=True)))
-
-
-class Step(NamedTuple):
-    r"""One update of batch and match.
-
-    Attributes:
-        normal: The updated distributions N(m, S).
-        log_weights: Log weights of the draws from the distributions before it, shape ``[B, R]``.
-        drift: Mean over these draws of the difference of scores in units of the standard deviations,
-            :math:`L^T (\nabla \log p - \nabla \log q)` with :math:`S = L L^T`, shape ``[R, D]``.
-    """
-
-    normal: FullNormal
-    log_weights: Tensor
-    drift: Tensor
 
 
 class Fitted(NamedTuple):
@@ -137,17 +94,48 @@ class Refiner:
         log_q, latents = self._guide_draws(batch, NUM_PILOT, block_seed(seed, 1))
         guide = judged(self.pilot_density(batch, latents, log_q) - log_q)
         start = moments(self.coordinates.vector(latents), self.prior)
+        near = StudentT(start, _HEAVY)
         wide = StudentT(DiagonalNormal(self.prior.loc.expand_as(start.loc), self.prior.scale.expand_as(start.loc)), _HEAVY)
-        alone = Mixture((wide,), torch.ones_like(start.loc[None, :, 0]))
-        broad = judged(self._log_weights(self.pilot_density, batch, alone, NUM_PILOT, generator))
+        far = self._seen(batch, wide, generator)
         steps = self._steps(batch, start.full(), generator, NUM_STEPS, NUM_DRAWS, rate)
-        first = next(steps).normal
-        if not (self.is_forced or _needs_fit(guide, broad, divergence(start, first), self.coordinates.dim).any()):
-            return Fitted(None, torch.zeros_like(start.loc[:, 0], dtype=torch.bool), guide, None, broad)
-        shape, normal = self._rescued(batch, start, *_last(steps), generator)
-        parts = StudentT(shape, *tail(self.coordinates.dim)), StudentT(start, _HEAVY), wide
-        is_refined = torch.full_like(normal.elbo, self.is_forced, dtype=torch.bool) | ~_is_better(guide, normal, broad)
-        return Fitted(Mixture(parts, _shares(guide, normal, broad)), is_refined, guide, normal, broad)
+        first = divergence(start, next(steps).normal)
+        outside = far.share_outside(near.log_prob(far.vector), guide.estimate)
+        if not (self.is_forced or needs_fit(guide, outside, first, self.coordinates.dim).any()):
+            return Fitted(None, torch.zeros_like(first, dtype=torch.bool), guide, None, far.pilot)
+        shape, normal = self._rescued(batch, start, last_step(steps), generator)
+        best = torch.maximum(guide.estimate, normal.estimate)
+        parts, still = self._modes(batch, shape, near, far, best, generator)
+        is_refined = torch.full_like(outside, self.is_forced, dtype=torch.bool) | ~is_better(guide, normal, outside)
+        mixture = Mixture((*parts, near, wide), shares(len(parts), far.pilot.estimate - best, still))
+        return Fitted(mixture, is_refined, guide, normal, far.pilot)
+
+    def _modes(
+        self, batch: Batch, shape: FullNormal, near: StudentT, far: Seen, estimate: Tensor, generator: torch.Generator
+    ) -> tuple[list[StudentT], list[Tensor]]:
+        """Return the fitted component, and a second one, from another start, where draws from the prior's moments find mass elsewhere.
+
+        With each comes the share of mass, by these draws, that all components up to it do not reach, ``[R]``.
+        """
+        parts, found = [StudentT(shape, *tail(self.coordinates.dim))], near.log_prob(far.vector)
+        found = torch.maximum(found, parts[0].log_prob(far.vector))
+        still = [far.share_outside(found, estimate)]
+        missed = self._rows(still[0] > OUTSIDE)
+        if len(missed) > 0:
+            elsewhere = far.heaviest_outside(found, estimate)[missed]
+            start = replace(shape.at(missed), loc=elsewhere)
+            second, _, _ = last_step(self._steps(_at(batch, missed), start, generator, NUM_STEPS, NUM_DRAWS, rate))
+            parts.append(StudentT(shape.replaced(missed, second), *tail(self.coordinates.dim)))
+            still.append(far.share_outside(torch.maximum(found, parts[1].log_prob(far.vector)), estimate))
+        return parts, still
+
+    def _rows(self, chosen: Tensor) -> Tensor:
+        """Return the indices of chosen data; all of them if the pair needs all, and two for one, whose dimension a program may drop."""
+        rows = chosen.nonzero()[:, 0]
+        if len(rows) > 0 and self.chunks.layout.needs_all_rows:
+            return torch.arange(len(chosen), device=chosen.device)
+        if len(rows) == 1 < len(chosen):
+            return torch.cat([rows, (rows + 1) % len(chosen)])
+        return rows
 
     def log_weights(self, batch: Batch, fitted: Fitted, num_particles: int, seed: int) -> Tensor:
         """Return the log weights ``[K, R]`` of fresh draws from the proposals of a block, in float64."""
@@ -179,6 +167,14 @@ class Refiner:
             log_q, latents = self.draws(batch, count)
         return log_q.double(), latents
 
+    def _seen(self, batch: Batch, component: StudentT, generator: torch.Generator) -> "Seen":
+        alone = Mixture((component,), torch.ones_like(component.normal.loc[None, :, 0]))
+        vector = alone.sample(NUM_PILOT, generator)
+        latents, log_jacobian = self.coordinates.latents(vector)
+        log_q = component.log_prob(vector)
+        log_p = self.pilot_density(batch, latents, log_q - log_jacobian) + log_jacobian
+        return Seen(vector, log_q, log_p, judged(log_p - log_q))
+
     def _log_weights(self, density: Density, batch: Batch, mixture: Mixture, count: int, generator: torch.Generator) -> Tensor:
         vector = mixture.sample(count, generator)
         latents, log_jacobian = self.coordinates.latents(vector)
@@ -186,20 +182,17 @@ class Refiner:
         return density(batch, latents, log_q) - log_q
 
     def _rescued(
-        self, batch: Batch, start: DiagonalNormal, shape: FullNormal, normal: Pilot, drift: Tensor, generator: torch.Generator
+        self, batch: Batch, start: DiagonalNormal, fit: tuple[FullNormal, Pilot, Tensor], generator: torch.Generator
     ) -> tuple[FullNormal, Pilot]:
         """Fit those data again, with more draws than dimensions, whose fits are poor, and keep what is better."""
-        poor = ((drift > _POOR) | drift.isnan()).nonzero()[:, 0]
+        shape, normal, is_poor = fit
+        poor = self._rows(is_poor)
         if len(poor) == 0:
             return shape, normal
-        if self.chunks.layout.needs_all_rows:
-            poor = torch.arange(len(batch[0]), device=poor.device)
-        elif len(poor) == 1 < len(batch[0]):  # a program may drop a dimension of one row
-            poor = torch.cat([poor, (poor + 1) % len(batch[0])])
-        some, before = tuple(x[poor.to(x.device)] for x in batch), start.full().at(poor)
+        some, before = _at(batch, poor), start.full().at(poor)
         draws = self.coordinates.dim + _MORE_DRAWS
         *_, closer = self._steps(some, before, generator, _MORE_STEPS, draws, lambda step: draws * self.coordinates.dim / (step + 1))
-        again, judgement, _ = _last(self._steps(some, closer.normal, generator, NUM_STEPS, NUM_DRAWS, rate))
+        again, judgement, _ = last_step(self._steps(some, closer.normal, generator, NUM_STEPS, NUM_DRAWS, rate))
         better = judgement.elbo > normal.elbo[poor]
         return shape.replaced(poor[better], again.at(better)), normal.replaced(poor[better], judgement.at(better))
 
@@ -213,46 +206,18 @@ class Refiner:
             draws = normal.loc + normal.colored(noise)
             log_p, scores = self.scores(batch, draws)
             log_weights = log_p.double() - log_density(normal, draws)
-            drift = normal.uncolored(scores.double()).mean(0) + noise.mean(0)  # [R, D]
+            difference = normal.uncolored(scores.double()) + noise
             normal = matched(normal, draws, scores.double(), rate(step))
-            yield Step(normal, log_weights, drift)
+            yield Step(normal, log_weights, difference)
 
 
-def _last(steps: Iterator[Step]) -> tuple[FullNormal, Pilot, Tensor]:
-    """Return the last normal distribution of some updates, and what the last draws say of it: weights, and how far it is off."""
-    last = list(steps)[-(NUM_JUDGED // NUM_DRAWS) :]
-    return (
-        last[-1].normal,
-        judged(torch.cat([step.log_weights for step in last])),
-        torch.stack([step.drift for step in last]).mean(0).square().sum(1),
-    )
+def _at(batch: Batch, rows: Tensor) -> Batch:
+    return tuple(x[rows.to(x.device)] for x in batch)
 
 
 def rate(step: int) -> float:
     """Return the rate of an update of batch and match: at first large, for starts that are far off, later small, to average over draws."""
     return _RATE * NUM_DRAWS / (step + 1) ** 2
-
-
-def judged(log_weights: Tensor) -> Pilot:
-    """Summarize the log weights ``[P, R]`` of pilot draws."""
-    count = len(log_weights)
-    log_weights = log_weights.where(~log_weights.isnan(), -torch.inf)
-    share = effective_sample_size(log_weights) / count
-    return Pilot(
-        estimate=log_weights.logsumexp(0) - math.log(count),
-        error=((1 / share - 1).clamp_min(0) / count).sqrt(),
-        ess_share=share,
-        elbo=log_weights.mean(0),
-        elbo_error=log_weights.std(0) / math.sqrt(count),
-        pareto_k=pareto_k(log_weights),
-    )
-
-
-def moments(vector: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
-    """Return normal distributions with the mean and the variances of draws ``[P, R, D]``, or the prior's where these are of no use."""
-    loc, scale = vector.mean(0), vector.std(0)
-    is_usable = (loc.isfinite() & scale.isfinite() & (scale > 0)).all(1, keepdim=True)
-    return DiagonalNormal(loc.where(is_usable, prior.loc), scale.where(is_usable, prior.scale))
 
 
 def tail(dim: int) -> tuple[float, float]:
@@ -261,38 +226,3 @@ def tail(dim: int) -> tuple[float, float]:
     In many dimensions, tails as heavy as in one would lie farther out than any draw should.
     """
     return dim + 4.0, 1 + 0.6 / math.sqrt(dim)
-
-
-def divergence(start: DiagonalNormal, other: FullNormal) -> Tensor:
-    """Return KL(start || other) of normal distributions in nats, shape ``[R]``."""
-    ratio = other.inverse * start.scale[:, None]  # [R, D, D]
-    shift = other.whitened((start.loc - other.loc)[None])[0]
-    return 0.5 * (ratio.square().sum((1, 2)) + shift.square().sum(1) - shift.shape[1]) + other.log_scale - start.log_scale
-
-
-def _needs_fit(guide: Pilot, broad: Pilot, step: Tensor, dim: int) -> Tensor:
-    """Return for which data the guide may be a bad proposal.
-
-    The first update does not move an exact normal distribution, but one with the moments of P draws, whose divergence is D / P.
-    """
-    is_good = (guide.pareto_k <= _GOOD_K) & (guide.ess_share >= _GOOD_ESS) & (step <= _SMALL_STEP + 3 * dim / NUM_PILOT)
-    return ~is_good | _finds_more(broad, guide)
-
-
-def _is_better(guide: Pilot, normal: Pilot, broad: Pilot) -> Tensor:
-    """Return for which data the guide is a better proposal than what was fitted, as a flow may be."""
-    is_close = guide.elbo >= normal.elbo - 2 * (guide.elbo_error**2 + normal.elbo_error**2).sqrt()
-    return is_close & (guide.ess_share >= _TIE * normal.ess_share) & (guide.pareto_k <= _GOOD_K) & ~_finds_more(broad, guide)
-
-
-def _finds_more(broad: Pilot, other: Pilot) -> Tensor:
-    """Return for which data draws from the prior's moments find mass that another proposal has missed."""
-    return broad.estimate - other.estimate > _MORE + _CLEAR * (broad.error**2 + other.error**2).sqrt()
-
-
-def _shares(guide: Pilot, normal: Pilot, broad: Pilot) -> Tensor:
-    """Return the shares ``[3, R]`` of the components: fitted, with the guide's moments, and with the prior's."""
-    is_hopeless = broad.estimate < torch.maximum(guide.estimate, normal.estimate) - _FAR
-    last = torch.where(is_hopeless, 0.0, _SAFE).to(guide.estimate)
-    last = last.where(~(_finds_more(broad, guide) & _finds_more(broad, normal)), _MISSED)
-    return torch.stack([1 - _SAFE - last, torch.full_like(last, _SAFE), last])

@@ -12,7 +12,8 @@ from inference.numerics import block_seed, row_slices
 from inference.scoring.evaluation import Rounding
 from inference.scoring.proposals.assembly import Assembly
 from inference.scoring.proposals.guided import Scored, Task, joined, some_rows
-from inference.scoring.proposals.refined import Fitted, Pilot, Refiner
+from inference.scoring.proposals.judging import Pilot
+from inference.scoring.proposals.refined import Fitted, Refiner
 from inference.scoring.reduction import WeightSummary, reduce_log_weights
 from inference.scoring.scorer import refuse_or_warn
 from inference.scoring.workers import workers

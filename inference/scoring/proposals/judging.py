@@ -1,0 +1,170 @@
+"""What a few draws say of a proposal: whether the guide suffices, whether a fit has converged, and what both have missed."""
+
+from collections.abc import Iterable
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from inference.scoring.pareto import pareto_k
+from inference.scoring.proposals.normal import DiagonalNormal, FullNormal
+from inference.scoring.reduction import effective_sample_size
+
+NUM_PILOT = 128  # draws from the guide, and as many from the broad component, by which a datum is judged
+NUM_JUDGED = 64  # draws of the last updates, by which a fit is compared with the guide
+_FAR = 7.0  # nats below the other estimates, from which on the broad component is left out
+_SAFE, _MISSED = 0.1, 0.5  # share of a safe component, and of the broad one where it finds mass that guide and fit have missed
+_GOOD_K, _GOOD_ESS, _SMALL_STEP = 0.4, 0.5, 0.02  # of a guide that needs no refinement: k-hat, ESS / draws, nats of the first update
+_TIE = 0.8  # share of the fit's ESS that the guide must have to be kept
+_MANY_TIMES, OUTSIDE = math.log(10.0), 0.02  # log p(z|x) / q(z) of mass that q does not reach, and the share of it that matters
+_LITTLE_DRIFT, _DRIFT = 0.01, 3.0  # squared drift of a fit that has converged, and in units of its squared error
+
+
+class Pilot(NamedTuple):
+    """What a few draws from a proposal say of it.
+
+    Attributes:
+        estimate: log p-hat(x), shape ``[R]``.
+        error: Its standard error, by the delta method.
+        ess_share: Effective sample size over the number of draws.
+        elbo: Mean log weight.
+        elbo_error: Its standard error.
+        pareto_k: Pareto shape of the largest weights.
+    """
+
+    estimate: Tensor
+    error: Tensor
+    ess_share: Tensor
+    elbo: Tensor
+    elbo_error: Tensor
+    pareto_k: Tensor
+
+    def at(self, rows: Tensor) -> "Pilot":
+        """Return what is known of some of the data."""
+        return Pilot(*(value[rows] for value in self))
+
+    def replaced(self, rows: Tensor, other: "Pilot") -> "Pilot":
+        """Return the same with other values at some of the data."""
+        return Pilot(*(value.index_copy(0, rows, new) for value, new in zip(self, other, strict=True)))
+
+
+def judged(log_weights: Tensor) -> Pilot:
+    """Summarize the log weights ``[P, R]`` of pilot draws."""
+    count = len(log_weights)
+    log_weights = log_weights.where(~log_weights.isnan(), -torch.inf)
+    share = effective_sample_size(log_weights) / count
+    return Pilot(
+        estimate=log_weights.logsumexp(0) - math.log(count),
+        error=((1 / share - 1).clamp_min(0) / count).sqrt(),
+        ess_share=share,
+        elbo=log_weights.mean(0),
+        elbo_error=log_weights.std(0) / math.sqrt(count),
+        pareto_k=pareto_k(log_weights),
+    )
+
+
+class Seen(NamedTuple):
+    """Draws from the component with the prior's moments.
+
+    Attributes:
+        vector: The draws, ``[P, R, D]``.
+        log_density: The component's log density there, ``[P, R]``.
+        log_p: log p(x, v) there, ``[P, R]``.
+        pilot: What they say of the component.
+    """
+
+    vector: Tensor
+    log_density: Tensor
+    log_p: Tensor
+    pilot: Pilot
+
+    def share_outside(self, log_q: Tensor, estimate: Tensor) -> Tensor:
+        """Return the share of p(v|x), by these draws, that lies where it exceeds another proposal's density many times, ``[R]``.
+
+        Args:
+            log_q: The other log density at the draws, ``[P, R]``.
+            estimate: Estimate of log p(x), ``[R]``.
+        """
+        return self._log_outside(log_q, estimate).exp().mean(0)
+
+    def heaviest_outside(self, log_q: Tensor, estimate: Tensor) -> Tensor:
+        """Return the draw there with the largest weight, ``[R, D]``; arguments are those of :meth:`share_outside`."""
+        place = self._log_outside(log_q, estimate).argmax(0)  # [R]
+        return self.vector.take_along_dim(place[None, :, None], 0)[0]
+
+    def _log_outside(self, log_q: Tensor, estimate: Tensor) -> Tensor:
+        posterior = self.log_p - torch.maximum(estimate, self.pilot.estimate)
+        return torch.where(posterior - log_q > _MANY_TIMES, posterior - self.log_density, -torch.inf)  # [P, R]
+
+
+class Step(NamedTuple):
+    r"""One update of batch and match.
+
+    Attributes:
+        normal: The updated distributions N(m, S).
+        log_weights: Log weights of the draws from the distributions before it, shape ``[B, R]``.
+        difference: Differences of scores at these draws in units of the standard deviations,
+            :math:`L^T (\nabla \log p - \nabla \log q)` with :math:`S = L L^T`, shape ``[B, R, D]``.
+    """
+
+    normal: FullNormal
+    log_weights: Tensor
+    difference: Tensor
+
+
+def last_step(steps: Iterable[Step]) -> tuple[FullNormal, Pilot, Tensor]:
+    """Return the last normal distribution of some updates, what the last draws say of it, and which data have not converged.
+
+    At the end, differences of scores are noise: their mean is zero within the error of the draws.
+    """
+    steps = list(steps)
+    last = steps[-(NUM_JUDGED // len(steps[0].log_weights)) :]
+    difference = torch.cat([step.difference for step in last])  # [J, R, D]
+    drift, noise = difference.mean(0).square().sum(1), difference.var(0).sum(1) / len(difference)  # [R]
+    is_poor = ~((drift < _LITTLE_DRIFT) | (drift < _DRIFT * noise))
+    return last[-1].normal, judged(torch.cat([step.log_weights for step in last])), is_poor
+
+
+def moments(vector: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
+    """Return normal distributions with the mean and the variances of draws ``[P, R, D]``, or the prior's where these are of no use."""
+    loc, scale = vector.mean(0), vector.std(0)
+    is_usable = (loc.isfinite() & scale.isfinite() & (scale > 0)).all(1, keepdim=True)
+    return DiagonalNormal(loc.where(is_usable, prior.loc), scale.where(is_usable, prior.scale))
+
+
+def divergence(start: DiagonalNormal, other: FullNormal) -> Tensor:
+    """Return KL(start || other) of normal distributions in nats, shape ``[R]``."""
+    ratio = other.inverse * start.scale[:, None]  # [R, D, D]
+    shift = other.whitened((start.loc - other.loc)[None])[0]
+    return 0.5 * (ratio.square().sum((1, 2)) + shift.square().sum(1) - shift.shape[1]) + other.log_scale - start.log_scale
+
+
+def needs_fit(guide: Pilot, outside: Tensor, step: Tensor, dim: int) -> Tensor:
+    """Return for which data the guide may be a bad proposal.
+
+    The first update does not move an exact normal distribution, but one with the moments of P draws, whose divergence is D / P.
+    """
+    is_good = (guide.pareto_k <= _GOOD_K) & (guide.ess_share >= _GOOD_ESS) & (step <= _SMALL_STEP + 3 * dim / NUM_PILOT)
+    return ~is_good | (outside > OUTSIDE)
+
+
+def is_better(guide: Pilot, normal: Pilot, outside: Tensor) -> Tensor:
+    """Return for which data the guide is a better proposal than what was fitted, as a flow may be."""
+    is_close = guide.elbo >= normal.elbo - 2 * (guide.elbo_error**2 + normal.elbo_error**2).sqrt()
+    return is_close & (guide.ess_share >= _TIE * normal.ess_share) & (guide.pareto_k <= _GOOD_K) & (outside <= OUTSIDE)
+
+
+def shares(num_fitted: int, excess: Tensor, outside: list[Tensor]) -> Tensor:
+    """Return the shares ``[C, R]`` of the components: those fitted, that with the guide's moments, and that with the prior's.
+
+    Args:
+        num_fitted: Number of fitted components; a second one is used where the first has missed mass.
+        excess: Estimate of log p(x) from the last component's draws over the other estimates, ``[R]``.
+        outside: Share of mass that is not reached by the components up to each fitted one, ``[R]``.
+    """
+    last = torch.where(excess < -_FAR, 0.0, _SAFE).to(excess)
+    last = last.where(outside[-1] <= OUTSIDE, _MISSED)
+    fitted = 1 - _SAFE - last
+    second = 0.5 * fitted * (outside[0] > OUTSIDE)
+    return torch.stack([fitted - second, *[second] * (num_fitted - 1), torch.full_like(last, _SAFE), last])
