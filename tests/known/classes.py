@@ -69,9 +69,10 @@ def markov(*, steps=8, states=3):
     start_t, moves_t, loc_t = (tensor(part) for part in (start, moves, loc))
 
     def model(x):
+        state = None
         with pyro.plate("data", len(x)):
             for t in pyro.markov(range(steps)):
-                probs = start_t if t == 0 else moves_t[state]  # noqa: F821
+                probs = moves_t[state] if t else start_t
                 state = pyro.sample(f"s{t}", dist.Categorical(probs), infer={"enumerate": "parallel"})
                 pyro.sample(f"x{t}", dist.Normal(loc_t[state], 1.0), obs=x[:, t])
 

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 from scipy import special, stats
 import torch
 
-from known.integrals import moments
+from known.integrals import integrate
 from known.registry import N, entry, generator, known, pair_of, tensor
 from pyro_lvm import LogisticNormal, Pair
 
@@ -54,8 +54,8 @@ def dirichlet_multinomial(guide):
     concentration = np.array([0.6, 1.0, 2.0, 4.0])
     draw = generator(8)
     x = np.array([draw.multinomial(TRIALS, z) for z in draw.dirichlet(concentration, size=N)]).astype(float)
-    likelihood = lambda z: dist.Multinomial(TRIALS, z)  # noqa: E731
-    pair = pair_of(dist.Dirichlet(tensor(concentration)), likelihood, lambda x: guide(tensor(concentration) + x))
+    prior = dist.Dirichlet(tensor(concentration))
+    pair = pair_of(prior, lambda z: dist.Multinomial(TRIALS, z), lambda x: guide(tensor(concentration) + x))
     return known(pair, x, stats.dirichlet_multinomial(concentration, TRIALS).logpmf(x))
 
 
@@ -74,8 +74,7 @@ def student_scales(guide):
 def laplace_scales(*, scale):
     """v ~ Exp(1), x ~ N(0, 2 v): x has a Laplace distribution; a log-normal guide, its spread ``scale`` times that of log v."""
     x = stats.laplace.rvs(size=N, random_state=generator(10))
-    log_joint = lambda u: u - np.exp(u) - u / 2 - x[:, None] ** 2 / 4 * np.exp(-u)  # noqa: E731  u = log v
-    loc, sd = (tensor(part) for part in moments(log_joint, -40, 6))
+    _, loc, sd = integrate(lambda u: u / 2 - np.exp(u) - x[:, None] ** 2 / 4 * np.exp(-u), -40, 6)  # of u = log v
 
     def model(x, loc, sd):
         with pyro.plate("data", len(x)):
@@ -137,8 +136,8 @@ def angles(*, sharpness):
         point = tensor([1, 0]) + x
         return dist.VonMises(torch.atan2(point[..., 1], point[..., 0]), sharpness * point.norm(dim=-1))
 
-    likelihood = lambda z: dist.Normal(torch.stack([z.cos(), z.sin()], -1), 1.0).to_event(1)  # noqa: E731
-    return known(pair_of(dist.VonMises(tensor(0), tensor(1)), likelihood, guide), x, log_px)
+    prior = dist.VonMises(tensor(0), tensor(1))
+    return known(pair_of(prior, lambda z: dist.Normal(torch.stack([z.cos(), z.sin()], -1), 1.0).to_event(1), guide), x, log_px)
 
 
 CLOSED = {"source": "closed form"}

@@ -35,8 +35,9 @@ class Factors:
 
     def known(self, guide):
         weight, noise, scales = (tensor(part) for part in (self.weight, self.noise, self.scales))
-        likelihood = lambda z: dist.Normal(z @ weight.T, noise).to_event(1)  # noqa: E731
-        return known(pair_of(dist.Normal(torch.zeros_like(scales), scales).to_event(1), likelihood, guide), self.x, self.log_px())
+        prior = dist.Normal(torch.zeros_like(scales), scales).to_event(1)
+        pair = pair_of(prior, lambda z: dist.Normal(z @ weight.T, noise).to_event(1), guide)
+        return known(pair, self.x, self.log_px())
 
 
 def exact(*size, scale=1.0, **options):

@@ -42,8 +42,11 @@ def bent(guide, *, latents=3, features=4):
     covariance = np.linalg.inv(np.eye(latents) + weight.T @ weight / NOISE**2)
     weight_t, covariance_t = tensor(weight), tensor(covariance)
     prior = dist.TransformedDistribution(dist.Normal(torch.zeros(latents).double(), 1.0).to_event(1), [Bend()])
-    likelihood = lambda z: dist.Normal(Bend().inv(z) @ weight_t.T, NOISE).to_event(1)  # noqa: E731
-    pair = pair_of(prior, likelihood, lambda x: guide(x @ weight_t @ covariance_t / NOISE**2, covariance_t))
+    pair = pair_of(
+        prior,
+        lambda z: dist.Normal(Bend().inv(z) @ weight_t.T, NOISE).to_event(1),
+        lambda x: guide(x @ weight_t @ covariance_t / NOISE**2, covariance_t),
+    )
     return known(pair, x, stats.multivariate_normal(np.zeros(features), weight @ weight.T + NOISE**2 * np.eye(features)).logpdf(x))
 
 

@@ -3,22 +3,24 @@
 import numpy as np
 from scipy.special import logsumexp
 
+from known.registry import tensor
+
 POINTS = 20001
 
 
-def log_integral(log_density, low, high, *, points=POINTS):
-    r"""Return :math:`\log \int_a^b e^{f(z)} dz` of a function that maps z ``[G]`` to ``[G]`` or to one row for each datum, ``[B, G]``."""
-    z = np.linspace(low, high, points)
-    values = log_density(z)
-    ends = np.zeros(points)
-    ends[[0, -1]] = -np.log(2)
-    return logsumexp(values + ends, axis=-1) + np.log(z[1] - z[0])
+def integrate(log_joint, low, high):
+    """Integrate a joint density over z: log p(x) of each datum, and mean and standard deviation of its z, each ``[N, ...]``.
 
-
-def moments(log_density, low, high, *, points=POINTS):
-    """Return mean and standard deviation of z under an unnormalized density, one for each datum."""
-    z = np.linspace(low, high, points)
-    values = log_density(z)
-    weights = np.exp(values - logsumexp(values, axis=-1, keepdims=True))
+    Args:
+        log_joint: log p(x, z), a function of a grid ``[G]`` that returns ``[N, ..., G]``.
+        low: Where the grid starts; with ``high``, all of the mass lies between, or the density is even about an end.
+        high: Where it ends.
+    """
+    z = np.linspace(low, high, POINTS)
+    values = log_joint(z)
+    values[..., [0, -1]] -= np.log(2)
+    total = logsumexp(values, axis=-1, keepdims=True)
+    weights = np.exp(values - total)
     mean = weights @ z
-    return mean, np.sqrt((weights * (z - mean[..., None]) ** 2).sum(-1))
+    sd = np.sqrt((weights * (z - mean[..., None]) ** 2).sum(-1))
+    return tensor(total[..., 0] + np.log(z[1] - z[0])), tensor(mean), tensor(sd)

@@ -6,7 +6,7 @@ import numpy as np
 import pyro.distributions as dist
 from scipy.special import logsumexp
 
-from known.integrals import moments
+from known.integrals import integrate
 from known.published import LSAT_COUNTS, LSAT_PATTERNS, RASCH, TWO_PARAMETERS
 from known.registry import RIGHT, entry, known, pair_of, tensor
 
@@ -28,10 +28,13 @@ def items(parameters, guide):
     """z ~ N(0, 1), five answers with log odds a z + b; the data are the 30 patterns that occur."""
     x = LSAT_PATTERNS[SEEN]
     slopes, intercepts = (tensor(part) for part in parameters)
-    mean, sd = moments(lambda z: log_answers(x, *parameters, z) - z**2 / 2, -10, 10)
-    likelihood = lambda z: dist.Bernoulli(logits=z[..., None] * slopes + intercepts).to_event(1)  # noqa: E731
-    pair = pair_of(dist.Normal(tensor(0), 1.0), likelihood, lambda x, mean, sd: guide(mean, sd))
-    return known(pair, x, log_patterns(x, *parameters), tensor(mean), tensor(sd))
+    _, mean, sd = integrate(lambda z: log_answers(x, *parameters, z) - z**2 / 2, -10, 10)
+    pair = pair_of(
+        dist.Normal(tensor(0), 1.0),
+        lambda z: dist.Bernoulli(logits=z[..., None] * slopes + intercepts).to_event(1),
+        lambda x, mean, sd: guide(mean, sd),
+    )
+    return known(pair, x, log_patterns(x, *parameters), mean, sd)
 
 
 LSAT = {"source": "quadrature, published total"}

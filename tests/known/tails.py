@@ -7,7 +7,7 @@ import pyro.distributions as dist
 from scipy import stats
 import torch
 
-from known.integrals import log_integral, moments
+from known.integrals import integrate
 from known.registry import N, entry, generator, known, pair_of, tensor
 
 LOG_MEAN, LOG_SD = 3.0, 2.5
@@ -32,10 +32,10 @@ def poisson(sd_of):
     """z ~ N(3, 2.5^2), x ~ Poisson(e^z): counts from 0 to tens of thousands."""
     draw = generator(17)
     x = draw.poisson(np.exp(LOG_MEAN + LOG_SD * draw.normal(size=N))).astype(float)
-    log_joint = lambda z: stats.norm(LOG_MEAN, LOG_SD).logpdf(z) + stats.poisson(np.exp(z)).logpmf(x[:, None])  # noqa: E731
-    loc, sd = (tensor(part) for part in moments(log_joint, -20, 20))
+    prior = stats.norm(LOG_MEAN, LOG_SD)
+    log_px, loc, sd = integrate(lambda z: prior.logpdf(z) + stats.poisson(np.exp(z)).logpmf(x[:, None]), -20, 20)
     pair = pair_of(dist.Normal(tensor(LOG_MEAN), LOG_SD), lambda z: dist.Poisson(z.exp()), lambda x, loc, sd: dist.Normal(loc, sd_of(sd)))
-    return known(pair, x, log_integral(log_joint, -20, 20), loc, sd)
+    return known(pair, x, log_px, loc, sd)
 
 
 def one_width(sd):
@@ -43,14 +43,13 @@ def one_width(sd):
     return torch.full_like(sd, 0.3)
 
 
-def box(*, width, half_width=1.0, noise=0.4):
+def box(*, width, noise=0.4):
     """z ~ Uniform(-1, 1), x ~ N(z, .4^2): the posterior is a truncated normal, the guide uniform over ``width`` of the prior's support."""
     draw = generator(18)
-    x = draw.uniform(-half_width, half_width, size=N) + noise * draw.normal(size=N)
+    x = draw.uniform(-1, 1, size=N) + noise * draw.normal(size=N)
+    prior, guide = (dist.Uniform(tensor(-half), tensor(half)) for half in (1, width))
     normal = stats.norm(x, noise)
-    guide = lambda x: dist.Uniform(-width * half_width + 0 * x, width * half_width + 0 * x)  # noqa: E731
-    pair = pair_of(dist.Uniform(tensor(-half_width), tensor(half_width)), lambda z: dist.Normal(z, noise), guide)
-    return known(pair, x, np.log(normal.cdf(half_width) - normal.cdf(-half_width)) - np.log(2 * half_width))
+    return known(pair_of(prior, lambda z: dist.Normal(z, noise), lambda x: guide), x, np.log((normal.cdf(1) - normal.cdf(-1)) / 2))
 
 
 CLOSED, QUADRATURE = {"source": "closed form"}, {"source": "quadrature"}

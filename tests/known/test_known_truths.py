@@ -39,7 +39,10 @@ def test_lsat_totals_are_those_published(name, parameters):
     assert total == pytest.approx(published.LSAT_TOTALS[name], abs=6e-4)
     slopes, intercepts = parameters
     free = 1 if name == "rasch" else 5
-    loss = lambda p: -items.log_patterns(published.LSAT_PATTERNS[items.SEEN], p[:free] * np.ones(5), p[free:]) @ seen  # noqa: E731
+
+    def loss(p):
+        return -items.log_patterns(published.LSAT_PATTERNS[items.SEEN], p[:free] * np.ones(5), p[free:]) @ seen
+
     found = optimize.minimize(loss, np.concatenate([np.ones(free), np.zeros(5)])).x
     found[:free] *= np.sign(found[0])  # the latent may be turned round
     assert found == pytest.approx(np.concatenate([slopes[:free], intercepts]), abs=5e-3)
@@ -48,9 +51,12 @@ def test_lsat_totals_are_those_published(name, parameters):
 def test_quadrature_of_items_is_that_of_another_rule():
     x, (slopes, intercepts) = data("lsat 2pl, narrow"), published.TWO_PARAMETERS
     for row in (0, 13, 29):
-        answers = partial(items.log_answers, x[row : row + 1], slopes, intercepts)
-        density = lambda z: stats.norm.pdf(z) * np.exp(answers(np.array([z]))).item()  # noqa: E731,B023
+        density = partial(item_density, x[row : row + 1], slopes, intercepts)
         assert np.log(adaptive(density, -10, 10)) == pytest.approx(log_px("lsat 2pl, narrow")[row], abs=1e-9)
+
+
+def item_density(pattern, slopes, intercepts, z):
+    return stats.norm.pdf(z) * np.exp(items.log_answers(pattern, slopes, intercepts, np.array([z]))).item()
 
 
 @pytest.mark.parametrize("count", published.CARCINOMA_TOTALS)
@@ -122,8 +128,7 @@ def joint_density(name):
 def test_known_figures_are_those_of_adaptive_quadrature(name, low, high):
     density = joint_density(name)
     for row in (0, 15):
-        x = data(name)[row].item()
-        found = adaptive(lambda z: density(z, x), low, high)  # noqa: B023
+        found = adaptive(partial(density, x=data(name)[row].item()), low, high)
         assert np.log(found) == pytest.approx(log_px(name)[row], abs=1e-6), row
 
 
