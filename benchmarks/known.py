@@ -141,7 +141,8 @@ def print_coverage() -> None:
     print(MEANS)
     print_table(["latents", "k", "proposal", "N", "mean of these data", "mean of all data"], coverage.of_means())
     print(DIFFERENCES)
-    print_table(["N", "within 2 standard errors", "within the t quantile"], coverage.of_differences())
+    rows = list(coverage.of_differences())
+    print_table(["N", "within 2 standard errors", "within the t quantile", "in the interval stated"][: len(rows[0])], rows)
 
 
 def print_others() -> None:
