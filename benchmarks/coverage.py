@@ -31,7 +31,7 @@ GUIDES = [
     {"scale": 0.6, "shift": 2.0},
 ]
 MEAN_GUIDES = ((1, 0.7), (4, 0.7), (4, 0.5))  # latents, width
-NAMES = [name for name in ESTIMATORS if name != "ais"]
+NAMES = [name for name in ("guide", "auto") if name in ESTIMATORS]
 Row = tuple[str, ...]
 
 
