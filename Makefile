@@ -1,5 +1,6 @@
 # make compare: the main job, from nothing to a table of priors.   make test: the whole test suite.   make lint: style and types.
 # make torture: thousands of generated pairs against a plain scorer (make torture PAIRS=20000 SEED=7).
+# make known: docs/known.md, every estimator on likelihoods that are known.
 # make bench: what docs/benchmarks/ holds (make bench DEVICE=cuda: the same on a CUDA device).
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ PAIRS ?= 2000
 SEED ?= 0
 INSTALLED := $(VENV)/.installed
 
-.PHONY: bench compare format lint test torture
+.PHONY: bench compare format known lint test torture
 
 compare: $(INSTALLED)
 	$(VENV)/bin/pyro-lvm compare
@@ -18,6 +19,9 @@ test: $(INSTALLED)
 
 torture: $(INSTALLED)
 	cd tests && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m zoo.torture $(PAIRS) $(SEED)
+
+known: $(INSTALLED)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/known.py > docs/known.md
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check
