@@ -158,7 +158,7 @@ def _without_rows(support: Any, size: int) -> Any:
     Raises:
         ValueError: If they differ among the data.
     """
-    if hasattr(support, "base_constraint"):
+    if hasattr(support, "reinterpreted_batch_ndims"):
         return constraints.independent(_without_rows(support.base_constraint, size), support.reinterpreted_batch_ndims)
     tensors = {name: value for name, value in vars(support).items() if isinstance(value, Tensor)}
     if not tensors:
@@ -174,7 +174,7 @@ def _without_rows(support: Any, size: int) -> Any:
 
 
 def _are_alike(first: Any, second: Any) -> bool:
-    if hasattr(first, "base_constraint"):
+    if hasattr(first, "reinterpreted_batch_ndims") and hasattr(second, "reinterpreted_batch_ndims"):
         return _are_alike(first.base_constraint, second.base_constraint)
     pairs = zip(vars(first).values(), vars(second).values(), strict=True)
     return type(first) is type(second) and all(torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in pairs)
