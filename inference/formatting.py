@@ -1,7 +1,7 @@
 """Format numbers for tables, with no digits beyond their standard errors."""
 
 from decimal import Decimal
-from math import inf, isfinite, isnan, sqrt
+from math import inf, isfinite, isnan, nan, sqrt
 
 import pandas as pd
 
@@ -67,6 +67,32 @@ def format_with_error(value: float, error: float) -> str:
     """
     number = format_value(value, error)
     return f"{number} ± {format_error(error)}" if isfinite(value) and error > 0 else number
+
+
+def format_interval(lower: float, upper: float, error: float) -> str:
+    """Format the ends of an interval, each rounded at the second digit of a standard error.
+
+    Args:
+        lower: The lower end; NaN yields an empty string.
+        upper: The upper end.
+        error: As for :func:`format_value`.
+
+    Returns:
+        For example, ``"-89.85 to -87.73"`` for an error of 0.53.
+
+    Raises:
+        ValueError: If ``error`` is negative.
+    """
+    return "" if isnan(lower) else " to ".join(format_value(end, error / 10) for end in (lower, upper))
+
+
+def format_bias(bias: float) -> str:
+    """Format a bias with two significant digits; NaN yields an empty string.
+
+    Returns:
+        For example, ``"-0.013"`` for -0.01284, and ``"0"`` for an exact value.
+    """
+    return format_value(bias, nan if bias else 0)
 
 
 def format_share(share: float, count: int) -> str:

@@ -7,7 +7,8 @@ from math import log, nan
 
 import pandas as pd
 
-from inference.formatting import format_error, format_share, format_value, markdown_table
+from inference.comparison.differences import Difference, heavy_tail, paired
+from inference.formatting import format_bias, format_error, format_share, format_value, markdown_table
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.reduction import standard_error_of_mean
 
@@ -32,7 +33,8 @@ class Comparison(pd.DataFrame):
 
     When printed, a value is rounded at the leading digit of its own ``*se`` column, and an error has two significant digits. These
     errors are over the data and include the scatter of the draws, so ``mc_error``, the part that more particles would remove, is not
-    added to them. Frames that pandas derives from a comparison are plain data frames.
+    added to them; ``bias``, which they do not include, is not subtracted from any figure. Frames that pandas derives from a
+    comparison are plain data frames.
     """
 
     @property
@@ -64,6 +66,8 @@ class Comparison(pd.DataFrame):
             return list(map(format_value, column, self.get(_ERROR_OF[name], repeat(nan))))
         if name in _ERRORS:
             return list(map(format_error, column))
+        if name == "bias":
+            return list(map(format_bias, column))
         if name == "bad_k":
             return [format_share(share, self.attrs["num_data"]) for share in column]
         if name == "num_particles":
@@ -80,7 +84,8 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
         \mathrm{difference\_se} = \mathrm{std}(d) / \sqrt{N}
 
     Differences are paired, datum by datum: their errors are far below those of the means, whose scatter comes mostly from the data and
-    is common to all models.
+    is common to all models. A note names the models that cannot be told apart from the best one: zero lies in the 95% interval of the
+    difference, :func:`~inference.comparison.differences.paired`, which allows for few data and for the biases of both estimates.
 
     Args:
         evaluations: Evaluations by name, all of the same data.
@@ -88,8 +93,9 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
 
     Returns:
         One row per evaluation, best first, with the columns ``log_px`` and ``se``, its standard error over the data, ``difference`` from
-        the best and ``difference_se``, ``mc_error`` (the standard error of ``log_px`` over the draws alone), ``bad_k`` (the share of data
-        with an unreliable k-hat; NaN for bounds and for K <= 20), ``elbo``, ``elbo_se``, ``num_particles`` and ``is_bound``. In bits/dim,
+        the best and ``difference_se``, ``mc_error`` (the standard error of ``log_px`` over the draws alone, by the delta method),
+        ``bias`` (that of ``log_px`` due to the draws, estimated; NaN for bounds), ``bad_k`` (the share of data with an unreliable k-hat;
+        NaN for bounds and for K <= 20), ``elbo``, ``elbo_se``, ``num_particles`` and ``is_bound``. In bits/dim,
         ``bits_per_dim`` and ``elbo_bits_per_dim`` replace ``log_px`` and ``elbo``, and less is better.
 
     Raises:
@@ -98,12 +104,14 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     _check(evaluations, unit)
     names = sorted(evaluations, key=lambda name: evaluations[name].mean, reverse=True)
     best = evaluations[names[0]]
-    rows = [_row(evaluations[name], best) for name in names]
+    differences = {name: paired(evaluations[name], best) for name in names[1:]}
+    rows = [_row(evaluations[name], differences.get(name)) for name in names]
     table = pd.DataFrame(rows, index=pd.Index(names, name="model"))
     comparison = Comparison(table if unit == "nats" else _in_bits(table, best.num_dims))
     rounded = {name: score.rounding_error for name, score in evaluations.items() if score.precision != "full"}
     exact = [name for name in names if evaluations[name].is_exact]
     comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations), "exact": exact, "rounded": rounded}
+    comparison.attrs["differences"] = differences
     comparison.attrs["bits_note"] = next(filter(None, (score.bits_note for score in evaluations.values())), "")
     comparison.attrs["notes"] = list(_notes(comparison, unit))
     return comparison
@@ -128,14 +136,14 @@ def _check(evaluations: Mapping[str, Evaluation], unit: str) -> None:
         raise ValueError(f"log_px must have the same length everywhere; got {sizes}. {_REMEDIES['data_id']}")
 
 
-def _row(evaluation: Evaluation, best: Evaluation) -> dict[str, float | int | bool]:
-    is_best = evaluation is best
+def _row(evaluation: Evaluation, difference: Difference | None) -> dict[str, float | int | bool]:
     return {
         "log_px": evaluation.mean,
         "se": evaluation.standard_error,
-        "difference": 0.0 if is_best else evaluation.mean - best.mean,
-        "difference_se": 0.0 if is_best else standard_error_of_mean(evaluation.log_px - best.log_px),
+        "difference": difference.mean if difference else 0.0,
+        "difference_se": difference.standard_error if difference else 0.0,
         "mc_error": evaluation.mc_standard_error,
+        "bias": evaluation.bias_of_mean,
         "bad_k": evaluation.bad_k_share,
         "elbo": float(evaluation.elbo.mean()),
         "elbo_se": standard_error_of_mean(evaluation.elbo),
@@ -147,7 +155,7 @@ def _row(evaluation: Evaluation, best: Evaluation) -> dict[str, float | int | bo
 def _in_bits(table: pd.DataFrame, num_dims: float) -> pd.DataFrame:
     """The same table in bits per dimension, where less is better."""
     nats_per_bit = num_dims * log(2)
-    table[["log_px", "difference", "elbo"]] /= -nats_per_bit
+    table[["log_px", "difference", "bias", "elbo"]] /= -nats_per_bit
     table[["se", "difference_se", "mc_error", "elbo_se"]] /= nats_per_bit
     return table.rename(columns={"log_px": "bits_per_dim", "elbo": "elbo_bits_per_dim"})
 
@@ -167,13 +175,19 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
     if exact.any():
         yield f"{', '.join(comparison.attrs['exact'])}: every latent is summed out, so log p(x) is exact."
     if not (bounds | exact).all():
-        yield "An estimate of log p(x) is a lower bound in expectation."
+        yield "An estimate of log p(x) is a lower bound in expectation: off by about bias, which is not subtracted."
     if comparison.attrs["fewer"]:
         yield "num_particles*: fewer than for another estimate, which by itself lowers log p(x)."
     for name, error in comparison.attrs["rounded"].items():
         yield f"{name}: products in bfloat16; where measured, log p(x) of a datum is off by {format_error(error)} nats at most."
     if bounds.sum() > 1:
         yield "A difference of two bounds is no bound on the difference of log p(x)."
+    differences: dict[str, Difference] = comparison.attrs["differences"]
+    if unclear := [name for name, difference in differences.items() if not difference.is_clear]:
+        yield f"At 95%, with biases allowed for, the difference from {comparison.index[0]} may be zero: {', '.join(unclear)}."
+    for name, difference in differences.items():
+        if note := heavy_tail(difference):
+            yield f"{name} and {comparison.index[0]}: {note}"
     if 0 < bounds.sum() < len(bounds):
         yield ("A bound that beats an estimate shows the better model, if that estimate is right; one that loses shows nothing.")
     if (comparison["bad_k"] > 0).any():

@@ -13,7 +13,7 @@ from inference.data.splits import random_rows
 from inference.densities.scope import scoring
 from inference.diagnostics.aggregate import is_matrix_form
 from inference.diagnostics.diagnosis import Diagnosis, diagnose
-from inference.formatting import format_error, format_share, format_with_error, markdown_table
+from inference.formatting import format_bias, format_error, format_share, format_with_error, markdown_table
 from inference.predictive.draws import Values, encode, in_blocks, sample_latents
 from inference.predictive.quality import format_quality, quality_table
 from inference.recipes.build import seen_by_model
@@ -30,6 +30,7 @@ from inference.scoring.evaluation import Evaluation
 OVERVIEW = "overview.csv"
 _MISMATCH = ("holes_prior", "holes_codes", "auc")
 _OVERVIEW_NOTES = {
+    "bias": "bias: how far log p(x) is estimated to be off on average because draws are few; it is not subtracted.",
     "holes_prior": "holes_prior: share of prior draws where there are no codes; holes_codes: share of codes where the prior has hardly "
     "any mass; auc: how well a classifier tells prior draws from codes. If prior and codes agree, the shares are 0.01 and auc is 0.5.",
     "precision": "Precision and the figures below it compare prior samples with test data.",
@@ -91,6 +92,7 @@ def _scores(table: Comparison, out: Path) -> list[Block]:
             "difference": map(format_with_error, table["difference"], table["difference_se"]),
             "ELBO": map(format_with_error, table["elbo"], table["elbo_se"]),
             "mc_error": map(format_error, table["mc_error"]),
+            "bias": map(format_bias, table["bias"]),
             "bad_k": [format_share(share, table.attrs["num_data"]) for share in table["bad_k"]],
             "num_particles": table.formatted()["num_particles"],
             "log p(x) is": [_kind(name, table) for name in table.index],
@@ -129,7 +131,7 @@ def _overview(table: Comparison, diagnoses: Mapping[str, Diagnosis], judgement: 
     """The main figures of each model, formatted: likelihood, agreement of prior and codes, and quality of prior samples."""
     rows = {}
     for name, score in table.iterrows():
-        rows[name] = {"log p(x)": format_with_error(score["log_px"], score["se"])}
+        rows[name] = {"log p(x)": format_with_error(score["log_px"], score["se"]), "bias": format_bias(score["bias"])}
         if name in diagnoses:
             errors = diagnoses[name].standard_errors
             rows[name] |= {key: format_with_error(getattr(diagnoses[name], key), errors[key]) for key in _MISMATCH}

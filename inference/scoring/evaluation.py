@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from inference.files import replacing_file
-from inference.formatting import format_error, format_share, format_value, format_with_error
-from inference.scoring import netcdf
+from inference.formatting import format_bias, format_error, format_interval, format_share, format_value, format_with_error
+from inference.scoring import intervals, netcdf
+from inference.scoring.intervals import LEVEL, DrawErrors, Interval
 from inference.scoring.pareto import MIN_TAIL, pareto_k_threshold, tail_length
 from inference.scoring.reduction import standard_error_of_mean
 from inference.tracing.precision import Precision
@@ -36,13 +37,15 @@ class Rounding(NamedTuple):
 class Evaluation:
     """Held-out log-likelihood of each datum, in nats, with its error and reliability.
 
-    In expectation, an estimate is a lower bound on log p(x) that rises with the number of particles. If
-    ``is_bound``, it is only a bound (one particle, or a deterministic guide), and ``mc_error``, ``ess`` and
-    ``pareto_k`` are NaN. If every latent is summed out, it ``is_exact``: there is one weight, with an error of zero.
+    In expectation, an estimate is a lower bound on log p(x) that rises with the number of particles: ``log_px`` is never corrected for
+    its bias, which is printed beside it. If ``is_bound``, it is only a bound (one particle, or a deterministic guide), and
+    ``mc_error``, ``ess`` and ``pareto_k`` are NaN. If every latent is summed out, it ``is_exact``: there is one weight, with an error
+    of zero.
 
     Attributes:
         log_px: log p-hat(x), shape ``[N]``.
-        mc_error: Standard error of ``log_px`` over the draws, by the delta method, shape ``[N]``.
+        mc_error: Standard error of ``log_px`` over the draws, by the delta method, shape ``[N]``; too small where k-hat is near 1/2 or
+            above, which :meth:`interval` allows for.
         ess: Effective sample size of the weights, shape ``[N]``.
         pareto_k: Pareto shape of the largest weights, shape ``[N]``; NaN if it cannot be fitted.
         elbo: ELBO of the guide, the mean log weight of its draws, shape ``[N]``.
@@ -123,8 +126,72 @@ class Evaluation:
 
     @property
     def mc_standard_error(self) -> float:
-        """Standard error of the mean due to the draws alone, sqrt(sum of mc_error^2) / N, in nats."""
+        """Standard error of the mean due to the draws alone, sqrt(sum of mc_error^2) / N, in nats; by the delta method."""
         return float(self.mc_error.square().sum().sqrt()) / len(self.mc_error)
+
+    @property
+    def bias(self) -> Tensor:
+        """Bias of each ``log_px`` by the second order of the delta method, -mc_error^2 / 2, in nats, shape ``[N]``."""
+        return -self.mc_error.square() / 2
+
+    @property
+    def rise(self) -> Tensor:
+        """How far ``log_px`` lies above the mean of the estimates from either half of the draws, in nats, shape ``[N]``.
+
+        It is never negative, and its expectation is by how much the bias shrinks from K/2 draws to K: the bias itself where k-hat is
+        below 1/2, and less above. NaN for a single draw, and for files of earlier versions whose ``curve`` lacks K // 2.
+        """
+        share = intervals.first_half_share(self.curve, self.curve_particles)
+        return torch.full_like(self.log_px, nan) if share is None else intervals.halves(share, self.num_particles)[0]
+
+    @property
+    def bias_of_mean(self) -> float:
+        """Bias of :attr:`mean` due to the draws, in nats, by :func:`~inference.scoring.intervals.errors_of_mean`; NaN for bounds.
+
+        It is an estimate of what is missing, and is not added to any figure.
+        """
+        return float(self.draw_errors.bias)
+
+    @property
+    def draw_errors(self) -> DrawErrors:
+        """What the draws do to :attr:`mean`: its bias, the bias's error, and its standard error for weights of any tail."""
+        share = intervals.first_half_share(self.curve, self.curve_particles)
+        return intervals.errors_of_mean(self.mc_error, self._tail_shape, share, self.num_particles)
+
+    @property
+    def _tail_shape(self) -> Tensor:
+        return intervals.tail_shape(self.pareto_k, self.ess, self.mc_error, self.num_particles)
+
+    def interval(self, level: float = LEVEL) -> Interval[Tensor]:
+        """Return an interval for log p(x) of each datum, by :func:`~inference.scoring.intervals.datum_interval`, ends ``[N]``.
+
+        There is no upper end (inf) where k-hat does not exclude weights without a mean. Bounds have no interval (NaN).
+        """
+        ends = intervals.datum_interval(self.log_px, self.mc_error, self._tail_shape, num_particles=self.num_particles, level=level)
+        return Interval(ends.lower - self.rounding_error, ends.upper + self.rounding_error)
+
+    def data_interval(self, level: float = LEVEL) -> Interval[float]:
+        """Return an interval for the mean log p(x) of these data alone: only the draws leave it uncertain. Bounds have none (NaN).
+
+        Its upper end allows for :attr:`bias_of_mean`; see :func:`~inference.scoring.intervals.mean_interval`.
+        """
+        if len(self.log_px) == 1:
+            return Interval(*(float(end) for end in self.interval(level)))
+        draws = self.draw_errors
+        return self._mean_interval(draws.error, draws.degrees, level)
+
+    def population_interval(self, level: float = LEVEL) -> Interval[float]:
+        """Return an interval for the mean log p(x) of the population that the data are from; NaN for a single datum and for bounds.
+
+        It is that of Student's t, as for N values whose mean is normal, with an upper end that allows for :attr:`bias_of_mean`.
+        """
+        return self._mean_interval(torch.tensor(self.standard_error).double(), torch.tensor(len(self.log_px) - 1), level)
+
+    def _mean_interval(self, standard_error: Tensor, degrees: Tensor, level: float) -> Interval[float]:
+        if self.is_bound:
+            return Interval(nan, nan)
+        ends = intervals.mean_interval(self.log_px.mean(), standard_error, self.draw_errors, degrees=degrees, level=level)
+        return Interval(float(ends.lower) - abs(self.rounding_bias), float(ends.upper) + abs(self.rounding_bias))
 
     @property
     def bits_per_dim(self) -> float:
@@ -164,8 +231,9 @@ class Evaluation:
         return f"refined for {format_share(share, len(self.log_px))} of the data, else the guide"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return log-likelihood, error, ESS, k-hat and ELBO as a data frame with one row per datum."""
-        columns = {name: getattr(self, name).numpy() for name in netcdf.PER_DATUM}
+        """Return log-likelihood, error, ESS, k-hat, ELBO, bias, rise and the ends of a 95% interval, with one row per datum."""
+        tensors = {name: getattr(self, name) for name in (*netcdf.PER_DATUM, "bias", "rise")} | self.interval()._asdict()
+        columns = {name: tensor.numpy() for name, tensor in tensors.items()}
         return pd.DataFrame(columns, index=pd.RangeIndex(len(self.log_px), name="datum"))
 
     def curve_frame(self) -> pd.DataFrame:
@@ -225,13 +293,20 @@ class Evaluation:
         return "\n".join(lines if self.is_bound else [*lines, *self._reliability()])
 
     def _reliability(self) -> Iterator[str]:
+        if population := format_interval(*self.population_interval(), self.standard_error):
+            yield f"{LEVEL:.0%} interval of the mean in the population: {population}"
         if self.is_exact:
             yield "Exact: every latent is summed out"
             return
+        yield f"{LEVEL:.0%} interval of the mean of these data: {format_interval(*self.data_interval(), float(self.draw_errors.error))}"
+        rise = format_bias(float(self.rise.mean()))
+        yield f"bias {format_bias(self.bias_of_mean)}, not corrected" + (f"; rise from K/2 to K: {rise}" if rise else "")
         ess = format_value(float(self.ess.median()), nan)
         yield f"Monte Carlo error {format_error(self.mc_standard_error)}, median ESS {ess}"
         if share := format_share(self.bad_k_share, len(self.log_px)):
             yield f"k-hat above {pareto_k_threshold(self.num_particles):.2f} for {share} of the data"
+        else:
+            yield "too few draws for k-hat: errors and bias hold for weights of finite variance only"
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -21,9 +21,9 @@ class WeightSummary(NamedTuple):
 
 
 def curve_particles(num_particles: int) -> tuple[int, ...]:
-    """Return the numbers of draws at which a curve is recorded: 1, 2, 5, 10, 20, 50, ... and K itself."""
-    steps = (digit * 10**power for power in range(len(str(num_particles))) for digit in (1, 2, 5))
-    return (*(step for step in steps if step < num_particles), num_particles)
+    """Return the numbers of draws at which a curve is recorded: 1, 2, 5, 10, 20, 50, ..., half of K, and K itself."""
+    steps = {digit * 10**power for power in range(len(str(num_particles))) for digit in (1, 2, 5)}
+    return (*sorted(step for step in steps | {num_particles // 2} if 0 < step < num_particles), num_particles)
 
 
 def reduce_log_weights(log_weights: Tensor, *, is_bound: bool | None = None) -> WeightSummary:
@@ -34,8 +34,9 @@ def reduce_log_weights(log_weights: Tensor, *, is_bound: bool | None = None) -> 
         \mathrm{ESS} = \frac{(\sum_k w_k)^2}{\sum_k w_k^2}, \quad
         \mathrm{mc\_error} = \sqrt{\frac{K}{K - 1} \left( \frac{1}{\mathrm{ESS}} - \frac{1}{K} \right)}
 
-    The error is that of the logarithm, by the delta method. If all weights of a datum are zero, its
-    log-likelihood is -inf, its ESS 0 and its error infinite.
+    The error is that of the logarithm, by the delta method, and holds where k-hat is well below 1/2; see
+    :func:`~inference.scoring.intervals.datum_interval` for the others. If all weights of a datum are zero, its log-likelihood is -inf,
+    its ESS 0 and its error infinite.
 
     Args:
         log_weights: Log weights in nats, shape ``[K, B]``.

@@ -5,7 +5,7 @@ from dataclasses import fields
 import math
 from pathlib import Path
 
-from inference.formatting import format_with_error
+from inference.formatting import format_error, format_with_error
 from inference.recipes.options import EvaluateOptions
 from inference.runs.folders import load_runs
 from inference.runs.scores import score_run
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _bits(score: Evaluation, part: str) -> str:
-    error = score.standard_error / (score.num_dims * math.log(2)) if score.num_dims else math.nan
-    bits = format_with_error(score.bits_per_dim, error)
-    return ", ".join(filter(None, [f"{bits} bits per {part}", score.bits_note]))
+    nats_per_bit = score.num_dims * math.log(2) if score.num_dims else math.nan
+    bits = format_with_error(score.bits_per_dim, score.standard_error / nats_per_bit)
+    bias = format_error(-score.bias_of_mean / nats_per_bit)
+    off = f"by about {bias} too high" if bias not in ("", "0") else ""
+    return ", ".join(filter(None, [f"{bits} bits per {part}", off, score.bits_note]))

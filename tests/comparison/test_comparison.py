@@ -41,8 +41,9 @@ def test_bits_per_dim_turn_the_sign_and_keep_the_order(scores: dict[str, Evaluat
     nats, bits = compare(scores), compare(scores, unit="bits/dim")
     assert bits.index.tolist() == nats.index.tolist()
     np.testing.assert_allclose(bits["bits_per_dim"], [scores[name].bits_per_dim for name in bits.index])
-    for name in ("difference", "difference_se", "mc_error"):
+    for name in ("difference", "difference_se", "mc_error", "bias"):
         np.testing.assert_allclose(bits[name], nats[name].abs() / (64 * np.log(2)), rtol=1e-12)
+    assert (nats["bias"] < 0).all()
     assert "in bits/dim; less is better" in repr(bits)
 
 
@@ -68,7 +69,7 @@ def test_print(scores: dict[str, Evaluation]) -> None:
     assert table.formatted().loc["vamp"].tolist()[:4] == ["-90", f"{table['se'].iloc[0]:.1f}", "0", "0"]
     assert table.formatted()["num_particles"].tolist() == ["1000", "20*", "1", "1000"]
     assert table.formatted()["is_bound"].tolist() == ["", "", "yes", ""]
-    assert table.formatted().loc["vq", ["mc_error", "bad_k"]].tolist() == ["", ""]
+    assert table.formatted().loc["vq", ["mc_error", "bias", "bad_k"]].tolist() == ["", "", ""]
     for part in ("fewer than for another", "beats an estimate", "k-hat above", "blank where 20"):
         assert sum(part in note for note in table.notes) == 1
     for text in (repr(table), table.to_markdown(), table._repr_html_()):
@@ -78,12 +79,13 @@ def test_print(scores: dict[str, Evaluation]) -> None:
 def test_notes_only_where_needed(scores: dict[str, Evaluation]) -> None:
     assert compare({"a": evaluation_of(lognormal(1000, scale=0.0))}).notes == (
         "Means over 50 data in nats.",
-        "An estimate of log p(x) is a lower bound in expectation.",
+        "An estimate of log p(x) is a lower bound in expectation: off by about bias, which is not subtracted.",
     )
     bounds = compare({"a": evaluation_of(lognormal(1)), "b": evaluation_of(lognormal(40), is_bound=True)})
     assert bounds.notes == (
         "Means over 50 data in nats.",
         "A difference of two bounds is no bound on the difference of log p(x).",
+        "At 95%, with biases allowed for, the difference from b may be zero: a.",
     )
 
 

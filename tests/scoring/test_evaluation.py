@@ -38,8 +38,9 @@ def test_error_is_the_scatter_over_repetitions() -> None:
 def test_curve_ends_at_all_particles() -> None:
     assert curve_particles(1) == (1,)
     assert curve_particles(5) == (1, 2, 5)
-    assert curve_particles(99) == (1, 2, 5, 10, 20, 50, 99)
+    assert curve_particles(99) == (1, 2, 5, 10, 20, 49, 50, 99)
     assert curve_particles(1000)[-3:] == (200, 500, 1000)
+    assert curve_particles(5000)[-4:] == (1000, 2000, 2500, 5000)
 
 
 def test_zero_and_equal_weights() -> None:
@@ -83,6 +84,9 @@ def test_summary_for_readers() -> None:
         "log p(x) = -90 ± 5.8 nats per datum (mass)",
         "ELBO -90 ± 5.8",
         "3 data, K = 1000, seed 3",
+        "95% interval of the mean in the population: -114.8 to -65.1",
+        "95% interval of the mean of these data: -89.9883 to -89.9498",
+        "bias -0.000030, not corrected; rise from K/2 to K: 0",
         "Monte Carlo error 0.0045, median ESS 940",
         "k-hat above 0.67 for 0% of the data",
     ]

@@ -6,9 +6,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
-import pandas as pd
 from torch import Tensor
 
+from inference.comparison.table import Comparison
 from inference.report.plots.style import DPI, colors_of, label_width, make_axes
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.pareto import pareto_k_threshold
@@ -16,8 +16,8 @@ from inference.scoring.pareto import pareto_k_threshold
 _NUM_BINS = 30
 
 
-def draw_differences(table: pd.DataFrame, path: Path) -> None:
-    """Draw each model's difference in log p(x) from the best, with one and two standard errors on either side.
+def draw_differences(table: Comparison, path: Path) -> None:
+    """Draw each model's difference in log p(x) from the best, with its standard error and its 95% interval.
 
     Args:
         table: A comparison in nats, as returned by :func:`inference.comparison.table.compare`.
@@ -26,10 +26,11 @@ def draw_differences(table: pd.DataFrame, path: Path) -> None:
     figure, axes = make_axes("log p(x) minus that of the best model (nats per datum)", "")
     figure.set_size_inches(5.2 + label_width(table.index), 1.1 + 0.36 * len(table))
     places = range(len(table))
-    for place, (_, row) in zip(places, table.iterrows(), strict=True):
-        for errors, width in ((2, 1.2), (1, 4)):
-            reach = errors * row["difference_se"]
-            axes.plot([row["difference"] - reach, row["difference"] + reach], [place, place], color="#0072B2", linewidth=width)
+    for place, (name, row) in zip(places, table.iterrows(), strict=True):
+        ends = [row["difference"] - row["difference_se"], row["difference"] + row["difference_se"]]
+        axes.plot(ends, [place, place], color="#0072B2", linewidth=4)
+        if name in table.attrs["differences"]:
+            axes.plot(table.attrs["differences"][name].interval, [place, place], color="#0072B2", linewidth=1.2)
         face = "white" if row["is_bound"] else "#0072B2"
         axes.plot(row["difference"], place, "o", color="#0072B2", markerfacecolor=face, markersize=6)
     axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
@@ -37,7 +38,7 @@ def draw_differences(table: pd.DataFrame, path: Path) -> None:
     axes.invert_yaxis()
     axes.margins(y=0.25 if len(table) < 3 else 0.1)
     axes.grid(axis="x", color="0.9", linewidth=0.8)
-    axes.set_title("Thick: one standard error; thin: two; hollow: a bound", loc="left", fontsize="medium")
+    axes.set_title("Thick: one standard error; thin: 95% interval, biases allowed for; hollow: a bound", loc="left", fontsize="medium")
     figure.savefig(path)
 
 
