@@ -158,6 +158,8 @@ def _without_rows(support: Any, size: int) -> Any:
     Raises:
         ValueError: If they differ among the data.
     """
+    if isinstance(support, constraints.MixtureSameFamilyConstraint):
+        return _without_rows(support.base_constraint, size)
     if hasattr(support, "reinterpreted_batch_ndims"):
         return constraints.independent(_without_rows(support.base_constraint, size), support.reinterpreted_batch_ndims)
     tensors = {name: value for name, value in vars(support).items() if isinstance(value, Tensor)}

@@ -1,13 +1,14 @@
 """Draws and densities of a pair whose programs are run by Pyro, one thread at a time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from threading import RLock
 
 import torch
 from torch import Tensor
 
-from inference.densities.layout import Latents, Layout
-from inference.densities.log_density import guide_draws, model_density
+from inference.densities.layout import Latents, Layout, run_guide, run_model
+from inference.densities.log_density import guide_density, guide_draws, latents_of, log_density, model_density
 from inference.densities.unconstrained import Coordinates
 from inference.tracing.precision import Precision, products
 from pyro_lvm.pair import Batch, programs
@@ -33,6 +34,30 @@ class Eager:
     def draws(self, batch: Batch, num_particles: int) -> tuple[Tensor, Latents]:
         """Draw from the guide, and return log q ``[K, B]`` and the latents by site, each ``[K, B, *Z]``."""
         return guide_draws(self.guide, batch, num_particles, self.layout)
+
+    def guide_density(self, batch: Batch, latents: Latents) -> Tensor | None:
+        """Return log q ``[K, B]`` at given latents, or None for a guide that has none there.
+
+        Such a guide computes its latents from auxiliary draws, or transforms its draws by a map that it cannot invert.
+        """
+        count, size = len(next(iter(latents.values()))), len(batch[0])
+        with PYRO:
+            try:
+                trace = run_guide(self.guide, batch, count, self.layout, latents)
+            except Exception:  # a program may raise any error at values that it has not drawn
+                return None
+            is_direct = latents_of(trace, count, size, self.layout).keys() == latents.keys()
+            return guide_density(trace, count, size, self.layout).double() if is_direct else None
+
+    def prior_draws(self, batch: Batch, names: tuple[str, ...], count: int) -> tuple[Latents, Tensor, Tensor]:
+        """Draw latents from the prior, and return them with their log prior and log joint densities, each ``[K, B]``."""
+        size, drawing = len(batch[0]), replace(self.layout, enumerates=False)  # so that enumerated latents are drawn
+        with PYRO:
+            drawn = latents_of(run_model(self.model, batch, {}, count, drawing), count, size, drawing)
+            latents = {name: drawn[name] for name in names}
+            trace = run_model(self.model, batch, latents, count, self.layout)
+        log_prior = log_density(trace, count, size, self.layout, where=lambda site: not site["is_observed"])
+        return latents, log_prior.double(), log_density(trace, count, size, self.layout).double()
 
     def density(self, precision: Precision) -> Density:
         """Return a function for the model's log density ``[K, B]`` at given latents, with matrix products in ``precision``."""

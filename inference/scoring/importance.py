@@ -9,13 +9,13 @@ from tqdm.auto import tqdm
 from inference.data.fingerprint import data_id
 from inference.densities.broadcasting import choose_layout
 from inference.densities.scope import check_scorable, scoring
-from inference.numerics import seed_generators
 from inference.scoring.blocks import row_blocks
 from inference.scoring.chunks import Chunks
 from inference.scoring.eager import Eager
 from inference.scoring.evaluation import Evaluation
-from inference.scoring.proposals.assembly import Assembly, ProposalName, coordinates_for
+from inference.scoring.proposals.assembly import LEAST, Assembly, ProposalName, coordinates_for
 from inference.scoring.proposals.guided import Task, score_by_guide
+from inference.scoring.proposals.marks import mark_alike, mark_unreached
 from inference.scoring.proposals.score import row_jobs, score_by_refined
 from inference.scoring.reduction import WeightSummary, curve_particles
 from inference.scoring.scorer import Scorer
@@ -29,9 +29,7 @@ from pyro_lvm.pair import Batch
 from pyro_lvm.reading import read_batch, read_rows
 from pyro_lvm.structure import Structure
 
-_EQUAL = 1e-4  # standard deviation of weights, relative to their mean, that may be due to rounding
 _MANY_PARTICLES, _FEW_CHECKED = 500, 1024  # draws from which on the layout is tried on all rows, and else on this many
-_SUSPECT_DRAWS = 64  # by which data whose weights are equal show whether their draws are
 _MASS_ERRORS, _MASS_NOISE = 6.0, 0.5  # standard errors, and nats, by which an estimate of log p(x) may exceed 0
 _MASS_ROUNDING = 1e-2  # nats by which an exact value may
 EARNS_BACK = 5_000_000  # particles times data; compiling takes about 20 s, and saves about 15 ms for every 1024
@@ -163,7 +161,9 @@ def evaluate(
             result = score_by_refined(task, assembly, bar, is_forced=proposal == "refined")
         summary = result.summary
         if not is_bound and num_particles > 1:
-            summary = _marked(summary, eager, structure, batch, num_particles, seed)
+            summary = mark_alike(summary, eager, structure, batch, num_particles, seed)
+            if coordinates is None and proposal == "auto" and num_particles >= LEAST:
+                summary = mark_unreached(summary, eager, structure, batch, seed)
     _check_masses(summary, structure, num_particles)
     return Evaluation(
         **summary._asdict(),
@@ -202,20 +202,6 @@ def _per_datum(total: int, size: int) -> float:
     """Return the mean number of a datum, an integer if it is one."""
     whole, rest = divmod(total, size)
     return total / size if rest else whole
-
-
-def _marked(summary: WeightSummary, eager: Eager, structure: Structure, batch: Batch, num_particles: int, seed: int) -> WeightSummary:
-    """Give an infinite k-hat to data whose draws are all the same discrete values, as their equal weights say nothing of all others."""
-    suspects = (summary.mc_error * num_particles**0.5 < _EQUAL).nonzero().flatten()
-    if len(suspects) == 0 or not structure.is_discrete or eager.layout.needs_all_rows:
-        return summary
-    rows = tuple(x[suspects.to(x.device)] for x in batch)
-    seed_generators(batch[0].device, seed)
-    _, latents = eager.draws(rows, _SUSPECT_DRAWS)
-    alike = torch.stack([(z == z[:1]).reshape(len(z), z.shape[1], -1).all(2).all(0) for z in latents.values()]).all(0).cpu()  # [S]
-    k_hat = summary.pareto_k.clone()
-    k_hat[suspects[alike]] = torch.inf
-    return summary._replace(pareto_k=k_hat)
 
 
 def _check_masses(summary: WeightSummary, structure: Structure, num_particles: int) -> None:

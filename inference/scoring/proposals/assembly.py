@@ -26,7 +26,7 @@ from pyro_lvm.structure import Structure
 
 ProposalName = Literal["auto", "guide", "refined"]
 PROPOSALS = get_args(ProposalName)
-_LEAST = 100  # draws from which on a fit is worth its time
+LEAST = 100  # draws from which on a fit is worth its time
 _CHUNK = 1024  # draws times data at which gradients are computed at once
 _ENTRIES = 2**22  # of the covariances of a block of data
 _PRIOR_DRAWS = 1024
@@ -58,7 +58,7 @@ def coordinates_for(proposal: str, pair: object, structure: Structure, batch: Ba
     """
     if proposal not in PROPOSALS:
         raise ValueError(f"proposal must be one of {PROPOSALS}; got {proposal!r}.")
-    if proposal == "guide" or structure.is_exact or (proposal == "auto" and num_particles < _LEAST):
+    if proposal == "guide" or structure.is_exact or (proposal == "auto" and num_particles < LEAST):
         return None
     try:
         return coordinates(pair, batch, structure)
@@ -147,6 +147,7 @@ class Assembly:
         return Refiner(
             coordinates=self.coordinates,
             draws=draws,
+            guide_density=self.eager.guide_density,
             pilot_density=ChunkedDensity(pilot, self.chunks),
             density=chunked if self.precision == "full" else RescoredDensity(chunked, ChunkedDensity(again, self.chunks)),
             scores=ChunkedScores(scores, self._score_rows()),

@@ -16,9 +16,10 @@ NUM_JUDGED = 64  # draws of the last updates, by which a fit is compared with th
 _FAR = 7.0  # nats below the other estimates, from which on the broad component is left out
 _SAFE, _MISSED = 0.1, 0.5  # share of a safe component, and of the broad one where it finds mass that guide and fit have missed
 _GOOD_K, _GOOD_ESS, _SMALL_STEP = 0.4, 0.5, 0.02  # of a guide that needs no refinement: k-hat, ESS / draws, nats of the first update
-_TIE = 0.8  # share of the fit's ESS that the guide must have to be kept
-_MANY_TIMES, OUTSIDE = math.log(10.0), 0.02  # log p(z|x) / q(z) of mass that q does not reach, and the share of it that matters
+_TIE, _EVEN = 0.8, 0.9  # share of the fit's ESS that the guide must have to be kept, and ESS / draws of weights that hardly differ
+OUTSIDE = 0.02  # share of p(z|x) that a proposal may fail to reach
 _LITTLE_DRIFT, _DRIFT = 0.01, 3.0  # squared drift of a fit that has converged, and in units of its squared error
+_POOR_ESS = 0.06  # ESS / draws of a poor fit
 
 
 class Pilot(NamedTuple):
@@ -64,40 +65,6 @@ def judged(log_weights: Tensor) -> Pilot:
     )
 
 
-class Seen(NamedTuple):
-    """Draws from the component with the prior's moments.
-
-    Attributes:
-        vector: The draws, ``[P, R, D]``.
-        log_density: The component's log density there, ``[P, R]``.
-        log_p: log p(x, v) there, ``[P, R]``.
-        pilot: What they say of the component.
-    """
-
-    vector: Tensor
-    log_density: Tensor
-    log_p: Tensor
-    pilot: Pilot
-
-    def share_outside(self, log_q: Tensor, estimate: Tensor) -> Tensor:
-        """Return the share of p(v|x), by these draws, that lies where it exceeds another proposal's density many times, ``[R]``.
-
-        Args:
-            log_q: The other log density at the draws, ``[P, R]``.
-            estimate: Estimate of log p(x), ``[R]``.
-        """
-        return self._log_outside(log_q, estimate).exp().mean(0)
-
-    def heaviest_outside(self, log_q: Tensor, estimate: Tensor) -> Tensor:
-        """Return the draw there with the largest weight, ``[R, D]``; arguments are those of :meth:`share_outside`."""
-        place = self._log_outside(log_q, estimate).argmax(0)  # [R]
-        return self.vector.take_along_dim(place[None, :, None], 0)[0]
-
-    def _log_outside(self, log_q: Tensor, estimate: Tensor) -> Tensor:
-        posterior = self.log_p - torch.maximum(estimate, self.pilot.estimate)
-        return torch.where(posterior - log_q > _MANY_TIMES, posterior - self.log_density, -torch.inf)  # [P, R]
-
-
 class Step(NamedTuple):
     r"""One update of batch and match.
 
@@ -114,16 +81,17 @@ class Step(NamedTuple):
 
 
 def last_step(steps: Iterable[Step]) -> tuple[FullNormal, Pilot, Tensor]:
-    """Return the last normal distribution of some updates, what the last draws say of it, and which data have not converged.
+    """Return the last normal distribution of some updates, what the last draws say of it, and for which data it is poor.
 
-    At the end, differences of scores are noise: their mean is zero within the error of the draws.
+    Once a fit has converged, differences of scores are noise: their mean is zero within the error of the draws.
     """
     steps = list(steps)
     last = steps[-(NUM_JUDGED // len(steps[0].log_weights)) :]
     difference = torch.cat([step.difference for step in last])  # [J, R, D]
     drift, noise = difference.mean(0).square().sum(1), difference.var(0).sum(1) / len(difference)  # [R]
-    is_poor = ~((drift < _LITTLE_DRIFT) | (drift < _DRIFT * noise))
-    return last[-1].normal, judged(torch.cat([step.log_weights for step in last])), is_poor
+    has_converged = (drift < _LITTLE_DRIFT) | (drift < _DRIFT * noise)
+    pilot = judged(torch.cat([step.log_weights for step in last]))
+    return last[-1].normal, pilot, ~has_converged | (pilot.ess_share < _POOR_ESS)
 
 
 def moments(vector: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
@@ -131,6 +99,13 @@ def moments(vector: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
     loc, scale = vector.mean(0), vector.std(0)
     is_usable = (loc.isfinite() & scale.isfinite() & (scale > 0)).all(1, keepdim=True)
     return DiagonalNormal(loc.where(is_usable, prior.loc), scale.where(is_usable, prior.scale))
+
+
+def likeliest(vector: Tensor, log_p: Tensor, default: Tensor) -> Tensor:
+    """Return the draw ``[R, D]`` of each datum, of P draws ``[P, R, D]``, where log p is highest; the default if it is not finite."""
+    place = log_p.nan_to_num(nan=-torch.inf).argmax(0)  # [R]
+    found = vector.take_along_dim(place[None, :, None], 0)[0]
+    return found.where(found.isfinite().all(1, keepdim=True), default)
 
 
 def divergence(start: DiagonalNormal, other: FullNormal) -> Tensor:
@@ -150,9 +125,16 @@ def needs_fit(guide: Pilot, outside: Tensor, step: Tensor, dim: int) -> Tensor:
 
 
 def is_better(guide: Pilot, normal: Pilot, outside: Tensor) -> Tensor:
-    """Return for which data the guide is a better proposal than what was fitted, as a flow may be."""
+    """Return for which data the guide is a better proposal than what was fitted, as a flow may be.
+
+    Args:
+        guide: What draws from the guide say.
+        normal: What draws from the fit say.
+        outside: Share of mass that the guide does not reach, ``[R]``.
+    """
     is_close = guide.elbo >= normal.elbo - 2 * (guide.elbo_error**2 + normal.elbo_error**2).sqrt()
-    return is_close & (guide.ess_share >= _TIE * normal.ess_share) & (guide.pareto_k <= _GOOD_K) & (outside <= OUTSIDE)
+    has_light_tails = (guide.pareto_k <= _GOOD_K) | (guide.ess_share >= _EVEN)  # k-hat of weights that hardly differ says nothing
+    return is_close & has_light_tails & (guide.ess_share >= _TIE * normal.ess_share) & (outside <= OUTSIDE)
 
 
 def shares(num_fitted: int, excess: Tensor, outside: list[Tensor]) -> Tensor:

@@ -17,7 +17,6 @@ from inference.scoring.proposals.judging import (
     NUM_PILOT,
     OUTSIDE,
     Pilot,
-    Seen,
     Step,
     divergence,
     is_better,
@@ -29,6 +28,7 @@ from inference.scoring.proposals.judging import (
 )
 from inference.scoring.proposals.matching import matched
 from inference.scoring.proposals.normal import DiagonalNormal, FullNormal, log_density
+from inference.scoring.proposals.scouts import Scouts, Seen, around
 from inference.scoring.proposals.student import Mixture, StudentT
 from pyro_lvm.pair import Batch
 
@@ -49,14 +49,16 @@ class Fitted(NamedTuple):
         is_refined: For which data the refined proposal is used, ``[R]``; for the others, it is the guide.
         guide: What pilot draws say of the guide.
         normal: What the last draws say of the fitted normal distribution, or None if none was fitted.
-        broad: What draws from the prior's moments say.
+        scouts: What draws of the scouts say.
+        unreached: Share of p(z|x), by the scouts, where the proposal's density is far too low, ``[R]``.
     """
 
     mixture: Mixture | None
     is_refined: Tensor
     guide: Pilot
     normal: Pilot | None
-    broad: Pilot
+    scouts: Pilot
+    unreached: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Refiner:
     Attributes:
         coordinates: The latents as one unconstrained vector.
         draws: Draws from the guide.
+        guide_density: Log density of the guide at given latents, or None where it cannot be asked.
         pilot_density: Log density of the model at pilot draws.
         density: Log density of the model at the draws of a score.
         scores: Log density at unconstrained vectors, and its gradients.
@@ -81,6 +84,7 @@ class Refiner:
 
     coordinates: Coordinates
     draws: Draws
+    guide_density: Callable[[Batch, Latents], Tensor | None]
     pilot_density: Density
     density: Density
     scores: Scores
@@ -92,40 +96,57 @@ class Refiner:
         """Fit the proposals of a block of data; they depend only on the seed."""
         generator = torch.Generator(batch[0].device).manual_seed(block_seed(seed, 0))
         log_q, latents = self._guide_draws(batch, NUM_PILOT, block_seed(seed, 1))
-        guide = judged(self.pilot_density(batch, latents, log_q) - log_q)
-        start = moments(self.coordinates.vector(latents), self.prior)
-        near = StudentT(start, _HEAVY)
-        wide = StudentT(DiagonalNormal(self.prior.loc.expand_as(start.loc), self.prior.scale.expand_as(start.loc)), _HEAVY)
-        far = self._seen(batch, wide, generator)
-        steps = self._steps(batch, start.full(), generator, NUM_STEPS, NUM_DRAWS, rate)
+        log_p, vector = self.pilot_density(batch, latents, log_q), self.coordinates.vector(latents)
+        guide, start = judged(log_p - log_q), moments(vector, self.prior)
+        scouts = around(start, self.prior, _HEAVY)
+        seen = self._seen(batch, scouts, generator)
+        pilot = judged(seen.log_p - seen.log_q)
+        steps = self._steps(batch, start.full(), generator, self._num_steps, NUM_DRAWS, rate)
         first = divergence(start, next(steps).normal)
-        outside = far.share_outside(near.log_prob(far.vector), guide.estimate)
+        outside = seen.share_outside(scouts.near.log_prob(seen.vector), guide.estimate)
         if not (self.is_forced or needs_fit(guide, outside, first, self.coordinates.dim).any()):
-            return Fitted(None, torch.zeros_like(first, dtype=torch.bool), guide, None, far.pilot)
-        shape, normal = self._rescued(batch, start, last_step(steps), generator)
+            return Fitted(None, torch.zeros_like(first, dtype=torch.bool), guide, None, pilot, outside)
+        likeliest = vector.take_along_dim(log_p.nan_to_num(nan=-torch.inf).argmax(0)[None, :, None], 0)[0]  # [R, D]
+        shape, normal = self._rescued(
+            batch, replace(start, loc=likeliest.where(likeliest.isfinite(), start.loc)), last_step(steps), generator
+        )
         best = torch.maximum(guide.estimate, normal.estimate)
-        parts, still = self._modes(batch, shape, near, far, best, generator)
-        is_refined = torch.full_like(outside, self.is_forced, dtype=torch.bool) | ~is_better(guide, normal, outside)
-        mixture = Mixture((*parts, near, wide), shares(len(parts), far.pilot.estimate - best, still))
-        return Fitted(mixture, is_refined, guide, normal, far.pilot)
+        parts, still = self._modes(batch, shape, scouts.near, seen, best, generator)
+        mixture = Mixture((*parts, scouts.near, scouts.wide), shares(len(parts), pilot.estimate - best, still))
+        outside = self._outside_guide(batch, seen, guide.estimate, outside)
+        is_refined = ~is_better(guide, normal, outside) | self.is_forced
+        unreached = seen.share_outside(mixture.log_prob(seen.vector), best).where(is_refined, outside)
+        return Fitted(mixture, is_refined, guide, normal, pilot, unreached)
+
+    @property
+    def _num_steps(self) -> int:
+        return max(NUM_STEPS, self.coordinates.dim)
+
+    def _outside_guide(self, batch: Batch, seen: Seen, estimate: Tensor, outside: Tensor) -> Tensor:
+        """Return the share of mass that the guide itself does not reach, where its moments do not, unless it cannot be asked."""
+        if (outside <= OUTSIDE).all():
+            return outside
+        latents, log_jacobian = self.coordinates.latents(seen.vector)
+        log_q = self.guide_density(batch, latents)
+        return outside if log_q is None else seen.share_outside(log_q + log_jacobian, estimate)
 
     def _modes(
-        self, batch: Batch, shape: FullNormal, near: StudentT, far: Seen, estimate: Tensor, generator: torch.Generator
+        self, batch: Batch, shape: FullNormal, near: StudentT, seen: Seen, estimate: Tensor, generator: torch.Generator
     ) -> tuple[list[StudentT], list[Tensor]]:
-        """Return the fitted component, and a second one, from another start, where draws from the prior's moments find mass elsewhere.
+        """Return the fitted component, and a second one, from another start, where scouts find mass elsewhere.
 
         With each comes the share of mass, by these draws, that all components up to it do not reach, ``[R]``.
         """
-        parts, found = [StudentT(shape, *tail(self.coordinates.dim))], near.log_prob(far.vector)
-        found = torch.maximum(found, parts[0].log_prob(far.vector))
-        still = [far.share_outside(found, estimate)]
+        parts, found = [StudentT(shape, *tail(self.coordinates.dim))], near.log_prob(seen.vector)
+        found = torch.maximum(found, parts[0].log_prob(seen.vector))
+        still = [seen.share_outside(found, estimate)]
         missed = self._rows(still[0] > OUTSIDE)
         if len(missed) > 0:
-            elsewhere = far.heaviest_outside(found, estimate)[missed]
+            elsewhere = seen.heaviest_outside(found, estimate)[missed]
             start = replace(shape.at(missed), loc=elsewhere)
-            second, _, _ = last_step(self._steps(_at(batch, missed), start, generator, NUM_STEPS, NUM_DRAWS, rate))
+            second, _, _ = last_step(self._steps(_at(batch, missed), start, generator, self._num_steps, NUM_DRAWS, rate))
             parts.append(StudentT(shape.replaced(missed, second), *tail(self.coordinates.dim)))
-            still.append(far.share_outside(torch.maximum(found, parts[1].log_prob(far.vector)), estimate))
+            still.append(seen.share_outside(torch.maximum(found, parts[1].log_prob(seen.vector)), estimate))
         return parts, still
 
     def _rows(self, chosen: Tensor) -> Tensor:
@@ -167,13 +188,11 @@ class Refiner:
             log_q, latents = self.draws(batch, count)
         return log_q.double(), latents
 
-    def _seen(self, batch: Batch, component: StudentT, generator: torch.Generator) -> "Seen":
-        alone = Mixture((component,), torch.ones_like(component.normal.loc[None, :, 0]))
-        vector = alone.sample(NUM_PILOT, generator)
+    def _seen(self, batch: Batch, scouts: Scouts, generator: torch.Generator) -> Seen:
+        vector = scouts.sample(NUM_PILOT, generator)
         latents, log_jacobian = self.coordinates.latents(vector)
-        log_q = component.log_prob(vector)
-        log_p = self.pilot_density(batch, latents, log_q - log_jacobian) + log_jacobian
-        return Seen(vector, log_q, log_p, judged(log_p - log_q))
+        log_q = scouts.log_prob(vector)
+        return Seen(vector, log_q, self.pilot_density(batch, latents, log_q - log_jacobian) + log_jacobian)
 
     def _log_weights(self, density: Density, batch: Batch, mixture: Mixture, count: int, generator: torch.Generator) -> Tensor:
         vector = mixture.sample(count, generator)
@@ -192,7 +211,7 @@ class Refiner:
         some, before = _at(batch, poor), start.full().at(poor)
         draws = self.coordinates.dim + _MORE_DRAWS
         *_, closer = self._steps(some, before, generator, _MORE_STEPS, draws, lambda step: draws * self.coordinates.dim / (step + 1))
-        again, judgement, _ = last_step(self._steps(some, closer.normal, generator, NUM_STEPS, NUM_DRAWS, rate))
+        again, judgement, _ = last_step(self._steps(some, closer.normal, generator, self._num_steps, NUM_DRAWS, rate))
         better = judgement.elbo > normal.elbo[poor]
         return shape.replaced(poor[better], again.at(better)), normal.replaced(poor[better], judgement.at(better))
 

@@ -12,7 +12,7 @@ from inference.numerics import block_seed, row_slices
 from inference.scoring.evaluation import Rounding
 from inference.scoring.proposals.assembly import Assembly
 from inference.scoring.proposals.guided import Scored, Task, joined, some_rows
-from inference.scoring.proposals.judging import Pilot
+from inference.scoring.proposals.judging import OUTSIDE, Pilot
 from inference.scoring.proposals.refined import Fitted, Refiner
 from inference.scoring.reduction import WeightSummary, reduce_log_weights
 from inference.scoring.scorer import refuse_or_warn
@@ -95,8 +95,8 @@ def block_score(refiner: Refiner, batch: Batch, num_particles: int, seed: int) -
 
 def _misses_mass(summary: WeightSummary, fitted: Fitted) -> Tensor:
     """Return for which data pilot draws from some proposal have found more mass than the score has, ``[R]``."""
-    pilots = [pilot for pilot in (fitted.guide, fitted.broad, fitted.normal) if pilot is not None]
-    return torch.stack([_exceeds(pilot, summary) for pilot in pilots]).any(0)
+    pilots = [pilot for pilot in (fitted.guide, fitted.scouts, fitted.normal) if pilot is not None]
+    return torch.stack([fitted.unreached.cpu() > OUTSIDE, *(_exceeds(pilot, summary) for pilot in pilots)]).any(0)
 
 
 def _exceeds(pilot: Pilot, summary: WeightSummary) -> Tensor:
