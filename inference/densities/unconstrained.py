@@ -58,11 +58,13 @@ class Coordinates:
         parts: The latent sites, in the order of the model.
 
     Attributes:
+        names: Names of the sites.
         dim: Number of unconstrained coordinates, D.
         dtype: The dtype of the least precise latent.
     """
 
     def __init__(self, parts: tuple[Part, ...]) -> None:
+        self.names = tuple(part.name for part in parts)
         self.parts, self.sizes = parts, [part.free_shape.numel() for part in parts]
         self.dim = sum(self.sizes)
         self.dtype = min((part.dtype for part in parts), key=lambda dtype: torch.finfo(dtype).bits)

@@ -1,6 +1,6 @@
 """Draws and densities of a pair whose programs are run by Pyro, one thread at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import RLock
 
@@ -49,15 +49,21 @@ class Eager:
             is_direct = latents_of(trace, count, size, self.layout).keys() == latents.keys()
             return guide_density(trace, count, size, self.layout).double() if is_direct else None
 
-    def prior_draws(self, batch: Batch, names: tuple[str, ...], count: int) -> tuple[Latents, Tensor, Tensor]:
-        """Draw latents from the prior, and return them with their log prior and log joint densities, each ``[K, B]``."""
-        size, drawing = len(batch[0]), replace(self.layout, enumerates=False)  # so that enumerated latents are drawn
+    def prior_draws(self, batch: Batch, names: Sequence[str], num_particles: int) -> Latents:
+        """Draw latents from the prior, each ``[K, B, *Z]``."""
+        layout = replace(self.layout, enumerates=False)  # so that enumerated latents are drawn
         with PYRO:
-            drawn = latents_of(run_model(self.model, batch, {}, count, drawing), count, size, drawing)
-            latents = {name: drawn[name] for name in names}
+            trace = run_model(self.model, batch, {}, num_particles, layout)
+        drawn = latents_of(trace, num_particles, len(batch[0]), layout)
+        return {name: drawn[name] for name in names}
+
+    def prior_and_joint(self, batch: Batch, latents: Latents) -> tuple[Tensor, Tensor]:
+        """Return log p(z) and log p(x, z) at given latents, each ``[K, B]``, float64."""
+        count, size = len(next(iter(latents.values()))), len(batch[0])
+        with PYRO:
             trace = run_model(self.model, batch, latents, count, self.layout)
         log_prior = log_density(trace, count, size, self.layout, where=lambda site: not site["is_observed"])
-        return latents, log_prior.double(), log_density(trace, count, size, self.layout).double()
+        return log_prior.double(), log_density(trace, count, size, self.layout).double()
 
     def density(self, precision: Precision) -> Density:
         """Return a function for the model's log density ``[K, B]`` at given latents, with matrix products in ``precision``."""

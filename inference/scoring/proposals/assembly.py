@@ -147,7 +147,7 @@ class Assembly:
         return Refiner(
             coordinates=self.coordinates,
             draws=draws,
-            guide_density=self.eager.guide_density,
+            eager=self.eager,
             pilot_density=ChunkedDensity(pilot, self.chunks),
             density=chunked if self.precision == "full" else RescoredDensity(chunked, ChunkedDensity(again, self.chunks)),
             scores=ChunkedScores(scores, self._score_rows()),

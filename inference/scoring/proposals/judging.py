@@ -137,16 +137,16 @@ def is_better(guide: Pilot, normal: Pilot, outside: Tensor) -> Tensor:
     return is_close & has_light_tails & (guide.ess_share >= _TIE * normal.ess_share) & (outside <= OUTSIDE)
 
 
-def shares(num_fitted: int, excess: Tensor, outside: list[Tensor]) -> Tensor:
+def shares(excess: Tensor, outside: list[Tensor]) -> Tensor:
     """Return the shares ``[C, R]`` of the components: those fitted, that with the guide's moments, and that with the prior's.
 
     Args:
-        num_fitted: Number of fitted components; a second one is used where the first has missed mass.
         excess: Estimate of log p(x) from the last component's draws over the other estimates, ``[R]``.
-        outside: Share of mass that is not reached by the components up to each fitted one, ``[R]``.
+        outside: Share of mass that is not reached by the components up to each fitted one, ``[R]``; a further one is used only where the
+            former ones miss mass.
     """
     last = torch.where(excess < -_FAR, 0.0, _SAFE).to(excess)
     last = last.where(outside[-1] <= OUTSIDE, _MISSED)
-    fitted = 1 - _SAFE - last
-    second = 0.5 * fitted * (outside[0] > OUTSIDE)
-    return torch.stack([fitted - second, *[second] * (num_fitted - 1), torch.full_like(last, _SAFE), last])
+    is_used = torch.stack([torch.ones_like(last), *(share > OUTSIDE for share in outside[:-1])])
+    fitted = (1 - _SAFE - last) * is_used / is_used.sum(0)
+    return torch.cat([fitted, torch.full_like(last, _SAFE)[None], last[None]])

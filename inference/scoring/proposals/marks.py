@@ -39,7 +39,8 @@ def mark_unreached(summary: WeightSummary, eager: Eager, structure: Structure, b
     for index, rows in enumerate(row_slices(len(batch[0]), size)):
         block = tuple(x[rows] for x in batch)
         seed_generators(batch[0].device, block_seed(seed, 3, index))
-        latents, log_prior, log_p = eager.prior_draws(block, structure.latents, _PRIOR_DRAWS)
+        latents = eager.prior_draws(block, structure.latents, _PRIOR_DRAWS)
+        log_prior, log_p = eager.prior_and_joint(block, latents)
         log_q = eager.guide_density(block, latents)
         if log_q is None:
             return summary

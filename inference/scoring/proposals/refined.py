@@ -12,7 +12,7 @@ from inference.densities.layout import Latents
 from inference.densities.unconstrained import Coordinates
 from inference.numerics import block_seed, row_slices, seed_generators
 from inference.scoring.chunks import Chunks
-from inference.scoring.eager import PYRO, Draws, Scores
+from inference.scoring.eager import PYRO, Draws, Eager, Scores
 from inference.scoring.proposals.judging import (
     NUM_PILOT,
     OUTSIDE,
@@ -35,6 +35,8 @@ from pyro_lvm.pair import Batch
 NUM_STEPS, NUM_DRAWS = 50, 8  # updates, and draws for each, of batch and match
 _RATE = 16.0  # of the first update, in units of its draws
 _MORE_STEPS, _MORE_DRAWS = 10, 16  # updates of another fit, and its draws besides D
+_FEW_DIMS, NUM_PRIOR = 8, 256  # dimensions up to which scouts are drawn from the prior, and their number
+_MOST_MODES = 4  # that are fitted
 _HEAVY = 5.0  # degrees of freedom of the safe components
 
 
@@ -73,7 +75,7 @@ class Refiner:
     Attributes:
         coordinates: The latents as one unconstrained vector.
         draws: Draws from the guide.
-        guide_density: Log density of the guide at given latents, or None where it cannot be asked.
+        eager: The pair's programs, run by Pyro.
         pilot_density: Log density of the model at pilot draws.
         density: Log density of the model at the draws of a score.
         scores: Log density at unconstrained vectors, and its gradients.
@@ -84,7 +86,7 @@ class Refiner:
 
     coordinates: Coordinates
     draws: Draws
-    guide_density: Callable[[Batch, Latents], Tensor | None]
+    eager: Eager
     pilot_density: Density
     density: Density
     scores: Scores
@@ -99,7 +101,7 @@ class Refiner:
         log_p, vector = self.pilot_density(batch, latents, log_q), self.coordinates.vector(latents)
         guide, start = judged(log_p - log_q), moments(vector, self.prior)
         scouts = around(start, self.prior, _HEAVY)
-        seen = self._seen(batch, scouts, generator)
+        seen = self._seen(batch, scouts, generator, block_seed(seed, 3))
         pilot = judged(seen.log_p - seen.log_q)
         steps = self._steps(batch, start.full(), generator, self._num_steps, NUM_DRAWS, rate)
         first = divergence(start, next(steps).normal)
@@ -112,7 +114,7 @@ class Refiner:
         )
         best = torch.maximum(guide.estimate, normal.estimate)
         parts, still = self._modes(batch, shape, scouts.near, seen, best, generator)
-        mixture = Mixture((*parts, scouts.near, scouts.wide), shares(len(parts), pilot.estimate - best, still))
+        mixture = Mixture((*parts, scouts.near, scouts.wide), shares(pilot.estimate - best, still))
         outside = self._outside_guide(batch, seen, guide.estimate, outside)
         is_refined = ~is_better(guide, normal, outside) | self.is_forced
         unreached = seen.share_outside(mixture.log_prob(seen.vector), best).where(is_refined, outside)
@@ -127,27 +129,27 @@ class Refiner:
         if (outside <= OUTSIDE).all():
             return outside
         latents, log_jacobian = self.coordinates.latents(seen.vector)
-        log_q = self.guide_density(batch, latents)
+        log_q = self.eager.guide_density(batch, latents)
         return outside if log_q is None else seen.share_outside(log_q + log_jacobian, estimate)
 
     def _modes(
         self, batch: Batch, shape: FullNormal, near: StudentT, seen: Seen, estimate: Tensor, generator: torch.Generator
     ) -> tuple[list[StudentT], list[Tensor]]:
-        """Return the fitted component, and a second one, from another start, where scouts find mass elsewhere.
+        """Return the fitted component, and more from other starts, as long as scouts find mass elsewhere.
 
-        With each comes the share of mass, by these draws, that all components up to it do not reach, ``[R]``.
+        With each comes the share of mass, by the scouts, that all components up to it do not reach, ``[R]``.
         """
-        parts, found = [StudentT(shape, *tail(self.coordinates.dim))], near.log_prob(seen.vector)
-        found = torch.maximum(found, parts[0].log_prob(seen.vector))
-        still = [seen.share_outside(found, estimate)]
-        missed = self._rows(still[0] > OUTSIDE)
-        if len(missed) > 0:
-            elsewhere = seen.heaviest_outside(found, estimate)[missed]
-            start = replace(shape.at(missed), loc=elsewhere)
-            second, _, _ = last_step(self._steps(_at(batch, missed), start, generator, self._num_steps, NUM_DRAWS, rate))
-            parts.append(StudentT(shape.replaced(missed, second), *tail(self.coordinates.dim)))
-            still.append(seen.share_outside(torch.maximum(found, parts[1].log_prob(seen.vector)), estimate))
-        return parts, still
+        parts, still, reached = [], [], near.log_prob(seen.vector)
+        while True:
+            parts.append(StudentT(shape, *tail(self.coordinates.dim)))
+            reached = torch.maximum(reached, parts[-1].log_prob(seen.vector))
+            still.append(seen.share_outside(reached, estimate))
+            missed = self._rows(still[-1] > OUTSIDE)
+            if len(missed) == 0 or len(parts) == _MOST_MODES:
+                return parts, still
+            start = replace(shape.at(missed), loc=seen.heaviest_outside(reached, estimate)[missed])
+            other, _, _ = last_step(self._steps(_at(batch, missed), start, generator, self._num_steps, NUM_DRAWS, rate))
+            shape = shape.replaced(missed, other)
 
     def _rows(self, chosen: Tensor) -> Tensor:
         """Return the indices of chosen data; all of them if the pair needs all, and two for one, whose dimension a program may drop."""
@@ -188,11 +190,22 @@ class Refiner:
             log_q, latents = self.draws(batch, count)
         return log_q.double(), latents
 
-    def _seen(self, batch: Batch, scouts: Scouts, generator: torch.Generator) -> Seen:
+    def _seen(self, batch: Batch, scouts: Scouts, generator: torch.Generator, seed: int) -> Seen:
+        """Draw scouts; in few dimensions, where they may find something, also from the prior itself."""
         vector = scouts.sample(NUM_PILOT, generator)
+        if self.coordinates.dim > _FEW_DIMS:
+            latents, log_jacobian = self.coordinates.latents(vector)
+            log_q = scouts.log_prob(vector)
+            return Seen(vector, log_q, self.pilot_density(batch, latents, log_q - log_jacobian) + log_jacobian)
+        with PYRO:
+            seed_generators(batch[0].device, seed)
+            drawn = self.eager.prior_draws(batch, self.coordinates.names, NUM_PRIOR)
+        vector = torch.cat([vector, self.coordinates.vector(drawn)])
         latents, log_jacobian = self.coordinates.latents(vector)
-        log_q = scouts.log_prob(vector)
-        return Seen(vector, log_q, self.pilot_density(batch, latents, log_q - log_jacobian) + log_jacobian)
+        log_prior, log_p = self.eager.prior_and_joint(batch, latents)
+        shares = torch.tensor([NUM_PILOT, NUM_PRIOR], dtype=vector.dtype).div(NUM_PILOT + NUM_PRIOR).log()
+        log_q = torch.logaddexp(shares[0] + scouts.log_prob(vector), shares[1] + log_prior + log_jacobian)
+        return Seen(vector, log_q, log_p + log_jacobian)
 
     def _log_weights(self, density: Density, batch: Batch, mixture: Mixture, count: int, generator: torch.Generator) -> Tensor:
         vector = mixture.sample(count, generator)
