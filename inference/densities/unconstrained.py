@@ -75,6 +75,12 @@ class Coordinates:
         free = [value if part.transform is None else part.transform.inv(value) for part, value in values]
         return torch.cat([value.reshape(*value.shape[:2], -1) for value in free], dim=2)  # [K, B, D]
 
+    def are_inside(self, latents: Latents) -> Tensor:
+        """Return which latents lie inside of their spaces, ``[K, B]``; far out, rounding may have put them on the boundary."""
+        if all(part.transform is None for part in self.parts):
+            return torch.ones((), dtype=torch.bool, device=next(iter(latents.values())).device)
+        return self.vector(latents).isfinite().all(2)
+
     def latents(self, vector: Tensor) -> tuple[Latents, Tensor]:
         """Return vectors ``[K, B, D]`` as latents ``[K, B, *Z]`` by site, and log |det dT/dv|, shape ``[K, B]``."""
         values, total = {}, vector.new_zeros(vector.shape[:2])

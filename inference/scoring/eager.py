@@ -54,8 +54,9 @@ class Eager:
         layout = replace(self.layout, enumerates=False)  # so that enumerated latents are drawn
         with PYRO:
             trace = run_model(self.model, batch, {}, num_particles, layout)
-        drawn = latents_of(trace, num_particles, len(batch[0]), layout)
-        return {name: drawn[name] for name in names}
+        drawn, size = latents_of(trace, num_particles, len(batch[0]), layout), len(batch[0])
+        # of a plate without a size, one draw stands for all data
+        return {name: drawn[name].expand(-1, size, *drawn[name].shape[2:]) for name in names}
 
     def prior_and_joint(self, batch: Batch, latents: Latents) -> tuple[Tensor, Tensor]:
         """Return log p(z) and log p(x, z) at given latents, each ``[K, B]``, float64."""

@@ -55,7 +55,7 @@ def test_the_report_is_one_page_that_holds_its_pictures(written: Path, runs: Pat
     for name, price in prices.items():
         expected = quality.loc[f"{name}: prior samples", "density"] - quality.loc[f"{name}: reconstructions", "density"]
         assert price == pytest.approx(expected, abs=0.06)
-    scores = {prior: Evaluation.from_netcdf(runs / prior / "test-K30-seed0.nc") for prior in PRIORS}
+    scores = {prior: Evaluation.from_netcdf(runs / prior / "test-K30-seed0-auto.nc") for prior in PRIORS}
     assert verdict(scores)[0] in html.replace("\u00a0", " ") and "a classifier trained on 1197 labelled" in html
 
 

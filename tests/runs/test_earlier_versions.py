@@ -54,7 +54,9 @@ def test_a_prior_fitted_after_training_scores_as_it_did(kind, folder):
 
 def test_kept_scores_serve_a_comparison(folder, capsys):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.nc")}
-    main(["compare", *RUNS, "--expost", *EXPOST, "--expost_of", "standard", "--evaluate.num_particles", "30"])
+    main(
+        ["compare", *RUNS, "--expost", *EXPOST, "--expost_of", "standard", "--evaluate.num_particles", "30", "--evaluate.proposal", "guide"]
+    )
     printed = capsys.readouterr().out
     rows = [*RUNS, "codes~soft", *(f"standard+{kind}" for kind in EXPOST)]
     assert {line.split()[0] for line in printed.splitlines() if line.strip()} >= set(rows)

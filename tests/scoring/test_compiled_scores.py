@@ -139,7 +139,7 @@ def test_a_model_that_draws_has_no_workers(draws, interpreted, two_threads, monk
     original = scorer.Scorer.log_weights
     monkeypatch.setattr(scorer.Scorer, "log_weights", lambda *args: threads.add(threading.current_thread()) or original(*args))
     pair, x = DeclaresMoreData(draws), binary()[:23]  # the last rows, and the last draws of each, are scored eagerly
-    options = {"num_particles": 2000, "chunk_size": 101, "progress": False}
+    options = {"num_particles": 2000, "chunk_size": 101, "proposal": "guide", "progress": False}
     first, second, eager = (evaluate(pair, x, compile=c, **options) for c in (True, True, False))
     assert torch.equal(first.log_px, second.log_px)
     torch.testing.assert_close(first.log_px, eager.log_px, rtol=0, atol=1e-9)
@@ -160,7 +160,7 @@ def test_an_error_of_a_worker_is_raised_and_leaves_no_trace(interpreted, two_thr
     monkeypatch.setattr(scorer.Scorer, "log_weights", fail_late)
     is_validated = pyro.settings.get("validate_distributions_pyro")
     with pytest.raises(RuntimeError, match="a worker fails"):
-        evaluate(vae, binary(), num_particles=2000, compile=True, progress=False)
+        evaluate(vae, binary(), num_particles=2000, proposal="guide", compile=True, progress=False)
     assert threading.main_thread() not in started and not any(thread.is_alive() for thread in started)
     assert torch.get_num_threads() == 2 and pyro.settings.get("validate_distributions_pyro") == is_validated
 

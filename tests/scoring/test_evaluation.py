@@ -83,7 +83,7 @@ def test_summary_for_readers() -> None:
     assert str(evaluation_of(log_weights.double())).splitlines() == [
         "log p(x) = -90 ± 5.8 nats per datum (mass)",
         "ELBO -90 ± 5.8",
-        "3 data, K = 1000, seed 3",
+        "3 data, K = 1000, seed 3, proposal: the guide",
         "95% interval of the mean in the population: -114.8 to -65.1",
         "95% interval of the mean of these data: -89.9883 to -89.9498",
         "bias -0.000030, not corrected; rise from K/2 to K: 0",

@@ -53,9 +53,9 @@ def test_evaluate_scores_the_kept_weights(both: list[Path], capsys: pytest.Captu
     loaded = folders.load_runs({folder.name: folder for folder in both})
     for folder, run in zip(both, loaded.values(), strict=True):
         expected = evaluate(run.vae, run.data.valid, num_particles=30, seed=2)
-        kept = Evaluation.from_netcdf(folder / "valid-K30-seed2.nc")
+        kept = Evaluation.from_netcdf(folder / "valid-K30-seed2-auto.nc")
         assert torch.equal(kept.log_px, expected.log_px) and kept.data_id == expected.data_id
-        table = pd.read_csv(folder / "valid-K30-seed2.csv")
+        table = pd.read_csv(folder / "valid-K30-seed2-auto.csv")
         np.testing.assert_allclose(table["log_px"], expected.log_px)
         assert str(expected) in printed
 

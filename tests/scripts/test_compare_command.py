@@ -22,7 +22,7 @@ def test_compare_scores_runs_once_and_prints_the_table(
     both: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = say(capsys, "compare {} {} --evaluate.num_particles 30", *both)
-    scores = [Evaluation.from_netcdf(folder / "test-K30-seed0.nc") for folder in both]
+    scores = [Evaluation.from_netcdf(folder / "test-K30-seed0-auto.nc") for folder in both]
     difference = scores[0].log_px - scores[1].log_px
     rows = [line.split() for line in first.splitlines() if line.startswith(str(both[0].parent))]
     assert {row[0] for row in rows[:2]} == {str(folder) for folder in both}
@@ -67,7 +67,7 @@ def test_compare_fits_priors_after_training_to_the_models_named(tmp_path: Path, 
     table = pd.read_csv(out / "comparison.csv", index_col="model")
     assert set(table.index) == {"standard", "standard+gaussian", "standard+two-stage", "maf"}
     assert printed.count("fitted to 1197 codes in") == 2
-    assert {"standard/expost-two-stage/checkpoint.safetensors", "standard/expost-two-stage/test-K5-seed0.nc"} <= set(contents(out))
+    assert {"standard/expost-two-stage/checkpoint.safetensors", "standard/expost-two-stage/test-K5-seed0-auto.nc"} <= set(contents(out))
     kinds = ["gaussian", "two-stage"]
     assert plan_expost(kinds, ["maf"], ["standard"], ["standard", "maf"]) == {"maf": kinds}
     assert plan_expost([], None, ["standard"], ["maf"]) == {}

@@ -66,7 +66,7 @@ def drawn(recorder, count):
 
 def compare_estimates(pair, batch, *, row, num_particles=100):
     """Check an estimate of log p(x) within 5 standard errors, or the figure itself if only one is possible."""
-    score = evaluate(pair, batch, num_particles=1000, seed=1, compile=False, progress=False)
+    score = evaluate(pair, batch, num_particles=1000, seed=1, proposal="guide", compile=False, progress=False)
     if num_possible(pair, one_row(batch, row)) == 1:
         expected, error = possible_log_weights(pair, one_row(batch, row))[:, 0], torch.tensor([1e-5])
         assert score.num_particles == 1

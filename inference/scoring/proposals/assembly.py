@@ -1,14 +1,13 @@
 """Put a refiner together from a pair's programs, run by Pyro or compiled."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from inference.densities.broadcasting import distinct_rows
-from inference.densities.layout import Latents, run_model
-from inference.densities.log_density import latents_of
+from inference.densities.layout import Latents
 from inference.densities.unconstrained import ConstrainedError, Coordinates, coordinates
 from inference.numerics import one_thread, row_slices
 from inference.scoring.blocks import two_blocks
@@ -16,7 +15,7 @@ from inference.scoring.chunks import ChunkedDensity, Chunks, RescoredDensity, nu
 from inference.scoring.compiled import CompiledDensity, CompiledDraws, CompiledScores
 from inference.scoring.eager import Density as ChunkDensity
 from inference.scoring.eager import Draws, Eager, Scores
-from inference.scoring.proposals.judging import NUM_PILOT
+from inference.scoring.proposals.judging import NUM_PILOT, NUM_SCOUTS
 from inference.scoring.proposals.normal import DiagonalNormal
 from inference.scoring.proposals.refined import NUM_DRAWS, Refiner
 from inference.scoring.scorer import part_of
@@ -118,7 +117,8 @@ class Assembly:
         with torch.random.fork_rng(), one_thread():
             blocks = two_blocks(self.batch, self.rows())
             draws = CompiledDraws(self.eager.draws, blocks, NUM_PILOT)
-            pilot = self._compiled_density(self.precision, blocks, draws.latents, NUM_PILOT)
+            pilots = [self.eager.draws(block, NUM_PILOT + NUM_SCOUTS)[1] for block in blocks]
+            pilot = self._compiled_density(self.precision, blocks, pilots, NUM_PILOT + NUM_SCOUTS)
             particles, rows = self.chunks.block_shape(self.num_particles, self.batch)
             small = two_blocks(self.batch, rows)
             latents = [self.eager.draws(block, particles)[1] for block in small]
@@ -160,10 +160,10 @@ class Assembly:
 def prior_moments(eager: Eager, coordinates: Coordinates, batch: Batch) -> DiagonalNormal:
     """Return medians and half of the central 68 % of the prior's draws, of all data together, as a normal distribution ``[1, D]``."""
     rows = batch if eager.layout.needs_all_rows else distinct_rows(batch)
-    count, layout = max(2, _PRIOR_DRAWS // len(rows[0])), replace(eager.layout, enumerates=False)  # so that classes are drawn
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        trace = run_model(eager.model, rows, {}, count, layout)
-    draws = coordinates.vector(latents_of(trace, count, len(rows[0]), layout)).flatten(0, 1)  # [P * R, D]
+        latents = eager.prior_draws(rows, coordinates.names, max(2, _PRIOR_DRAWS // len(rows[0])))
+    draws = coordinates.vector(latents).flatten(0, 1)  # [P * R, D]
+    draws = draws[draws.isfinite().all(1)]
     low, middle, high = draws.quantile(draws.new_tensor(_ONE_SIGMA), dim=0, keepdim=True)  # [1, D]
     return DiagonalNormal(middle, (0.5 * (high - low)).clamp_min(torch.finfo(torch.float32).tiny))

@@ -11,15 +11,15 @@ from inference.scoring.pareto import pareto_k
 from inference.scoring.proposals.normal import DiagonalNormal, FullNormal
 from inference.scoring.reduction import effective_sample_size
 
-NUM_PILOT = 128  # draws from the guide, and as many from the broad component, by which a datum is judged
+NUM_PILOT, NUM_SCOUTS = 96, 32  # draws from the guide, and scouts, by which a datum is judged
 NUM_JUDGED = 64  # draws of the last updates, by which a fit is compared with the guide
 _FAR = 7.0  # nats below the other estimates, from which on the broad component is left out
-_SAFE, _MISSED = 0.1, 0.5  # share of a safe component, and of the broad one where it finds mass that guide and fit have missed
+_SAFE, _MISSED = 0.05, 0.5  # share of a safe component, and of the broad one where it finds mass that guide and fit have missed
 _GOOD_K, _GOOD_ESS, _SMALL_STEP = 0.4, 0.5, 0.02  # of a guide that needs no refinement: k-hat, ESS / draws, nats of the first update
 _TIE, _EVEN = 0.8, 0.9  # share of the fit's ESS that the guide must have to be kept, and ESS / draws of weights that hardly differ
 OUTSIDE = 0.02  # share of p(z|x) that a proposal may fail to reach
 _LITTLE_DRIFT, _DRIFT = 0.01, 3.0  # squared drift of a fit that has converged, and in units of its squared error
-_POOR_ESS = 0.06  # ESS / draws of a poor fit
+_POOR_ESS = 0.02  # ESS / draws of a poor fit
 
 
 class Pilot(NamedTuple):

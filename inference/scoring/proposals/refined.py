@@ -15,6 +15,7 @@ from inference.scoring.chunks import Chunks
 from inference.scoring.eager import PYRO, Draws, Eager, Scores
 from inference.scoring.proposals.judging import (
     NUM_PILOT,
+    NUM_SCOUTS,
     OUTSIDE,
     Pilot,
     Step,
@@ -22,13 +23,14 @@ from inference.scoring.proposals.judging import (
     is_better,
     judged,
     last_step,
+    likeliest,
     moments,
     needs_fit,
     shares,
 )
 from inference.scoring.proposals.matching import matched
-from inference.scoring.proposals.normal import DiagonalNormal, FullNormal, log_density
-from inference.scoring.proposals.scouts import Scouts, Seen, around
+from inference.scoring.proposals.normal import DiagonalNormal, FullNormal, standard_normal
+from inference.scoring.proposals.scouts import OUT_OF_REACH, Scouts, Seen, around
 from inference.scoring.proposals.student import Mixture, StudentT
 from pyro_lvm.pair import Batch
 
@@ -98,26 +100,24 @@ class Refiner:
         """Fit the proposals of a block of data; they depend only on the seed."""
         generator = torch.Generator(batch[0].device).manual_seed(block_seed(seed, 0))
         log_q, latents = self._guide_draws(batch, NUM_PILOT, block_seed(seed, 1))
-        log_p, vector = self.pilot_density(batch, latents, log_q), self.coordinates.vector(latents)
-        guide, start = judged(log_p - log_q), moments(vector, self.prior)
+        vector = self.coordinates.vector(latents)
+        start = moments(vector, self.prior)
         scouts = around(start, self.prior, _HEAVY)
-        seen = self._seen(batch, scouts, generator, block_seed(seed, 3))
-        pilot = judged(seen.log_p - seen.log_q)
+        log_p, seen = self._seen(batch, latents, log_q, scouts, generator, block_seed(seed, 3))
+        guide, pilot = judged(log_p - log_q), judged(seen.log_p - seen.log_q)
         steps = self._steps(batch, start.full(), generator, self._num_steps, NUM_DRAWS, rate)
         first = divergence(start, next(steps).normal)
         outside = seen.share_outside(scouts.near.log_prob(seen.vector), guide.estimate)
         if not (self.is_forced or needs_fit(guide, outside, first, self.coordinates.dim).any()):
             return Fitted(None, torch.zeros_like(first, dtype=torch.bool), guide, None, pilot, outside)
-        likeliest = vector.take_along_dim(log_p.nan_to_num(nan=-torch.inf).argmax(0)[None, :, None], 0)[0]  # [R, D]
-        shape, normal = self._rescued(
-            batch, replace(start, loc=likeliest.where(likeliest.isfinite(), start.loc)), last_step(steps), generator
-        )
+        at_mode = replace(start, loc=likeliest(vector, log_p, start.loc))
+        shape, normal = self._rescued(batch, at_mode, last_step(steps), generator)
         best = torch.maximum(guide.estimate, normal.estimate)
         parts, still = self._modes(batch, shape, scouts.near, seen, best, generator)
-        mixture = Mixture((*parts, scouts.near, scouts.wide), shares(pilot.estimate - best, still))
+        mixture = Mixture((*parts, scouts.near, scouts.wide), shares(pilot.estimate - best, still)).without_unused()
         outside = self._outside_guide(batch, seen, guide.estimate, outside)
         is_refined = ~is_better(guide, normal, outside) | self.is_forced
-        unreached = seen.share_outside(mixture.log_prob(seen.vector), best).where(is_refined, outside)
+        unreached = seen.share_outside(mixture.log_prob(seen.vector), best, times=OUT_OF_REACH).where(is_refined, outside)
         return Fitted(mixture, is_refined, guide, normal, pilot, unreached)
 
     @property
@@ -190,28 +190,34 @@ class Refiner:
             log_q, latents = self.draws(batch, count)
         return log_q.double(), latents
 
-    def _seen(self, batch: Batch, scouts: Scouts, generator: torch.Generator, seed: int) -> Seen:
-        """Draw scouts; in few dimensions, where they may find something, also from the prior itself."""
-        vector = scouts.sample(NUM_PILOT, generator)
+    def _seen(
+        self, batch: Batch, latents: Latents, log_q: Tensor, scouts: Scouts, generator: torch.Generator, seed: int
+    ) -> tuple[Tensor, Seen]:
+        """Return log p(x, z) at the guide's draws, and what scouts see; in few dimensions, where they find more, also from the prior."""
+        vector = scouts.sample(NUM_SCOUTS, generator)
+        values, log_jacobian = self.coordinates.latents(vector)
+        log_scouts = scouts.log_prob(vector)
+        both = {name: torch.cat([latents[name], values[name]]) for name in values}
+        log_p = self.pilot_density(batch, both, torch.cat([log_q, log_scouts - log_jacobian]))  # at once, which costs less
+        log_p, log_seen = log_p[: len(log_q)], log_p[len(log_q) :] + log_jacobian
         if self.coordinates.dim > _FEW_DIMS:
-            latents, log_jacobian = self.coordinates.latents(vector)
-            log_q = scouts.log_prob(vector)
-            return Seen(vector, log_q, self.pilot_density(batch, latents, log_q - log_jacobian) + log_jacobian)
+            return log_p, Seen(vector, log_scouts, log_seen)
         with PYRO:
             seed_generators(batch[0].device, seed)
-            drawn = self.eager.prior_draws(batch, self.coordinates.names, NUM_PRIOR)
-        vector = torch.cat([vector, self.coordinates.vector(drawn)])
-        latents, log_jacobian = self.coordinates.latents(vector)
-        log_prior, log_p = self.eager.prior_and_joint(batch, latents)
-        shares = torch.tensor([NUM_PILOT, NUM_PRIOR], dtype=vector.dtype).div(NUM_PILOT + NUM_PRIOR).log()
-        log_q = torch.logaddexp(shares[0] + scouts.log_prob(vector), shares[1] + log_prior + log_jacobian)
-        return Seen(vector, log_q, log_p + log_jacobian)
+            drawn = self.coordinates.vector(self.eager.prior_draws(batch, self.coordinates.names, NUM_PRIOR))
+        vector = torch.cat([vector, drawn])
+        values, log_jacobian = self.coordinates.latents(vector)
+        log_prior, log_seen = self.eager.prior_and_joint(batch, values)
+        shares = torch.tensor([NUM_SCOUTS, NUM_PRIOR], dtype=vector.dtype, device=vector.device).div(NUM_SCOUTS + NUM_PRIOR).log()
+        log_drawn = torch.logaddexp(shares[0] + scouts.log_prob(vector), shares[1] + log_prior + log_jacobian)
+        return log_p, Seen(vector, log_drawn, log_seen + log_jacobian)
 
     def _log_weights(self, density: Density, batch: Batch, mixture: Mixture, count: int, generator: torch.Generator) -> Tensor:
-        vector = mixture.sample(count, generator)
+        vector = mixture.sample(count, generator).to(self.coordinates.dtype).double()  # the numbers that the model sees
         latents, log_jacobian = self.coordinates.latents(vector)
-        log_q = mixture.log_prob(self.coordinates.vector(latents)) - log_jacobian
-        return density(batch, latents, log_q) - log_q
+        log_q = mixture.log_prob(vector) - log_jacobian
+        log_weights = density(batch, latents, log_q) - log_q
+        return log_weights.where(self.coordinates.are_inside(latents), -torch.inf)
 
     def _rescued(
         self, batch: Batch, start: DiagonalNormal, fit: tuple[FullNormal, Pilot, Tensor], generator: torch.Generator
@@ -233,11 +239,11 @@ class Refiner:
     ) -> Iterator[Step]:
         """Yield the updates of normal distributions."""
         for step in range(count):
-            shape = (num_draws, *normal.loc.shape)
-            noise = torch.randn(shape, generator=generator, dtype=normal.loc.dtype, device=normal.loc.device)
+            noise = standard_normal((num_draws, *normal.loc.shape), normal.loc, generator)
             draws = normal.loc + normal.colored(noise)
             log_p, scores = self.scores(batch, draws)
-            log_weights = log_p.double() - log_density(normal, draws)
+            log_q = -0.5 * noise.square().sum(2) - normal.log_scale - 0.5 * math.log(2 * math.pi) * noise.shape[2]
+            log_weights = log_p.double() - log_q
             difference = normal.uncolored(scores.double()) + noise
             normal = matched(normal, draws, scores.double(), rate(step))
             yield Step(normal, log_weights, difference)
@@ -257,4 +263,4 @@ def tail(dim: int) -> tuple[float, float]:
 
     In many dimensions, tails as heavy as in one would lie farther out than any draw should.
     """
-    return dim + 4.0, 1 + 0.6 / math.sqrt(dim)
+    return dim + 4.0, 1 + 0.9 / math.sqrt(dim)

@@ -10,7 +10,7 @@ from torch import Tensor
 from inference.scoring.proposals.normal import DiagonalNormal
 from inference.scoring.proposals.student import Mixture, StudentT
 
-_MANY_TIMES = math.log(10.0)  # log p(z|x) / q(z) of mass that q does not reach
+MANY_TIMES, OUT_OF_REACH = 10.0, 100.0  # p(z|x) / q(z|x) where a fit is worth its time, and where K draws will not do
 
 
 @dataclass(frozen=True)
@@ -66,37 +66,38 @@ class Seen(NamedTuple):
     log_q: Tensor
     log_p: Tensor
 
-    def share_outside(self, log_q: Tensor, estimate: Tensor) -> Tensor:
+    def share_outside(self, log_q: Tensor, estimate: Tensor, *, times: float = MANY_TIMES) -> Tensor:
         """Return :func:`share_outside` of another log density at the draws, ``[R]``."""
-        return share_outside(self.log_p, self.log_q, log_q, estimate)
+        return share_outside(self.log_p, self.log_q, log_q, estimate, times=times)
 
     def heaviest_outside(self, log_q: Tensor, estimate: Tensor) -> Tensor:
         """Return the draw with the largest weight where another density is far too low, ``[R, D]``."""
-        place = _log_outside(self.log_p, self.log_q, log_q, estimate).argmax(0)  # [R]
+        place = _log_outside(self.log_p, self.log_q, log_q, estimate, MANY_TIMES).argmax(0)  # [R]
         return self.vector.take_along_dim(place[None, :, None], 0)[0]
 
 
-def share_outside(log_p: Tensor, log_drawn: Tensor, log_q: Tensor, estimate: Tensor) -> Tensor:
+def share_outside(log_p: Tensor, log_drawn: Tensor, log_q: Tensor, estimate: Tensor, *, times: float = MANY_TIMES) -> Tensor:
     r"""Estimate the share of p(z|x) that lies where it exceeds a proposal's density q many times.
 
-    .. math:: E_{p(z|x)} [p(z|x) > 10 \, q(z|x)]
+    .. math:: P(p(z|x) > c \, q(z|x)), \quad z \sim p(z|x)
 
     Args:
         log_p: log p(x, z) at P draws for each datum, shape ``[P, R]``.
         log_drawn: Log density of the distribution that they come from, ``[P, R]``.
         log_q: log q(z|x) there, ``[P, R]``.
         estimate: Estimate of log p(x), ``[R]``; the draws' own, if that is larger.
+        times: How many times, c.
 
     Returns:
         The share, ``[R]``.
     """
-    return _log_outside(log_p, log_drawn, log_q, estimate).exp().mean(0)
+    return _log_outside(log_p, log_drawn, log_q, estimate, times).exp().mean(0)
 
 
-def _log_outside(log_p: Tensor, log_drawn: Tensor, log_q: Tensor, estimate: Tensor) -> Tensor:
+def _log_outside(log_p: Tensor, log_drawn: Tensor, log_q: Tensor, estimate: Tensor, times: float) -> Tensor:
     own = (log_p - log_drawn).logsumexp(0) - math.log(len(log_p))
     posterior = (log_p - torch.maximum(estimate, own)).nan_to_num(nan=-torch.inf)
-    return torch.where(posterior - log_q > _MANY_TIMES, posterior - log_drawn, -torch.inf)  # [P, R]
+    return torch.where(posterior - log_q > math.log(times), posterior - log_drawn, -torch.inf)  # [P, R]
 
 
 def around(normal: DiagonalNormal, prior: DiagonalNormal, dof: float) -> Scouts:

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from inference.scoring.proposals.normal import Normal
+from inference.scoring.proposals.normal import Normal, standard_normal
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,18 @@ class Mixture:
         parts = (StudentT(each.normal.rows(rows), each.dof, each.scale) for each in self.components)
         return Mixture(tuple(parts), self.shares[:, rows])
 
+    def without_unused(self) -> "Mixture":
+        """Return the mixture without those components that no datum uses."""
+        used = (self.shares > 0).any(1).tolist()
+        return Mixture(tuple(each for each, is_used in zip(self.components, used, strict=True) if is_used), self.shares[used])
+
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw ``[count, R, D]``."""
         like = self.components[0].normal.loc
         shape = (count, *like.shape)
         uniform = torch.rand(shape[:2], generator=generator, dtype=like.dtype, device=like.device)
         chosen = (uniform >= self.shares.cumsum(0)[:-1, None]).sum(0)  # [K, R]
-        noise = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+        noise = standard_normal(shape, like, generator)
         dof = like.new_tensor([each.dof for each in self.components])[chosen]  # [K, R]
         noise = noise * (0.5 * dof / torch._standard_gamma(0.5 * dof, generator=generator)).sqrt()[..., None]
         draws = torch.stack([each.normal.loc + each.scale * each.normal.colored(noise) for each in self.components])  # [C, K, R, D]
