@@ -14,12 +14,11 @@ from inference.scoring.reduction import effective_sample_size
 NUM_PILOT, NUM_SCOUTS = 96, 32  # draws from the guide, and scouts, by which a datum is judged
 NUM_JUDGED = 64  # draws of the last updates, by which a fit is compared with the guide
 _FAR = 7.0  # nats below the other estimates, from which on the broad component is left out
-_SAFE, _MISSED = 0.05, 0.5  # share of a safe component, and of the broad one where it finds mass that guide and fit have missed
+SAFE, _MISSED = 0.05, 0.5  # share of a safe component, and of the broad one where it finds mass that guide and fit have missed
 _GOOD_K, _GOOD_ESS, _SMALL_STEP = 0.4, 0.5, 0.02  # of a guide that needs no refinement: k-hat, ESS / draws, nats of the first update
 _TIE, _EVEN = 0.8, 0.9  # share of the fit's ESS that the guide must have to be kept, and ESS / draws of weights that hardly differ
 OUTSIDE = 0.02  # share of p(z|x) that a proposal may fail to reach
-_LITTLE_DRIFT, _DRIFT = 0.01, 3.0  # squared drift of a fit that has converged, and in units of its squared error
-_POOR_ESS = 0.02  # ESS / draws of a poor fit
+_LITTLE_DRIFT, _DRIFT = 0.01, 5.0  # squared drift of a fit that has converged, and in units of its squared error
 
 
 class Pilot(NamedTuple):
@@ -81,7 +80,7 @@ class Step(NamedTuple):
 
 
 def last_step(steps: Iterable[Step]) -> tuple[FullNormal, Pilot, Tensor]:
-    """Return the last normal distribution of some updates, what the last draws say of it, and for which data it is poor.
+    """Return the last normal distribution of some updates, what the last draws say of it, and for which data it has not converged.
 
     Once a fit has converged, differences of scores are noise: their mean is zero within the error of the draws.
     """
@@ -91,7 +90,7 @@ def last_step(steps: Iterable[Step]) -> tuple[FullNormal, Pilot, Tensor]:
     drift, noise = difference.mean(0).square().sum(1), difference.var(0).sum(1) / len(difference)  # [R]
     has_converged = (drift < _LITTLE_DRIFT) | (drift < _DRIFT * noise)
     pilot = judged(torch.cat([step.log_weights for step in last]))
-    return last[-1].normal, pilot, ~has_converged | (pilot.ess_share < _POOR_ESS)
+    return last[-1].normal, pilot, ~has_converged
 
 
 def moments(vector: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
@@ -145,8 +144,8 @@ def shares(excess: Tensor, outside: list[Tensor]) -> Tensor:
         outside: Share of mass that is not reached by the components up to each fitted one, ``[R]``; a further one is used only where the
             former ones miss mass.
     """
-    last = torch.where(excess < -_FAR, 0.0, _SAFE).to(excess)
+    last = torch.where(excess < -_FAR, 0.0, SAFE).to(excess)
     last = last.where(outside[-1] <= OUTSIDE, _MISSED)
     is_used = torch.stack([torch.ones_like(last), *(share > OUTSIDE for share in outside[:-1])])
-    fitted = (1 - _SAFE - last) * is_used / is_used.sum(0)
-    return torch.cat([fitted, torch.full_like(last, _SAFE)[None], last[None]])
+    fitted = (1 - SAFE - last) * is_used / is_used.sum(0)
+    return torch.cat([fitted, torch.full_like(last, SAFE)[None], last[None]])

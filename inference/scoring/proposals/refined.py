@@ -17,6 +17,7 @@ from inference.scoring.proposals.judging import (
     NUM_PILOT,
     NUM_SCOUTS,
     OUTSIDE,
+    SAFE,
     Pilot,
     Step,
     divergence,
@@ -30,7 +31,7 @@ from inference.scoring.proposals.judging import (
 )
 from inference.scoring.proposals.matching import matched
 from inference.scoring.proposals.normal import DiagonalNormal, FullNormal, standard_normal
-from inference.scoring.proposals.scouts import OUT_OF_REACH, Scouts, Seen, around
+from inference.scoring.proposals.scouts import MANY_TIMES, OUT_OF_REACH, Scouts, Seen, around
 from inference.scoring.proposals.student import Mixture, StudentT
 from pyro_lvm.pair import Batch
 
@@ -38,7 +39,7 @@ NUM_STEPS, NUM_DRAWS = 50, 8  # updates, and draws for each, of batch and match
 _RATE = 16.0  # of the first update, in units of its draws
 _MORE_STEPS, _MORE_DRAWS = 10, 16  # updates of another fit, and its draws besides D
 _FEW_DIMS, NUM_PRIOR = 8, 256  # dimensions up to which scouts are drawn from the prior, and their number
-_MOST_MODES = 4  # that are fitted
+MOST_MODES = 4  # that are fitted
 _HEAVY = 5.0  # degrees of freedom of the safe components
 
 
@@ -117,7 +118,10 @@ class Refiner:
         mixture = Mixture((*parts, scouts.near, scouts.wide), shares(pilot.estimate - best, still)).without_unused()
         outside = self._outside_guide(batch, seen, guide.estimate, outside)
         is_refined = ~is_better(guide, normal, outside) | self.is_forced
-        unreached = seen.share_outside(mixture.log_prob(seen.vector), best, times=OUT_OF_REACH).where(is_refined, outside)
+        unreached = seen.share_outside(mixture.log_prob(seen.vector), best, times=OUT_OF_REACH)
+        if len(parts) == MOST_MODES:  # and where the last one was needed, there may be more
+            unreached = torch.maximum(unreached, still[-2])
+        unreached = unreached.where(is_refined, outside)
         return Fitted(mixture, is_refined, guide, normal, pilot, unreached)
 
     @property
@@ -139,15 +143,16 @@ class Refiner:
 
         With each comes the share of mass, by the scouts, that all components up to it do not reach, ``[R]``.
         """
-        parts, still, reached = [], [], near.log_prob(seen.vector)
+        times = MANY_TIMES if self.coordinates.dim <= _FEW_DIMS else OUT_OF_REACH  # in many, a good fit has large weights too
+        parts, still, reached = [], [], near.log_prob(seen.vector) + math.log(SAFE)
         while True:
             parts.append(StudentT(shape, *tail(self.coordinates.dim)))
             reached = torch.maximum(reached, parts[-1].log_prob(seen.vector))
-            still.append(seen.share_outside(reached, estimate))
+            still.append(seen.share_outside(reached, estimate, times=times))
             missed = self._rows(still[-1] > OUTSIDE)
-            if len(missed) == 0 or len(parts) == _MOST_MODES:
+            if len(missed) == 0 or len(parts) == MOST_MODES:
                 return parts, still
-            start = replace(shape.at(missed), loc=seen.heaviest_outside(reached, estimate)[missed])
+            start = replace(shape.at(missed), loc=seen.heaviest_outside(reached, estimate, times=times)[missed])
             other, _, _ = last_step(self._steps(_at(batch, missed), start, generator, self._num_steps, NUM_DRAWS, rate))
             shape = shape.replaced(missed, other)
 
@@ -205,11 +210,10 @@ class Refiner:
         with PYRO:
             seed_generators(batch[0].device, seed)
             drawn = self.coordinates.vector(self.eager.prior_draws(batch, self.coordinates.names, NUM_PRIOR))
-        vector = torch.cat([vector, drawn])
+        vector = torch.cat([vector, scouts.sample(NUM_PRIOR - NUM_SCOUTS, generator), drawn])  # as many of either kind
         values, log_jacobian = self.coordinates.latents(vector)
         log_prior, log_seen = self.eager.prior_and_joint(batch, values)
-        shares = torch.tensor([NUM_SCOUTS, NUM_PRIOR], dtype=vector.dtype, device=vector.device).div(NUM_SCOUTS + NUM_PRIOR).log()
-        log_drawn = torch.logaddexp(shares[0] + scouts.log_prob(vector), shares[1] + log_prior + log_jacobian)
+        log_drawn = torch.logaddexp(scouts.log_prob(vector), log_prior + log_jacobian) - math.log(2.0)
         return log_p, Seen(vector, log_drawn, log_seen + log_jacobian)
 
     def _log_weights(self, density: Density, batch: Batch, mixture: Mixture, count: int, generator: torch.Generator) -> Tensor:

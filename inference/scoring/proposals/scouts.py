@@ -70,9 +70,9 @@ class Seen(NamedTuple):
         """Return :func:`share_outside` of another log density at the draws, ``[R]``."""
         return share_outside(self.log_p, self.log_q, log_q, estimate, times=times)
 
-    def heaviest_outside(self, log_q: Tensor, estimate: Tensor) -> Tensor:
+    def heaviest_outside(self, log_q: Tensor, estimate: Tensor, *, times: float) -> Tensor:
         """Return the draw with the largest weight where another density is far too low, ``[R, D]``."""
-        place = _log_outside(self.log_p, self.log_q, log_q, estimate, MANY_TIMES).argmax(0)  # [R]
+        place = _log_outside(self.log_p, self.log_q, log_q, estimate, times).argmax(0)  # [R]
         return self.vector.take_along_dim(place[None, :, None], 0)[0]
 
 
