@@ -12,10 +12,9 @@ from inference.numerics import block_seed
 from inference.scoring.annealed.course import Course, piloted
 from inference.scoring.annealed.hamiltonian import moved
 from inference.scoring.annealed.path import Path, Target
-from inference.scoring.annealed.shares import judged, tried
+from inference.scoring.annealed.shares import after_pilot, for_pilot
 from inference.scoring.eager import Scores
-from inference.scoring.proposals.judging import Pilot
-from inference.scoring.proposals.judging import judged as judged_draws
+from inference.scoring.proposals.judging import Pilot, judged
 from inference.scoring.proposals.refined import NUM_DRAWS, Fitted, Refiner
 from inference.scoring.proposals.student import Mixture
 from pyro_lvm.pair import Batch
@@ -31,16 +30,14 @@ class Prepared(NamedTuple):
     Attributes:
         fitted: What is known of the proposals.
         pilot: What the pilot's chains say.
-        path: The path of chains to the posterior.
-        path_back: The path of chains from it, whose proposal lacks safe components that are of no use.
-        course: Schedule and step sizes of both.
+        path: The path.
+        course: Its schedule and step sizes.
         seed: Seed of the block.
     """
 
     fitted: Fitted
     pilot: Pilot
     path: Path
-    path_back: Path
     course: Course
     seed: int
 
@@ -84,10 +81,10 @@ class Annealer:
         """Find proposals, schedules and step sizes for a block of data; they depend only on the seed."""
         fitted, target = self.refiner.fit(batch, seed), in_groups(self.refiner.scores, batch)
         mixture, num_safe = self._start(fitted)
-        path = Path(tried(mixture, num_safe), target)
+        path = Path(for_pilot(mixture, num_safe), target)
         pilot = piloted(path, self.num_steps, torch.Generator(batch[0].device).manual_seed(block_seed(seed, _PILOT)))
-        there, back = judged(mixture, num_safe, pilot.shares_of_weight)
-        return Prepared(fitted, judged_draws(pilot.log_weights), Path(there, target), Path(back, target), pilot.course, seed)
+        path = Path(after_pilot(mixture, pilot.shares_of_weight, num_safe), target)
+        return Prepared(fitted, judged(pilot.log_weights), path, pilot.course, seed)
 
     def _start(self, fitted: Fitted) -> tuple[Mixture, int]:
         """Return the proposal, and the number of its last components that are only there to be safe."""
@@ -116,7 +113,7 @@ def forward(prepared: Prepared, num_particles: int) -> Tensor:
 
 def backward(prepared: Prepared, vector: Tensor, num_particles: int) -> Tensor:
     """Return the log weights ``[K, R]`` of chains to the proposal from one exact draw ``[R, D]`` of each posterior."""
-    path, course = prepared.path_back, prepared.course
+    path, course = prepared.path, prepared.course
     columns = []
     for count, generator in _parts(prepared, num_particles, _BACKWARD):
         point = path.at(vector.expand(count, *vector.shape))

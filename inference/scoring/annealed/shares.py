@@ -1,42 +1,38 @@
-"""How many chains start at the safe components of a proposal."""
+"""How many chains start at the safe components of a proposal: as many as are of use, according to a pilot."""
 
 import torch
 from torch import Tensor
 
 from inference.scoring.proposals.student import Mixture
 
-_TRIED = 0.25  # share of a safe component whose chains are of use, or that is to show whether they are
-_USEFUL = 0.1  # share of a pilot's weight that makes its chains useful
+_TRIED = 0.25  # share of each safe component in a pilot
+_MOST = 0.4  # share of a safe component
 
 
-def tried(mixture: Mixture, num_safe: int) -> Mixture:
+def for_pilot(mixture: Mixture, num_safe: int) -> Mixture:
     """Return mixtures in which each safe component has a quarter, to show whether chains that start there arrive at the posterior.
 
     Args:
         mixture: Proposals of R data.
         num_safe: Number of safe components, which are the last ones.
     """
-    return _with_safe(mixture, _raised(mixture.shares[-num_safe:]))
+    safe = mixture.shares[-num_safe:]
+    return _with_safe(mixture, torch.where(safe > 0, _TRIED, 0.0).to(safe))
 
 
-def judged(mixture: Mixture, num_safe: int, shares_of_weight: Tensor) -> tuple[Mixture, Mixture]:
-    """Return proposals for chains towards the posterior, and for chains from it.
+def after_pilot(mixture: Mixture, shares_of_weight: Tensor, num_safe: int) -> Mixture:
+    """Return mixtures with those safe components whose chains had more weight in a pilot than others, and with that share of the weight.
 
-    Safe components that are of use have a quarter at least. The others are left as they are for the former, and left out for the latter,
-    which would seldom arrive there, and whose weights would then be off by the logarithm of these components' share.
+    Chains from a component that covers what the others miss have much weight. Those from a far one never arrive, and would only add to the
+    error; and chains from the posterior, on their way back, would hardly ever end there.
 
     Args:
         mixture: Proposals of R data.
+        shares_of_weight: Share of the weight of those chains that started at each of the C components, ``[C, R]``.
         num_safe: Number of safe components, which are the last ones.
-        shares_of_weight: Share of the weight of a pilot's chains that started at each of the C components, ``[C, R]``.
     """
-    safe, is_useful = mixture.shares[-num_safe:], shares_of_weight[-num_safe:] > _USEFUL
-    useful = _raised(safe).where(is_useful, 0.0)
-    return _with_safe(mixture, useful.where(is_useful, safe)), _with_safe(mixture, useful)
-
-
-def _raised(safe: Tensor) -> Tensor:
-    return torch.where(safe > 0, safe.clamp_min(_TRIED), 0.0)
+    safe = shares_of_weight[-num_safe:]
+    return _with_safe(mixture, safe.clamp_max(_MOST).where(safe > _TRIED, 0.0))
 
 
 def _with_safe(mixture: Mixture, safe: Tensor) -> Mixture:
