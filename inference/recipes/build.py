@@ -17,7 +17,7 @@ from inference.recipes.fits import OBJECTIVES, SCHEDULES
 from inference.recipes.networks import INITS
 from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions
 from inference.recipes.structures import STRUCTURES, AnyVAE
-from inference.scoring.annealed.bidirectional import BidirectionalBounds, bidirectional
+from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate
 from inference.svi.fitting import fit
@@ -102,7 +102,7 @@ def evaluate_rows(vae: AnyVAE, x: Tensor, options: EvaluateOptions, *, device: s
 def bound_vae(
     vae: AnyVAE, data: Data, options: EvaluateOptions, num_data: int, *, device: str | None = None, progress: bool = False
 ) -> BidirectionalBounds:
-    """Bound log p(x) of simulated data; see :func:`inference.scoring.annealed.bidirectional.bidirectional`."""
+    """Bound log p(x) of simulated data; see :func:`inference.scoring.annealed.bounds.bidirectional`."""
     x = getattr(data, options.split)[:1].expand(num_data, *data.train.shape[1:])
     chains = options if options.method == "ais" else replace(options, method="ais", num_particles=None)
     num_particles, num_steps = chains.counts

@@ -16,7 +16,7 @@ from inference.recipes.build import bound_vae, evaluate_rows, evaluate_vae
 from inference.recipes.fitted_priors import fit_expost, load_expost
 from inference.recipes.options import EvaluateOptions
 from inference.runs.run import CHECKPOINT, Run
-from inference.scoring.annealed.bidirectional import BidirectionalBounds
+from inference.scoring.annealed.bounds import BidirectionalBounds
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.temperature import fit_temperature
 from pyro_lvm.encoders.quantizer import Quantizer

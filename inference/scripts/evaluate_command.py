@@ -12,7 +12,7 @@ from inference.formatting import format_error, format_with_error
 from inference.recipes.options import EvaluateOptions
 from inference.runs.folders import load_runs
 from inference.runs.scores import bound_run, score_run
-from inference.scoring.annealed.bidirectional import BidirectionalBounds
+from inference.scoring.annealed.bounds import BidirectionalBounds
 from inference.scoring.evaluation import Evaluation
 from inference.scripts.cli import make_parser
 

@@ -39,28 +39,28 @@ def simulate(pair: object, data: tuple[Any, ...], seed: int) -> Simulated:
     """
     data = read_data(pair, data)
     rows, structure = read_rows(pair, data)
-    places = dict(zip(structure.observed, structure.observed_arguments, strict=True))
-    _check_places(places, len(rows), is_number(data))
     with seeded(seed):
         drawn = draw(pair, rows, structure, {})
-    sites = sites_of(drawn.trace)
-    batch, values = list(rows), {name: sites[name]["value"] for name in (*structure.latents, *structure.enumerated)}
+    known = dict(zip(structure.observed, structure.observed_arguments, strict=True))
+    places = {name: _place_of(name, value, rows, known[name]) for name, value in drawn.replaced.items()}
+    others = sorted(set(range(len(rows))) - set(places.values()))
+    if others and is_number(data):
+        raise ValueError(f"arguments {others} of the pair are not observed; got only a number of data. Pass rows.")
+    sites, batch = sites_of(drawn.trace), list(rows)
     for name, place in places.items():
-        if place is not None:
-            batch[place] = _as_argument(name, sites[name]["value"], rows[place])
+        batch[place] = _as_argument(name, sites[name]["value"], rows[place])
+    values = {name: sites[name]["value"] for name in (*structure.latents, *structure.enumerated)}
     _check_replay(pair, tuple(batch), values, sites, structure)
     return Simulated(tuple(batch), {name: values[name] for name in structure.latents})
 
 
-def _check_places(places: dict[str, int | None], num_arguments: int, is_by_number: bool) -> None:
-    for name, place in places.items():
-        if place is None:
-            raise ValueError(f"site '{name}' must observe an argument of the pair to be simulated; it observes a value that is computed.")
-    others = sorted(set(range(num_arguments)) - set(places.values()))
-    if others and is_by_number:
-        raise ValueError(
-            f"arguments {others} of the pair are not observed, so that a number of data does not say what they are. Pass rows."
-        )
+def _place_of(name: str, value: Tensor, rows: Batch, known: int | None) -> int:
+    """Return the place of the argument that a site observes: the one whose memory it shares or, of a copy, the one of equal values."""
+    pointers = [x.untyped_storage().data_ptr() for x in rows]
+    place = pointers.index(value.untyped_storage().data_ptr()) if value.untyped_storage().data_ptr() in pointers else known
+    if place is None:
+        raise ValueError(f"site '{name}' must observe an argument of the pair to be simulated; it observes a value that is computed.")
+    return place
 
 
 def _as_argument(name: str, value: Tensor, like: Tensor) -> Tensor:

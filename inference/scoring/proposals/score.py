@@ -98,7 +98,8 @@ def judged_score(summary: WeightSummary, fitted: Fitted, *others: Pilot) -> Bloc
     if fitted.normal is not None:
         normal_elbo = fitted.normal.elbo.cpu().where(chosen, torch.nan)
     elbo = fitted.guide.elbo.cpu().where(chosen, summary.elbo)
-    k_hat = summary.pareto_k.masked_fill(_misses_mass(summary, fitted, *others), torch.inf)
+    is_missed = _misses_mass(summary, fitted, *others) & ~summary.ess.isnan()  # a bound has no k-hat
+    k_hat = summary.pareto_k.masked_fill(is_missed, torch.inf)
     return BlockScore(summary._replace(elbo=elbo, pareto_k=k_hat), normal_elbo)
 
 
