@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from inference.densities.unconstrained import Coordinates, Part
 from inference.scoring.annealed.annealer import Prepared, forward, in_groups, log_mean
 from inference.scoring.annealed.annealer import backward as chains_back
 from inference.scoring.annealed.course import Course, equidistant, log_conditional_ess, piloted
@@ -155,12 +156,16 @@ def test_chains_are_spread_evenly_over_components():
 
 def test_safe_components_are_used_where_a_pilot_needs_them():
     mix = mixture()
-    pilot = for_pilot(mix, 2)
+    pilot = for_pilot(mix, 1)
     torch.testing.assert_close(pilot.shares[:, 0], torch.tensor([0.5, 0.25, 0.25]).double())
     torch.testing.assert_close(pilot.shares[:, 1], mix.shares[:, 1])  # none where there was none
     weights = torch.tensor([[0.69, 1.0, 0.1], [0.3, 0.0, 0.0], [0.01, 0.0, 0.9]], dtype=torch.float64)
-    final = after_pilot(mix, weights, 2)
+    final = after_pilot(mix, weights, 1)
     torch.testing.assert_close(final.shares, torch.tensor([[0.7, 1.0, 0.6], [0.3, 0.0, 0.0], [0.0, 0.0, 0.4]]).double())
+
+
+def one_site(dtype=torch.float64, transform=None):
+    return Coordinates((Part("z", torch.Size([DIM]), torch.Size([DIM]), dtype, transform),))
 
 
 def test_groups_of_chains_give_what_all_give_at_once():
@@ -171,10 +176,17 @@ def test_groups_of_chains_give_what_all_give_at_once():
         return target_of(component)(vector)
 
     vector = torch.randn(13, 4, DIM, generator=generator(), dtype=torch.float64)
-    got = in_groups(scores, ())(vector)
+    got = in_groups(scores, one_site(), ())(vector)
     assert sizes == [8, 8]
     for value, expected in zip(got, target_of(component)(vector), strict=True):
         assert torch.equal(value, expected)
+
+
+def test_the_density_is_zero_where_latents_are_rounded_to_their_boundary():
+    positive = one_site(torch.float32, torch.distributions.biject_to(torch.distributions.constraints.positive))
+    vector = torch.tensor([[[0.0, -3.0]], [[0.0, -120.0]]], dtype=torch.float64)
+    log_p, _ = in_groups(lambda batch, vector: target_of(student(5.0))(vector), positive, ())(vector)
+    assert log_p[0].isfinite() and log_p[1] == -torch.inf
 
 
 def test_the_logarithm_of_a_mean():

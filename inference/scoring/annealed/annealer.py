@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from inference.densities.unconstrained import Coordinates
 from inference.numerics import block_seed
 from inference.scoring.annealed.course import Course, piloted
 from inference.scoring.annealed.hamiltonian import moved
@@ -15,11 +16,11 @@ from inference.scoring.annealed.path import Path, Target
 from inference.scoring.annealed.shares import after_pilot, for_pilot
 from inference.scoring.eager import Scores
 from inference.scoring.proposals.judging import Pilot, judged
+from inference.scoring.proposals.normal import FullNormal
 from inference.scoring.proposals.refined import NUM_DRAWS, Fitted, Refiner
 from inference.scoring.proposals.student import Mixture
 from pyro_lvm.pair import Batch
 
-_NUM_SAFE = 2  # components of a refined mixture, the last ones: with the moments of the guide and of the prior
 _CHAINS = 64  # of a datum that run together
 _PILOT, _FORWARD, _BACKWARD = 4, 5, 6  # places of the seeds after those of the fit
 
@@ -79,22 +80,23 @@ class Annealer:
 
     def prepare(self, batch: Batch, seed: int) -> Prepared:
         """Find proposals, schedules and step sizes for a block of data; they depend only on the seed."""
-        fitted, target = self.refiner.fit(batch, seed), in_groups(self.refiner.scores, batch)
-        mixture, num_safe = self._start(fitted)
-        path = Path(for_pilot(mixture, num_safe), target)
+        fitted, target = self.refiner.fit(batch, seed), in_groups(self.refiner.scores, self.refiner.coordinates, batch)
+        mixture, num_fitted = self._start(fitted)
+        path = Path(for_pilot(mixture, num_fitted), target)
         pilot = piloted(path, self.num_steps, torch.Generator(batch[0].device).manual_seed(block_seed(seed, _PILOT)))
-        path = Path(after_pilot(mixture, pilot.shares_of_weight, num_safe), target)
+        path = Path(after_pilot(mixture, pilot.shares_of_weight, num_fitted), target)
         return Prepared(fitted, judged(pilot.log_weights), path, pilot.course, seed)
 
     def _start(self, fitted: Fitted) -> tuple[Mixture, int]:
-        """Return the proposal, and the number of its last components that are only there to be safe."""
+        """Return the proposal, and the number of its first components that are not only there to be safe."""
         if fitted.mixture is None:
             raise TypeError("the refiner of an annealer must be forced.")
+        components, shares = fitted.mixture.components, fitted.mixture.shares.clone()
+        num_fitted = sum(isinstance(each.normal, FullNormal) for each in components)  # then the guide's moments, and maybe the prior's
         if not self.starts_at_guide:
-            return fitted.mixture, _NUM_SAFE
-        shares = fitted.mixture.shares[-_NUM_SAFE:].clone()
-        shares[0] = 1 - shares[1:].sum(0)
-        return Mixture(fitted.mixture.components[-_NUM_SAFE:], shares), _NUM_SAFE - 1
+            return fitted.mixture, num_fitted
+        shares[num_fitted] = 1 - shares[num_fitted + 1 :].sum(0)
+        return Mixture(components[num_fitted:], shares[num_fitted:]), 1
 
 
 def forward(prepared: Prepared, num_particles: int) -> Tensor:
@@ -130,17 +132,19 @@ def log_mean(log_weights: Tensor) -> Tensor:
     return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
-def in_groups(scores: Scores, batch: Batch) -> Target:
+def in_groups(scores: Scores, coordinates: Coordinates, batch: Batch) -> Target:
     """Return the model's density and gradients at vectors ``[K, R, D]``, computed for as many chains at once as in a fit.
 
-    Compiled programs take this number only, so the last group is filled up with chains that do not count.
+    Compiled programs take this number only, so the last group is filled up with chains that do not count. The density is zero where
+    latents are rounded to the boundary of their space.
     """
 
     def target(vector: Tensor) -> tuple[Tensor, Tensor]:
         count = len(vector)
         places = torch.arange(-(-count // NUM_DRAWS) * NUM_DRAWS, device=vector.device).clamp_max(count - 1)
         groups = [scores(batch, part) for part in vector[places].split(NUM_DRAWS)]
-        return torch.cat([log_p for log_p, _ in groups])[:count], torch.cat([slope for _, slope in groups])[:count]
+        log_p, slope = (torch.cat(parts)[:count] for parts in zip(*groups, strict=True))
+        return log_p.where(coordinates.are_inside(coordinates.latents(vector)[0]), -torch.inf), slope
 
     return target
 
