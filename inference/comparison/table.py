@@ -111,6 +111,7 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     rounded = {name: score.rounding_error for name, score in evaluations.items() if score.precision != "full"}
     exact = [name for name in names if evaluations[name].is_exact]
     comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations), "exact": exact, "rounded": rounded}
+    comparison.attrs["annealed"] = {name: score.num_steps for name, score in evaluations.items() if score.num_steps}
     comparison.attrs["differences"] = differences
     comparison.attrs["bits_note"] = next(filter(None, (score.bits_note for score in evaluations.values())), "")
     comparison.attrs["notes"] = list(_notes(comparison, unit))
@@ -161,8 +162,8 @@ def _in_bits(table: pd.DataFrame, num_dims: float) -> pd.DataFrame:
 
 
 def _sampled_less(evaluations: Mapping[str, Evaluation]) -> list[str]:
-    """Names of the estimates with fewer particles than another; bounds and exact values are left out."""
-    counts = {name: score.num_particles for name, score in evaluations.items() if not (score.is_bound or score.is_exact)}
+    """Names of the estimates with fewer particles than another; bounds, exact values and chains, which are no mere draws, are left out."""
+    counts = {name: score.num_particles for name, score in evaluations.items() if not (score.is_bound or score.is_exact or score.num_steps)}
     return [name for name, count in counts.items() if count < max(counts.values())]
 
 
@@ -178,6 +179,8 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
         yield "An estimate of log p(x) is a lower bound in expectation: off by about bias, which is not subtracted."
     if comparison.attrs["fewer"]:
         yield "num_particles*: fewer than for another estimate, which by itself lowers log p(x)."
+    for name, num_steps in comparison.attrs["annealed"].items():
+        yield f"{name}: annealed importance sampling; each particle is a chain of {num_steps} steps."
     for name, error in comparison.attrs["rounded"].items():
         yield f"{name}: products in bfloat16; where measured, log p(x) of a datum is off by {format_error(error)} nats at most."
     if bounds.sum() > 1:

@@ -1,7 +1,7 @@
 """Data, models, fits and scores built from options."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from inference.recipes.fits import OBJECTIVES, SCHEDULES
 from inference.recipes.networks import INITS
 from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions
 from inference.recipes.structures import STRUCTURES, AnyVAE
+from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate
 from inference.svi.fitting import fit
@@ -89,8 +90,31 @@ def fit_vae(
 
 def evaluate_vae(vae: AnyVAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
     """Score a split of the data; see :func:`inference.scoring.importance.evaluate`."""
+    return evaluate_rows(vae, getattr(data, options.split), options, device=device, progress=progress)
+
+
+def evaluate_rows(vae: AnyVAE, x: Tensor, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
+    """Score data ``[N, *X]``; see :func:`inference.scoring.importance.evaluate`."""
     how = {name: value for name, value in asdict(options).items() if name != "split"}
-    return evaluate(vae.to(device), getattr(data, options.split).to(device), **how, progress=progress)
+    return evaluate(vae.to(device), x.to(device), **how, progress=progress)
+
+
+def bound_vae(
+    vae: AnyVAE, data: Data, options: EvaluateOptions, num_data: int, *, device: str | None = None, progress: bool = False
+) -> BidirectionalBounds:
+    """Bound log p(x) of simulated data; see :func:`inference.scoring.annealed.bounds.bidirectional`."""
+    x = getattr(data, options.split)[:1].expand(num_data, *data.train.shape[1:])
+    chains = options if options.method == "ais" else replace(options, method="ais", num_particles=None)
+    num_particles, num_steps = chains.counts
+    return bidirectional(
+        vae.to(device),
+        x.to(device),
+        num_particles=num_particles,
+        num_steps=num_steps,
+        seed=options.seed,
+        proposal=options.proposal,
+        progress=progress,
+    )
 
 
 def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tensor) -> None:

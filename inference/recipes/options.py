@@ -13,6 +13,7 @@ from inference.recipes.likelihoods import LIKELIHOODS
 from inference.recipes.networks import INITS, NETWORKS
 from inference.recipes.priors import PRIORS
 from inference.recipes.sizes import Counts, Sizes
+from inference.scoring.annealed.score import MethodName, read_counts
 from inference.scoring.proposals.assembly import ProposalName
 from inference.tracing.precision import Precision
 
@@ -130,21 +131,30 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Importance-sampled log-likelihood.
+    """Log-likelihood by importance sampling, plain or annealed.
 
     Args:
         split: Split to score.
-        num_particles: Draws of z for each datum, K.
+        num_particles: Draws of z for each datum, K; by default 1000, or 16 chains.
         seed: Seed of the draws.
         precision: Precision of matrix products: full, or bf16, which takes two thirds of the time on processors with instructions for it.
         proposal: What z is drawn from: the guide, refined for each datum, or auto, which refines where the guide does not suffice.
+        method: Importance sampling, or ais for annealed importance sampling, a second opinion whose draws are ends of chains.
+        num_steps: Steps of each chain of ais; by default 50.
     """
 
     split: Split = "test"
-    num_particles: PositiveInt = 1000
+    num_particles: PositiveInt | None = None
     seed: int = 0
     precision: Precision = "full"
     proposal: ProposalName = "auto"
+    method: MethodName = "importance"
+    num_steps: PositiveInt | None = None
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of draws and of steps, with their defaults; no steps for importance sampling."""
+        return read_counts(self.method, self.num_particles, self.num_steps)
 
 
 @dataclass(frozen=True)

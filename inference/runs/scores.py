@@ -11,17 +11,19 @@ import yaml
 
 from inference.checkpoint import save_checkpoint
 from inference.data.fingerprint import data_id
-from inference.files import write_yaml
-from inference.recipes.build import evaluate_vae
+from inference.files import replacing_file, write_yaml
+from inference.recipes.build import bound_vae, evaluate_rows, evaluate_vae
 from inference.recipes.fitted_priors import fit_expost, load_expost
 from inference.recipes.options import EvaluateOptions
 from inference.runs.run import CHECKPOINT, Run
+from inference.scoring.annealed.bounds import BidirectionalBounds
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.temperature import fit_temperature
 from pyro_lvm.encoders.quantizer import Quantizer
 from pyro_lvm.models.vqvae import VQVAE
 
 PROPOSAL = "proposal.yaml"
+BOUNDS = "bidirectional.csv"
 _MOST_PARTICLES = 200  # when a temperature is chosen
 
 
@@ -44,7 +46,9 @@ def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
     """Path of the netCDF file of an evaluation, whose name says how it was made; that of a score with the guide says nothing of it."""
     precision = "" if options.precision == "full" else f"-{options.precision}"
     proposal = "" if options.proposal == "guide" else f"-{options.proposal}"
-    return folder / f"{options.split}-K{options.num_particles}-seed{options.seed}{precision}{proposal}.nc"
+    num_particles, num_steps = options.counts
+    method = f"-{options.method}{num_steps}" if num_steps else ""
+    return folder / f"{options.split}-K{num_particles}-seed{options.seed}{precision}{method}{proposal}.nc"
 
 
 def expost_path(folder: Path, expost: str) -> Path:
@@ -59,6 +63,16 @@ def evaluate_run(run: Run, folder: Path, options: EvaluateOptions, *, device: st
     score.to_csv(path.with_suffix(".csv"))
     score.to_netcdf(path)
     return score
+
+
+def bound_run(
+    run: Run, folder: Path, options: EvaluateOptions, num_data: int, *, device: str | None = None, progress: bool = False
+) -> tuple[BidirectionalBounds, Evaluation]:
+    """Bound log p(x) of data simulated from a run's model, save the bounds in its folder as CSV, and score these data with the options."""
+    bounds = bound_vae(run.vae, run.data, options, num_data, device=device, progress=progress)
+    with replacing_file(folder / BOUNDS) as temporary:
+        bounds.to_frame().to_csv(temporary)
+    return bounds, evaluate_rows(run.vae, bounds.data[0], options, device=device, progress=progress)
 
 
 def read_evaluation(run: Run, folder: Path, options: EvaluateOptions) -> Evaluation | None:
@@ -114,7 +128,7 @@ def _score(run: Run, folder: Path, options: EvaluateOptions, anew: bool, device:
 
 def _temperature(vae: VQVAE, run: Run, folder: Path, options: EvaluateOptions, device: str | None) -> float:
     """The temperature saved in the folder for this number of draws, or one fitted now to validation data."""
-    path, num_particles = folder / PROPOSAL, min(options.num_particles, _MOST_PARTICLES)
+    path, num_particles = folder / PROPOSAL, min(options.counts[0], _MOST_PARTICLES)
     kept = yaml.safe_load(path.read_text()) if path.is_file() else {}
     if kept.get("num_particles") == num_particles:
         return kept["temperature"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log, nan
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 import warnings
 
 import pandas as pd
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 MEASURES = ("mass", "density", "mixed")
 
 
-class Rounding(NamedTuple):
-    """Mean and largest absolute error of log p-hat from products in a lower precision, in nats, measured on a subset of the data."""
-
-    rounding_bias: float = 0.0
-    rounding_error: float = 0.0
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """Held-out log-likelihood of each datum, in nats, with its error and reliability.
@@ -51,7 +44,7 @@ class Evaluation:
         elbo: ELBO of the guide, the mean log weight of its draws, shape ``[N]``.
         curve_particles: The J numbers of draws at which ``curve`` is recorded.
         curve: log p-hat(x) from the first draws, shape ``[J, N]``.
-        num_particles: Draws per datum, K.
+        num_particles: Draws per datum, K; each is the end of a chain in annealed importance sampling.
         seed: Seed of the draws.
         measure: ``"mass"`` for discrete x, ``"density"`` for continuous x, ``"mixed"`` for both.
         data_id: Fingerprint of the data; equal for the same data in the same order.
@@ -64,6 +57,7 @@ class Evaluation:
         is_unit_scaled: Whether x has a density and all data lie in [0, 1], as dequantized images do.
         normal_elbo: ELBO of the normal distribution that was fitted to p(z|x) of each datum, shape ``[N]``, from the last 64 draws of the
             fit; NaN where the guide is the proposal. By default, it is everywhere.
+        num_steps: Steps of a chain in annealed importance sampling, or 0.
 
     Raises:
         ValueError: If shapes, dtypes or fields are inconsistent.
@@ -87,6 +81,7 @@ class Evaluation:
     rounding_error: float = 0.0
     is_unit_scaled: bool = False
     normal_elbo: Tensor | None = None
+    num_steps: int = 0
 
     def __post_init__(self) -> None:
         size = self.log_px.numel()
@@ -103,6 +98,11 @@ class Evaluation:
             raise ValueError("is_bound must be True for one draw whose mc_error is not 0; got False. Set is_bound=True.")
         if self.is_bound and not (self.mc_error.isnan() & self.ess.isnan() & self.pareto_k.isnan()).all():
             raise ValueError("mc_error, ess and pareto_k of a bound must be NaN; got numbers. Reduce its weights with is_bound=True.")
+
+    @property
+    def method(self) -> str:
+        """How ``log_px`` was estimated: ``"importance"``, or ``"ais"`` for annealed importance sampling."""
+        return "ais" if self.num_steps else "importance"
 
     @property
     def is_exact(self) -> bool:
@@ -227,7 +227,7 @@ class Evaluation:
         """What the draws came from, in words."""
         share = float(self.is_refined.double().mean())
         if share in (0, 1):
-            return "refined for each datum" if share else "the guide"
+            return "refined for each datum" if share else "the guide's moments" if self.num_steps else "the guide"
         return f"refined for {format_share(share, len(self.log_px))} of the data, else the guide"
 
     def to_frame(self) -> pd.DataFrame:
@@ -279,10 +279,11 @@ class Evaluation:
 
     def __repr__(self) -> str:
         log_px = format_with_error(self.mean, self.standard_error)
+        annealed = f"annealed in {self.num_steps} steps, " if self.num_steps else ""
         lines = [
             f"log p(x) {'>=' if self.is_bound else '='} {log_px} nats per datum ({self.measure})",
             f"ELBO {format_with_error(float(self.elbo.mean()), standard_error_of_mean(self.elbo))}",
-            f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}, proposal: {self.proposal}",
+            f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}, {annealed}proposal: {self.proposal}",
         ]
         if self.precision != "full":
             bias, error = (format_error(abs(value)) for value in (self.rounding_bias, self.rounding_error))

@@ -9,12 +9,13 @@ from tqdm.auto import tqdm
 from inference.data.fingerprint import data_id
 from inference.densities.broadcasting import choose_layout
 from inference.densities.scope import check_scorable, scoring
+from inference.scoring.annealed.score import MethodName, num_densities, read_counts, score_by_chains
 from inference.scoring.blocks import row_blocks
 from inference.scoring.chunks import Chunks
 from inference.scoring.eager import Eager
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.proposals.assembly import LEAST, Assembly, ProposalName, coordinates_for
-from inference.scoring.proposals.guided import Task, score_by_guide
+from inference.scoring.proposals.guided import Task, needs_compiling, score_by_guide
 from inference.scoring.proposals.marks import mark_alike, mark_unreached
 from inference.scoring.proposals.score import row_jobs, score_by_refined
 from inference.scoring.reduction import WeightSummary, curve_particles
@@ -32,7 +33,6 @@ from pyro_lvm.structure import Structure
 _MANY_PARTICLES, _FEW_CHECKED = 500, 1024  # draws from which on the layout is tried on all rows, and else on this many
 _MASS_ERRORS, _MASS_NOISE = 6.0, 0.5  # standard errors, and nats, by which an estimate of log p(x) may exceed 0
 _MASS_ROUNDING = 1e-2  # nats by which an exact value may
-EARNS_BACK = 5_000_000  # particles times data; compiling takes about 20 s, and saves about 15 ms for every 1024
 
 
 def log_weights(
@@ -94,7 +94,9 @@ def evaluate(
     pair: object,
     data: Any,
     *,
-    num_particles: int = 1000,
+    method: MethodName = "importance",
+    num_particles: int | None = None,
+    num_steps: int | None = None,
     seed: int = 0,
     chunk_size: int | None = None,
     compile: Literal["auto"] | bool = "auto",
@@ -102,7 +104,7 @@ def evaluate(
     progress: bool = True,
     proposal: ProposalName = "auto",
 ) -> Evaluation:
-    r"""Estimate the log-likelihood of each datum by importance sampling, with its error and reliability.
+    r"""Estimate the log-likelihood of each datum by importance sampling, plain or annealed, with its error and reliability.
 
     .. math:: \log \hat p(x) = \log \frac{1}{K} \sum_{k=1}^K w_k
 
@@ -113,12 +115,19 @@ def evaluate(
     come from a Student's t distribution around it, mixed with wider ones; see
     :class:`~inference.scoring.proposals.refined.Refiner`. Draws that fit or judge a proposal are never part of the figure.
 
+    Annealed importance sampling is a second opinion that takes more time. Each draw is then the end of a chain, which moves in
+    ``num_steps`` steps from the proposal towards p(z|x); see :class:`~inference.scoring.annealed.annealer.Annealer`. A schedule and step
+    sizes are found by other chains first, so that the expectation of :math:`\hat p(x)` is p(x). In float32, rounding that differs, as with
+    another ``chunk_size``, can turn a decision of a chain and so change a figure within its error.
+
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
         data: A tensor, an array or a table ``[N, *X]``, a tuple of these with the observations first, a torch Dataset, a loader or
             another iterable of batches, or what :func:`~inference.data.load.load_data` returns, of which the test data are scored.
-        num_particles: Draws per datum, :math:`K`; only one is made if the guide is deterministic or every latent is summed out, as more
-            would be identical.
+        method: ``"importance"``, or ``"ais"`` for annealed importance sampling.
+        num_particles: Draws per datum, :math:`K`: by default 1000, or 16 chains. Only one is made if the guide is deterministic or every
+            latent is summed out, as more would be identical.
+        num_steps: Steps of each chain of ``"ais"``; by default 50.
         seed: Seed of the draws.
         chunk_size: Maximum number of particles times data in one call of the model; by default, what fits the cache.
         compile: Whether to compile the pair: ``"auto"`` does so if the time saved exceeds the time that compiling takes, and warns if the
@@ -129,14 +138,23 @@ def evaluate(
         progress: Whether to show a progress bar.
         proposal: ``"guide"``; ``"refined"``, which refuses latents that are discrete and drawn or have no unconstrained coordinates; or
             ``"auto"``, which refines where that is possible, K is at least 100, and draws of a pilot show that the guide does not suffice.
+            Chains start at the refined proposal or, with ``"guide"``, at a Student's t distribution with the moments of the guide's draws.
 
     Returns:
         An :class:`~inference.scoring.evaluation.Evaluation`, with log-likelihoods in nats.
 
     Raises:
-        ValueError: As for :func:`log_weights`; also if a log weight is NaN, or if the probability of discrete data exceeds 1.
+        ValueError: As for :func:`log_weights`; also if a log weight is NaN, if the probability of discrete data exceeds 1, or if chains
+            are asked for that cannot move in the latents, or in a lower precision.
+
+    References:
+        Neal (2001), Annealed importance sampling. https://arxiv.org/abs/physics/9803008
+
+        Wu, Burda, Salakhutdinov, Grosse (2017), On the quantitative analysis of decoder-based generative models.
+        https://arxiv.org/abs/1611.04273
     """
-    check_counts(num_particles=num_particles, chunk_size=chunk_size)
+    num_particles, num_steps = read_counts(method, num_particles, num_steps)
+    check_counts(chunk_size=chunk_size)
     check_counts(0, seed=seed)
     check_compile(compile)
     rows = read_rows(data)
@@ -144,6 +162,8 @@ def evaluate(
     size = check_batch(*batch)
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}; got {precision!r}.")
+    if precision != "full" and method == "ais":
+        raise ValueError(f"precision must be 'full' with method='ais', whose weights sum many densities; got {precision!r}.")
     if precision == "bf16" and not has_bfloat16(batch[0].device):
         warn_caller("this processor has no instructions for bfloat16: precision='bf16' takes far longer than 'full'.")
     with scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
@@ -152,9 +172,13 @@ def evaluate(
         is_bound = structure.is_bound or (num_particles == 1 and not structure.is_exact)
         layout = choose_layout(pair, batch, bool(structure.row_parameters), _num_checked(num_particles, len(batch[0])))
         eager, chunks = Eager(pair, layout), Chunks(chunk_size, layout)
-        task = Task(eager, chunks, batch, num_particles, seed, precision, _needs_compiling(compile, size * num_particles), compile is True)
-        coordinates = coordinates_for(proposal, pair, structure, batch, num_particles)
-        if coordinates is None:
+        num_steps = 0 if structure.is_exact else num_steps
+        is_compiled = needs_compiling(compile, size * num_densities(num_particles, num_steps))
+        task = Task(eager, chunks, batch, num_particles, seed, precision, is_compiled, compile is True)
+        coordinates = None if num_steps else coordinates_for(proposal, pair, structure, batch, num_particles)
+        if num_steps:
+            result = score_by_chains(task, pair, structure, bar, proposal=proposal, num_steps=num_steps)
+        elif coordinates is None:
             result = score_by_guide(task, bar, is_bound=is_bound)
         else:
             assembly = Assembly(eager, coordinates, chunks, precision, batch, num_particles)
@@ -162,7 +186,7 @@ def evaluate(
         summary = result.summary
         if not is_bound and num_particles > 1:
             summary = mark_alike(summary, eager, structure, batch, num_particles, seed)
-            if coordinates is None and proposal == "auto" and num_particles >= LEAST:
+            if coordinates is None and not num_steps and proposal == "auto" and num_particles >= LEAST:
                 summary = mark_unreached(summary, eager, structure, batch, seed)
     _check_masses(summary, structure, num_particles)
     return Evaluation(
@@ -171,18 +195,15 @@ def evaluate(
         num_particles=num_particles,
         seed=seed,
         measure=structure.measure,
-        data_id=_id_of_observed(structure, rows),
+        data_id=id_of_observed(structure, rows),
         is_bound=is_bound,
         num_dims=_per_datum(structure.num_elements, size),
         is_unit_scaled=structure.is_unit_scaled,
         precision=precision,
         normal_elbo=result.normal_elbo,
+        num_steps=num_steps,
         **result.rounding._asdict(),
     )
-
-
-def _needs_compiling(compile: Literal["auto"] | bool, num_draws: int) -> bool:
-    return num_draws >= EARNS_BACK if compile == "auto" else compile
 
 
 def _num_checked(num_particles: int, size: int) -> int:
@@ -190,7 +211,7 @@ def _num_checked(num_particles: int, size: int) -> int:
     return size if num_particles >= _MANY_PARTICLES else min(size, _FEW_CHECKED)
 
 
-def _id_of_observed(structure: Structure, rows: Batch) -> str:
+def id_of_observed(structure: Structure, rows: Batch) -> str:
     """Return the fingerprint of what is observed: of arguments as given, and also of observations that the programs compute from them."""
     places = sorted({place for place in structure.observed_arguments if place is not None})
     if not structure.computed:

@@ -20,6 +20,13 @@ class WeightSummary(NamedTuple):
     curve: Tensor
 
 
+class Rounding(NamedTuple):
+    """Mean and largest absolute error of log p-hat from products in a lower precision, in nats, measured on a subset of the data."""
+
+    rounding_bias: float = 0.0
+    rounding_error: float = 0.0
+
+
 def curve_particles(num_particles: int) -> tuple[int, ...]:
     """Return the numbers of draws at which a curve is recorded: 1, 2, 5, 10, 20, 50, ..., half of K, and K itself."""
     steps = {digit * 10**power for power in range(len(str(num_particles))) for digit in (1, 2, 5)}

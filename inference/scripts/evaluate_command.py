@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import fields
 import math
 from pathlib import Path
+import sys
+
+from jsonargparse.typing import PositiveInt
 
 from inference.formatting import format_error, format_with_error
 from inference.recipes.options import EvaluateOptions
 from inference.runs.folders import load_runs
-from inference.runs.scores import score_run
+from inference.runs.scores import bound_run, score_run
+from inference.scoring.annealed.bounds import BidirectionalBounds
 from inference.scoring.evaluation import Evaluation
 from inference.scripts.cli import make_parser
 
@@ -18,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser("evaluate", "RUN [RUN ...] [options]")
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folder.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
+    parser.add_argument("--bidirectional", type=PositiveInt | None, default=None, help="Simulated data whose log p(x) is bounded too.")
     parser.add_class_arguments(EvaluateOptions)
     args = parser.instantiate(parser.parse_args(argv))
     options = EvaluateOptions(*(getattr(args, field.name) for field in fields(EvaluateOptions)))
@@ -29,7 +34,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         for row in score_run(run, folders[name], (), options, anew=True, device=args.device):
             part = "dimension" if run.data.alphabet is None else "character"
             print(f"{name}{row.suffix}\n{row.score}\n{_bits(row.score, part)}\n", flush=True)
+        if args.bidirectional:
+            bounds, score = bound_run(run, folders[name], options, args.bidirectional, device=args.device, progress=sys.stderr.isatty())
+            print(f"{bounds}\n{_shortfall(bounds, score)}\n", flush=True)
         print(f"Wrote {folders[name]}.\n", flush=True)
+
+
+def _shortfall(bounds: BidirectionalBounds, score: Evaluation) -> str:
+    how = f"method {score.method}, K = {score.num_particles}, proposal: {score.proposal}"
+    return f"A score of these data ({how}) is too low by at most {format_with_error(*bounds.shortfall(score))} on average."
 
 
 def _bits(score: Evaluation, part: str) -> str:

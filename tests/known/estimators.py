@@ -18,4 +18,4 @@ ESTIMATORS = {"guide": partial(score, **BY_GUIDE)}
 if "proposal" in OPTIONS:
     ESTIMATORS |= {name: partial(score, proposal=name) for name in ("auto", "refined")}
 if "method" in OPTIONS:
-    ESTIMATORS["ais"] = partial(score, method="ais")
+    ESTIMATORS["ais"] = partial(score, method="ais", num_particles=32, num_steps=25)

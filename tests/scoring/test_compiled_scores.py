@@ -48,7 +48,7 @@ def test_scores_of_what_cannot_be_compiled(interpreted, monkeypatch):
     vae = make_vae(layers=Reads())
     with pytest.raises(ValueError, match="compile=True.*value is read"):
         evaluate(vae, binary(), num_particles=5, compile=True, progress=False)
-    monkeypatch.setattr("inference.scoring.importance.EARNS_BACK", 1)
+    monkeypatch.setattr("inference.scoring.proposals.guided.EARNS_BACK", 1)
     with pytest.warns(UserWarning, match="evaluate runs without compiled programs.*value is read"):
         got = evaluate(vae, binary(), num_particles=5, progress=False)
     assert got.log_px.tolist() == evaluate(vae, binary(), num_particles=5, compile=False, progress=False).log_px.tolist()
@@ -87,7 +87,7 @@ def test_a_compiler_that_fails_is_said_in_one_warning(error, monkeypatch):
         raise error("a compiler's fault")
 
     monkeypatch.setattr("inference.scoring.compiled.compile_graph", fails)
-    monkeypatch.setattr("inference.scoring.importance.EARNS_BACK", 1)
+    monkeypatch.setattr("inference.scoring.proposals.guided.EARNS_BACK", 1)
     with pytest.warns(UserWarning, match="evaluate runs without compiled programs: .*a compiler's fault") as warned:
         evaluate(make_vae(), binary(), num_particles=5, progress=False)
     assert len(warned) == 1

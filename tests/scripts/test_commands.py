@@ -60,6 +60,20 @@ def test_evaluate_scores_the_kept_weights(both: list[Path], capsys: pytest.Captu
         assert str(expected) in printed
 
 
+def test_chains_and_bounds(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--method ais --num_steps 2 --num_particles 4 --bidirectional 6"
+    printed = say(capsys, "evaluate {} " + options, both[0])
+    assert "K = 4, seed 0, annealed in 2 steps, proposal: refined for each datum" in printed
+    assert Evaluation.from_netcdf(both[0] / "test-K4-seed0-ais2-auto.nc").method == "ais"
+    assert "on average over 6 simulated data\ngap " in printed and "K = 4 chains of 2 steps each way" in printed
+    assert "A score of these data (method ais, K = 4, proposal: refined for each datum) is too low by at most" in printed
+    assert list(pd.read_csv(both[0] / "bidirectional.csv")) == ["datum", "lower", "upper", "gap"]
+
+
+def test_steps_without_chains_are_refused(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "num_steps has no effect with method='importance'" in refusal(capsys, "evaluate {} --num_steps 5", both[0])
+
+
 def test_text_is_sampled_as_text_and_scored_in_bits_a_character(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "own.txt").write_text("the cat sat on the mat. " * 400)
     data = f"--data.source {tmp_path / 'own.txt'} --data.shape [16] --model.likelihood categorical --model.network conv"

@@ -55,8 +55,7 @@ def coordinates_for(proposal: str, pair: object, structure: Structure, batch: Ba
     Raises:
         ValueError: If the proposal has no known name, or must be refined but cannot.
     """
-    if proposal not in PROPOSALS:
-        raise ValueError(f"proposal must be one of {PROPOSALS}; got {proposal!r}.")
+    check_proposal(proposal)
     if proposal == "guide" or structure.is_exact or (proposal == "auto" and num_particles < LEAST):
         return None
     try:
@@ -65,6 +64,16 @@ def coordinates_for(proposal: str, pair: object, structure: Structure, batch: Ba
         if proposal == "refined":
             raise ValueError(f"proposal='refined' cannot be used: {error}. Use proposal='guide', or 'auto'.") from error
         return None
+
+
+def check_proposal(proposal: str) -> None:
+    """Check the name of a proposal.
+
+    Raises:
+        ValueError: If it has no known name.
+    """
+    if proposal not in PROPOSALS:
+        raise ValueError(f"proposal must be one of {PROPOSALS}; got {proposal!r}.")
 
 
 @dataclass(frozen=True)

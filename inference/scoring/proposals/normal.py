@@ -29,6 +29,12 @@ class Normal(Protocol):
     def whitened(self, deviations: Tensor) -> Tensor:
         """Turn deviations from the mean ``[K, R, D]`` into standard normal vectors, up to a rotation."""
 
+    def uncolored(self, gradients: Tensor) -> Tensor:
+        """Turn gradients ``[K, R, D]`` into those with respect to the standard normal vectors."""
+
+    def recolored(self, gradients: Tensor) -> Tensor:
+        """Turn gradients ``[K, R, D]`` with respect to the whitened deviations into those with respect to the deviations."""
+
     def rows(self, rows: slice) -> Self:
         """Return the distributions of some of the data."""
 
@@ -70,8 +76,10 @@ class FullNormal:
         return (self.inverse @ deviations.permute(1, 2, 0)).permute(2, 0, 1)
 
     def uncolored(self, gradients: Tensor) -> Tensor:
-        """Turn gradients ``[K, R, D]`` into those with respect to the standard normal vectors."""
         return (self.scale_tril.mT @ gradients.permute(1, 2, 0)).permute(2, 0, 1)
+
+    def recolored(self, gradients: Tensor) -> Tensor:
+        return (self.inverse.mT @ gradients.permute(1, 2, 0)).permute(2, 0, 1)
 
     def rows(self, rows: slice) -> "FullNormal":
         return FullNormal(self.loc[rows], self.covariance[rows], self.scale_tril[rows])
@@ -107,6 +115,12 @@ class DiagonalNormal:
 
     def whitened(self, deviations: Tensor) -> Tensor:
         return deviations / self.scale
+
+    def uncolored(self, gradients: Tensor) -> Tensor:
+        return self.scale * gradients
+
+    def recolored(self, gradients: Tensor) -> Tensor:
+        return gradients / self.scale
 
     def full(self) -> FullNormal:
         """Return the same distributions with full covariances."""

@@ -1,6 +1,6 @@
 """Scores with refined proposals, one block of data after the other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -9,12 +9,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from inference.numerics import block_seed, row_slices
-from inference.scoring.evaluation import Rounding
 from inference.scoring.proposals.assembly import Assembly
 from inference.scoring.proposals.guided import Scored, Task, joined, some_rows
 from inference.scoring.proposals.judging import OUTSIDE, Pilot
 from inference.scoring.proposals.refined import Fitted, Refiner
-from inference.scoring.reduction import WeightSummary, reduce_log_weights
+from inference.scoring.reduction import Rounding, WeightSummary, reduce_log_weights
 from inference.scoring.scorer import refuse_or_warn
 from inference.scoring.workers import workers
 from pyro_lvm.pair import Batch
@@ -43,18 +42,23 @@ def score_by_refined(task: Task, assembly: Assembly, bar: tqdm, *, is_forced: bo
         bar: Progress bar of the data.
         is_forced: Whether all data are refined.
     """
-    refiner, count = _refiner(task, assembly, is_forced)
+    refiner, count = make_refiner(task, assembly, is_forced=is_forced)
     rounding = Rounding() if task.precision == "full" else _rounding(task, assembly, refiner)
-    parts = []
+    jobs = ((refiner, block, task.num_particles, seed) for block, seed in row_jobs(task.batch, assembly.rows(), task.seed))
     with workers(count) as each:
-        jobs = ((refiner, block, task.num_particles, seed) for block, seed in row_jobs(task.batch, assembly.rows(), task.seed))
-        for part in each(block_score, jobs):
-            parts.append(part)
-            bar.update(len(part.normal_elbo))
+        return collected(each(block_score, jobs), bar, rounding)
+
+
+def collected(blocks: Iterable[BlockScore], bar: tqdm, rounding: Rounding) -> Scored:
+    """Join the scores of blocks of data."""
+    parts = []
+    for part in blocks:
+        parts.append(part)
+        bar.update(len(part.normal_elbo))
     return Scored(joined([part.summary for part in parts]), torch.cat([part.normal_elbo for part in parts]), rounding)
 
 
-def _refiner(task: Task, assembly: Assembly, is_forced: bool) -> tuple[Refiner, int]:
+def make_refiner(task: Task, assembly: Assembly, *, is_forced: bool) -> tuple[Refiner, int]:
     """Return a refiner, compiled if the task asks for it, and the number of threads that may use it."""
     if task.is_compiled:
         try:
@@ -84,18 +88,24 @@ def block_score(refiner: Refiner, batch: Batch, num_particles: int, seed: int) -
     """Fit the proposals of a block, and score its data with fresh draws from them."""
     fitted = refiner.fit(batch, seed)
     summary = reduce_log_weights(refiner.log_weights(batch, fitted, num_particles, seed), is_bound=num_particles == 1)
+    return judged_score(summary, fitted)
+
+
+def judged_score(summary: WeightSummary, fitted: Fitted, *others: Pilot) -> BlockScore:
+    """Give scores the ELBO of the guide, and an infinite k-hat to data of which a pilot, or one of others, has found more mass."""
     chosen = fitted.is_refined.cpu()
     normal_elbo = torch.full_like(summary.elbo, torch.nan)
     if fitted.normal is not None:
         normal_elbo = fitted.normal.elbo.cpu().where(chosen, torch.nan)
     elbo = fitted.guide.elbo.cpu().where(chosen, summary.elbo)
-    k_hat = summary.pareto_k.masked_fill(_misses_mass(summary, fitted), torch.inf)
+    is_missed = _misses_mass(summary, fitted, *others) & ~summary.ess.isnan()  # a bound has no k-hat
+    k_hat = summary.pareto_k.masked_fill(is_missed, torch.inf)
     return BlockScore(summary._replace(elbo=elbo, pareto_k=k_hat), normal_elbo)
 
 
-def _misses_mass(summary: WeightSummary, fitted: Fitted) -> Tensor:
+def _misses_mass(summary: WeightSummary, fitted: Fitted, *others: Pilot) -> Tensor:
     """Return for which data pilot draws from some proposal have found more mass than the score has, ``[R]``."""
-    pilots = [pilot for pilot in (fitted.guide, fitted.scouts, fitted.normal) if pilot is not None]
+    pilots = [pilot for pilot in (fitted.guide, fitted.scouts, fitted.normal, *others) if pilot is not None]
     return torch.stack([fitted.unreached.cpu() > OUTSIDE, *(_exceeds(pilot, summary) for pilot in pilots)]).any(0)
 
 

@@ -32,6 +32,12 @@ class StudentT:
         squares = self.normal.whitened(value - self.normal.loc).square().sum(2)
         return constant - self.normal.log_scale - 0.5 * (dof + dim) * (squares / (dof * self.scale**2)).log1p()
 
+    def slope(self, value: Tensor) -> Tensor:
+        """Return the gradient ``[K, R, D]`` of the log density at values ``[K, R, D]``."""
+        white = self.normal.whitened(value - self.normal.loc)
+        spread = self.dof * self.scale**2 + white.square().sum(2, keepdim=True)
+        return -(self.dof + value.shape[2]) * self.normal.recolored(white / spread)
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -58,10 +64,17 @@ class Mixture:
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw ``[count, R, D]``."""
         like = self.components[0].normal.loc
-        shape = (count, *like.shape)
-        uniform = torch.rand(shape[:2], generator=generator, dtype=like.dtype, device=like.device)
-        chosen = (uniform >= self.shares.cumsum(0)[:-1, None]).sum(0)  # [K, R]
-        noise = standard_normal(shape, like, generator)
+        uniform = torch.rand((count, len(like)), generator=generator, dtype=like.dtype, device=like.device)
+        return self.sample_from(self.component_at(uniform), generator)
+
+    def component_at(self, uniform: Tensor) -> Tensor:
+        """Return the components ``[K, R]`` in whose shares numbers between 0 and 1 fall."""
+        return (uniform >= self.shares.cumsum(0)[:-1, None]).sum(0)
+
+    def sample_from(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw ``[K, R, D]`` from chosen components ``[K, R]``."""
+        like = self.components[0].normal.loc
+        noise = standard_normal((len(chosen), *like.shape), like, generator)
         dof = like.new_tensor([each.dof for each in self.components])[chosen]  # [K, R]
         noise = noise * (0.5 * dof / torch._standard_gamma(0.5 * dof, generator=generator)).sqrt()[..., None]
         draws = torch.stack([each.normal.loc + each.scale * each.normal.colored(noise) for each in self.components])  # [C, K, R, D]
@@ -71,3 +84,9 @@ class Mixture:
         """Return the log density ``[K, R]`` at values ``[K, R, D]``."""
         terms = torch.stack([each.log_prob(value) for each in self.components])  # [C, K, R]
         return (terms + self.shares.log()[:, None]).logsumexp(0)
+
+    def scored(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the log density ``[K, R]`` at values ``[K, R, D]``, and its gradient ``[K, R, D]``."""
+        terms = torch.stack([each.log_prob(value) for each in self.components]) + self.shares.log()[:, None]  # [C, K, R]
+        slopes = torch.stack([each.slope(value) for each in self.components])  # [C, K, R, D]
+        return terms.logsumexp(0), (terms.softmax(0)[..., None] * slopes).sum(0)
