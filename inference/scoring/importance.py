@@ -136,8 +136,9 @@ def evaluate(
             two thirds of the time on processors with instructions for it. The largest eighth of the weights is then recomputed in full
             precision, its mean error is subtracted from all other weights, and the remaining error is measured on a subset of the data.
         progress: Whether to show a progress bar.
-        proposal: ``"guide"``; ``"refined"``, which refuses latents that are discrete and drawn or have no unconstrained coordinates; or
-            ``"auto"``, which refines where that is possible, K is at least 100, and draws of a pilot show that the guide does not suffice.
+        proposal: ``"guide"``; ``"refined"``, which refuses latents that are discrete and drawn, have no unconstrained coordinates, or more
+            than 256 of them; or ``"auto"``, which refines where that is possible, K is at least 100, and draws of a pilot show that the
+            guide does not suffice.
             Chains start at the refined proposal or, with ``"guide"``, at a Student's t distribution with the moments of the guide's draws.
 
     Returns:

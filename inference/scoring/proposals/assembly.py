@@ -25,6 +25,7 @@ from pyro_lvm.structure import Structure
 
 ProposalName = Literal["auto", "guide", "refined"]
 PROPOSALS = get_args(ProposalName)
+_MOST_DIMS = 256
 LEAST = 100  # draws from which on a fit is worth its time
 _CHUNK = 1024  # draws times data at which gradients are computed at once
 _ENTRIES = 2**22  # of the covariances of a block of data
@@ -59,11 +60,14 @@ def coordinates_for(proposal: str, pair: object, structure: Structure, batch: Ba
     if proposal == "guide" or structure.is_exact or (proposal == "auto" and num_particles < LEAST):
         return None
     try:
-        return coordinates(pair, batch, structure)
+        found = coordinates(pair, batch, structure)
+        if found.dim > _MOST_DIMS:
+            raise ConstrainedError(f"the latents have {found.dim} coordinates, and full covariances are fitted of at most {_MOST_DIMS}")
     except ConstrainedError as error:
         if proposal == "refined":
             raise ValueError(f"proposal='refined' cannot be used: {error}. Use proposal='guide', or 'auto'.") from error
         return None
+    return found
 
 
 def check_proposal(proposal: str) -> None:
