@@ -194,6 +194,13 @@ def test_latents_in_which_chains_cannot_move_are_refused():
     angle = pair_of(dist.VonMises(0.0, 1.0), lambda z: dist.Normal(z.cos(), 1.0), lambda x: dist.VonMises(x, 1.0))
     with pytest.raises(ValueError, match="latent 'z' is periodic"):
         evaluate(angle, torch.randn(5), **AIS)
+    many = pair_of(
+        dist.Normal(torch.zeros(300), 1.0).to_event(1),
+        lambda z: dist.Normal(z.sum(-1), 1.0),
+        lambda x: dist.Normal(x[:, None].expand(-1, 300), 1.0).to_event(1),
+    )
+    with pytest.raises(ValueError, match="the latents have 300 coordinates, and full covariances are fitted of at most 256"):
+        evaluate(many, torch.randn(5), **AIS)
 
 
 @pytest.mark.parametrize(

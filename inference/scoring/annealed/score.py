@@ -5,10 +5,10 @@ from typing import Literal, get_args
 import torch
 from tqdm.auto import tqdm
 
-from inference.densities.unconstrained import ConstrainedError, coordinates
+from inference.densities.unconstrained import ConstrainedError
 from inference.scoring.annealed.annealer import Annealer, forward
 from inference.scoring.annealed.hamiltonian import NUM_LEAPFROGS
-from inference.scoring.proposals.assembly import Assembly, check_proposal
+from inference.scoring.proposals.assembly import Assembly, check_proposal, coordinates_of_fit
 from inference.scoring.proposals.guided import Scored, Task
 from inference.scoring.proposals.score import BlockScore, collected, judged_score, make_refiner, row_jobs
 from inference.scoring.reduction import Rounding, reduce_log_weights
@@ -48,11 +48,11 @@ def chain_assembly(task: Task, pair: object, structure: Structure, proposal: str
     """Return what refiners are made of, in the coordinates in which chains move.
 
     Raises:
-        ValueError: If there are none, in an error that names the latent, or if the proposal has no known name.
+        ValueError: If there are none, or too many, in an error that says why, or if the proposal has no known name.
     """
     check_proposal(proposal)
     try:
-        place = coordinates(pair, task.batch, structure)
+        place = coordinates_of_fit(pair, structure, task.batch)
     except ConstrainedError as error:
         raise ValueError(f"chains cannot move in the pair's latents: {error}. Use method='importance'.") from error
     return Assembly(task.eager, place, task.chunks, task.precision, task.batch, task.num_particles)

@@ -60,13 +60,22 @@ def coordinates_for(proposal: str, pair: object, structure: Structure, batch: Ba
     if proposal == "guide" or structure.is_exact or (proposal == "auto" and num_particles < LEAST):
         return None
     try:
-        found = coordinates(pair, batch, structure)
-        if found.dim > _MOST_DIMS:
-            raise ConstrainedError(f"the latents have {found.dim} coordinates, and full covariances are fitted of at most {_MOST_DIMS}")
+        return coordinates_of_fit(pair, structure, batch)
     except ConstrainedError as error:
         if proposal == "refined":
             raise ValueError(f"proposal='refined' cannot be used: {error}. Use proposal='guide', or 'auto'.") from error
         return None
+
+
+def coordinates_of_fit(pair: object, structure: Structure, batch: Batch) -> Coordinates:
+    """Return the coordinates in which proposals are fitted.
+
+    Raises:
+        ConstrainedError: If there are none, or too many.
+    """
+    found = coordinates(pair, batch, structure)
+    if found.dim > _MOST_DIMS:
+        raise ConstrainedError(f"the latents have {found.dim} coordinates, and full covariances are fitted of at most {_MOST_DIMS}")
     return found
 
 
