@@ -234,7 +234,7 @@ class Refiner:
         some, before = _at(batch, poor), start.full().at(poor)
         draws = self.coordinates.dim + _MORE_DRAWS
         *_, closer = self._steps(some, before, generator, _MORE_STEPS, draws, lambda step: draws * self.coordinates.dim / (step + 1))
-        again, judgement, _ = last_step(self._steps(some, closer.normal, generator, self._num_steps, NUM_DRAWS, rate))
+        again, judgement, _ = last_step(self._steps(some, closer.normal, generator, self._num_steps // 2, NUM_DRAWS, rate))
         better = judgement.elbo > normal.elbo[poor]
         return shape.replaced(poor[better], again.at(better)), normal.replaced(poor[better], judgement.at(better))
 
