@@ -1,4 +1,4 @@
-"""Scores finished runs with the guide and with refined proposals on the same random test images: ``python benchmarks/proposals.py RUN ...``.
+"""Scores runs with the guide and with refined proposals on the same random test images: ``python benchmarks/proposals.py RUN ...``.
 
 Prints Markdown: log p(x) of either, their paired difference, k-hat, effective sample sizes, and the ratio of processor times. Both are
 compiled, with one thread; compiling counts, but what torch has compiled before is taken from its cache.
@@ -10,8 +10,9 @@ import time
 
 import torch
 
-from inference import Evaluation, evaluate, load_runs
+from inference import Evaluation, evaluate
 from inference.formatting import format_share, format_with_error
+from inference.runs.folders import load_runs
 from inference.scoring.reduction import standard_error_of_mean
 
 
