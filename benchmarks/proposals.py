@@ -34,10 +34,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{options.images} test images, the guide's K = {options.guide_particles}, K = 1000 refined draws, seed 0, one thread\n")
-    print(
-        "| run | guide | refined | refined - guide | bad k, guide | bad k, refined | ESS / K, guide | ESS / K, refined | time, refined / guide |"
-    )
-    print("| --- |" + " ---: |" * 8)
+    head = ("run", "guide", "refined", "refined - guide", "bad k, guide", "refined", "ESS / K, guide", "refined", "time, refined / guide")
+    print(f"| {' | '.join(head)} |", f"| --- |{' ---: |' * 8}", sep="\n")
     for path in options.runs:
         run = load_runs({"run": path})["run"]
         rows = torch.randperm(len(run.data.test), generator=torch.Generator().manual_seed(1))[: options.images]
