@@ -1,4 +1,4 @@
-"""Diagnosis of a fitted pair: prior holes in both directions, the terms of its rate, and units and codebooks in use."""
+"""Diagnosis of a fitted pair: prior holes in both directions, terms of its rate, gaps of its ELBO, units and codebooks in use."""
 
 from dataclasses import dataclass
 import math
@@ -16,6 +16,7 @@ from inference.diagnostics.active_units import Units
 from inference.diagnostics.aggregate import CHUNK_SIZE, is_matrix_form, leave_out, log_fold_sums
 from inference.diagnostics.draws import Codes, check_one_prior, diagnosable, draw_codes, draw_prior
 from inference.diagnostics.estimates import Figure, Sample, dimension_figures, hole_figures, level_figures, rate_figures, total_units
+from inference.diagnostics.gaps import MOST_DATA, gap_figures
 from inference.formatting import format_error, format_value
 from pyro_lvm.checks import check_counts
 from pyro_lvm.contract import check_batch
@@ -34,6 +35,8 @@ FIGURES = (
     "dimension_kl",
     "reverse_kl",
     "distortion",
+    "approximation_gap",
+    "amortization_gap",
     "holes_prior",
     "holes_codes",
     "auc",
@@ -49,7 +52,9 @@ class Diagnosis:
         \mathrm{KL}(q(z) \,\|\, p(z)) = \mathrm{TC} + \sum_d \mathrm{KL}(q(z_d) \,\|\, p(z_d))
 
     with the aggregate posterior :math:`q(z) = \frac{1}{N} \sum_n q(z \mid x_n)`; the second equation holds if p(z) is a product
-    over d. A figure that needs a closed form which the pair lacks is NaN, and ``notes`` says why.
+    over d. The ELBO, -(rate + distortion), lies below log p(x) by approximation_gap + amortization_gap, of a part of the data. A figure
+    that needs a closed form which the pair lacks, or a normal distribution fitted to latents that have none, is NaN, and ``notes`` says
+    why.
 
     Attributes:
         rate: Mean over the data of E_q[log q(z|x) - log p(z)].
@@ -60,6 +65,11 @@ class Diagnosis:
         dimension_kl: Sum over d of KL(q(z_d) || p(z_d)).
         reverse_kl: KL(p(z) || q(z)).
         distortion: Mean over the data of -E_q[log p(x|z)].
+        approximation_gap: Mean of log p(x) - ELBO(r) over random data, at most 256, for a normal distribution r fitted to p(z|x) of each
+            datum in unconstrained coordinates; r matches scores and does not maximize the ELBO, so that this is an upper bound on the gap
+            of full-covariance normal guides.
+        amortization_gap: Mean of ELBO(r) - ELBO over the same data: what a fit to each datum gains over the guide. For a diagonal guide,
+            it includes what a full covariance gains; it is negative if the guide is better than r, as a flow can be.
         holes_prior: Share of prior draws that lie outside the codes; ``quantile`` if prior and codes agree.
         holes_codes: Share of codes that lie outside the prior; ``quantile`` if prior and codes agree.
         auc: How well a classifier tells prior draws from codes; 1/2 is chance.
@@ -87,6 +97,8 @@ class Diagnosis:
     dimension_kl: float
     reverse_kl: float
     distortion: float
+    approximation_gap: float
+    amortization_gap: float
     holes_prior: float
     holes_codes: float
     auc: float
@@ -120,7 +132,7 @@ class Diagnosis:
         ]
         head = f"{'':<{width}}  {'value':>9}  {'se':>8}"
         sizes = f"{self.num_data} data, {self.num_codes} codes and {self.num_draws} prior draws scored, seed {self.seed}."
-        counts = f"{sizes} Rates, divergences and distortion are in nats."
+        counts = f"{sizes} Rates, divergences, distortion and gaps are in nats."
         return "\n".join([head, *lines, counts, *self._collapsed_lines()])
 
     def _collapsed_lines(self) -> list[str]:
@@ -141,7 +153,7 @@ def diagnose(
     chunk_size: int | None = None,
     progress: bool = True,
 ) -> Diagnosis:
-    r"""Compare the codes of data with the prior, and decompose the rate.
+    r"""Compare the codes of data with the prior, and decompose the rate and what the ELBO lacks.
 
     A prior draw lies outside the codes if the aggregate posterior's density there is below the ``quantile`` quantile of that
     density at codes of held-out data: ten folds, each scored under the mixture of the other nine. A code lies outside the prior
@@ -153,6 +165,14 @@ def diagnose(
 
     The mixture is over all N data. Codes are drawn for random data, several for each datum if N is below ``num_draws``. Several
     latents form one joint code. Memory does not grow with the number of codes times N.
+
+    How far the ELBO lies below log p(x) is estimated for at most 256 random data by :func:`~inference.scoring.importance.evaluate` with
+    refined proposals and 1000 draws, and split in two by the ELBO of the normal distribution r that is fitted to p(z|x) of each datum:
+
+    .. math:: \log p(x) - \mathrm{ELBO}(q) =
+        \left[ \log p(x) - \mathrm{ELBO}(r) \right] + \left[ \mathrm{ELBO}(r) - \mathrm{ELBO}(q) \right]
+
+    They are named the approximation gap and the amortization gap.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
@@ -176,6 +196,8 @@ def diagnose(
         Hoffman, Johnson (2016), ELBO surgery. http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
 
         Chen et al. (2018), Isolating Sources of Disentanglement in VAEs. https://arxiv.org/abs/1802.04942
+
+        Cremer, Li, Duvenaud (2018), Inference Suboptimality in Variational Autoencoders. https://arxiv.org/abs/1801.03558
     """
     batch = read_batch(pair, (data,))
     size = check_batch(*batch)
@@ -191,7 +213,8 @@ def diagnose(
         figures = rate_figures(sample, size) | hole_figures(sample, quantile, seed)
         dimensions, dimension_kls = dimension_figures(pair, batch, structure, sample, chunk_size)
         levels, units = level_figures(pair, batch, order[:num_draws], structure, sample, layout, seed)
-    figures |= dimensions | {"active_units": total_units(units)}
+    gaps = gap_figures(pair, tuple(x[order[:MOST_DATA]] for x in batch), seed)
+    figures |= dimensions | gaps | {"active_units": total_units(units)}
     return Diagnosis(
         **_fields(figures, levels, dimension_kls, units),
         num_data=size,

@@ -56,27 +56,27 @@ class Sample(NamedTuple):
 def rate_figures(sample: Sample, size: int) -> dict[str, Figure]:
     """The rate and its terms, the reverse KL, and the distortion."""
     codes, cap = sample.codes, math.log(size)
-    information = _mean_over_data(codes.log_q - sample.log_q)
+    information = mean_over_data(codes.log_q - sample.log_q)
     is_capped = information[0] > cap - 1
     return {
-        "rate": Figure(*_mean_over_data(codes.log_q - codes.log_p), "E_q[log q(z|x) - log p(z)] = mutual_information + marginal_kl"),
+        "rate": Figure(*mean_over_data(codes.log_q - codes.log_p), "E_q[log q(z|x) - log p(z)] = mutual_information + marginal_kl"),
         "mutual_information": Figure(
             *information, f"between datum and code; cannot exceed log N = {cap:.2f}{'; too low this close to it' * is_capped}"
         ),
         "marginal_kl": Figure(
-            *_mean_over_data(sample.log_q - codes.log_p),
+            *mean_over_data(sample.log_q - codes.log_p),
             "KL(q(z) || p(z)), q(z) of all N data; for new data, too high by as much as mutual_information is too low",
         ),
         "marginal_kl_held_out": Figure(
-            *_mean_over_data(sample.log_q_held_out - codes.log_p),
+            *mean_over_data(sample.log_q_held_out - codes.log_p),
             "the same, q(z) at a code without its own tenth of the data; for new data, too low on average",
         ),
         "reverse_kl": _reverse_kl(sample),
-        "distortion": Figure(*_mean_over_data(-codes.log_px), "-E_q[log p(x|z)]; rate + distortion = -ELBO"),
+        "distortion": Figure(*mean_over_data(-codes.log_px), "-E_q[log p(x|z)]; rate + distortion = -ELBO"),
     }
 
 
-def _mean_over_data(values: Tensor) -> tuple[float, float]:
+def mean_over_data(values: Tensor) -> tuple[float, float]:
     """Mean of ``[K, S]`` and its standard error over the S data."""
     means = values.mean(0)
     return float(means.mean()), max(float(means.std()) / len(means) ** 0.5, _ROUNDING)
@@ -125,26 +125,26 @@ def dimension_figures(
     """Total correlation and dimension-wise KL, and the KL of each dimension; blank where a marginal has no closed form."""
     if len(structure.latents) > 1:
         reason = "blank: defined for a single latent only"
-        return {"total_correlation": _blank(reason), "dimension_kl": _blank(reason)}, []
+        return {"total_correlation": blank(reason), "dimension_kl": blank(reason)}, []
     where = space(sites_of(_prior_trace(pair, batch))[structure.latents[0]]["fn"])
     if where != "whole space":
         reason = f"blank: on the {where} the elements of z cannot be independent"
-        return {"total_correlation": _blank(reason), "dimension_kl": _blank(reason)}, []
+        return {"total_correlation": blank(reason), "dimension_kl": blank(reason)}, []
     z, log_q = _few_codes(sample)  # [K, S, *Z], [K, S]
     log_q_d = log_marginals(pair, batch, z.flatten(0, 1), chunk_size=chunk_size)  # [K * S, D]
     if log_q_d is None:
         reason = "blank: q(z|x) has no marginals in closed form"
-        return {"total_correlation": _blank(reason), "dimension_kl": _blank(reason)}, []
+        return {"total_correlation": blank(reason), "dimension_kl": blank(reason)}, []
     log_q_d = log_q_d.unflatten(0, log_q.shape)  # [K, S, D]
     note = f"KL(q(z) || product of q(z_d)), from {log_q.numel()} codes; too high for new data, like marginal_kl"
-    correlation = Figure(*_mean_over_data(log_q - log_q_d.sum(-1)), note)
+    correlation = Figure(*mean_over_data(log_q - log_q_d.sum(-1)), note)
     prior = None if structure.enumerated else site_marginals(_prior_trace(pair, batch))
     if prior is None:
-        return {"total_correlation": correlation, "dimension_kl": _blank("blank: p(z) has no marginals in closed form")}, []
+        return {"total_correlation": correlation, "dimension_kl": blank("blank: p(z) has no marginals in closed form")}, []
     ratio = log_q_d - prior.log_prob(z).reshape(log_q_d.shape).double()
     note = f"sum of KL(q(z_d) || p(z_d)), from {log_q.numel()} codes; the remainder of marginal_kl if p(z) is a product"
-    figures = {"total_correlation": correlation, "dimension_kl": Figure(*_mean_over_data(ratio.sum(-1)), note)}
-    return figures, [Figure(*_mean_over_data(ratio[..., d]), f"KL(q(z_{d}) || p(z_{d}))") for d in range(ratio.shape[-1])]
+    figures = {"total_correlation": correlation, "dimension_kl": Figure(*mean_over_data(ratio.sum(-1)), note)}
+    return figures, [Figure(*mean_over_data(ratio[..., d]), f"KL(q(z_{d}) || p(z_{d}))") for d in range(ratio.shape[-1])]
 
 
 def _few_codes(sample: Sample) -> tuple[Tensor, Tensor]:
@@ -162,7 +162,7 @@ def _prior_trace(pair: object, batch: Batch) -> poutine.Trace:
     return poutine.trace(programs(pair)[0]).get_trace(*(x[:1] for x in batch))
 
 
-def _blank(reason: str) -> Figure:
+def blank(reason: str) -> Figure:
     return Figure(math.nan, math.nan, reason)
 
 
@@ -181,7 +181,7 @@ def level_figures(
     if len(structure.latents) > 1:
         for name, rate in sample.codes.site_rates.items():
             note = f"term of the rate: E_q[log q - log p] of {name} given the latents before it"
-            figures[f"rate[{name}]"] = Figure(*_mean_over_data(rate.double()), note)
+            figures[f"rate[{name}]"] = Figure(*mean_over_data(rate.double()), note)
         figures |= {f"active_units[{name}]": total_units({name: unit}) for name, unit in units.items()}
     for name in discrete:
         figures |= _codebook_figures(name, sites[name]["fn"], sample.codes.latents[name][0])

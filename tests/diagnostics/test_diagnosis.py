@@ -12,7 +12,7 @@ import torch
 
 from inference import diagnose, evaluate
 from inference.diagnostics.aggregate import leave_out
-from inference.diagnostics.estimates import Sample, _mean_over_data, _reverse_kl
+from inference.diagnostics.estimates import Sample, _reverse_kl, mean_over_data
 from pyro_lvm import MLP, VAE, BernoulliLikelihood, FlowEncoder, Pair, StandardNormal, iaf
 
 
@@ -67,7 +67,7 @@ def test_errors_of_both_divergences_are_those_of_new_data():
         sums = normal(loc, 0.5).log_prob(points[:, None]).unflatten(1, (20, 10)).logsumexp(1).T  # [G, P]
         log_q, log_p = sums.logsumexp(0) - math.log(200), normal(0.0, 1.0).log_prob(points)
         left = leave_out(sums, torch.full((10,), 20))
-        forward.append(_mean_over_data((log_q - log_p)[None, :200]))
+        forward.append(mean_over_data((log_q - log_p)[None, :200]))
         backward.append(_reverse_kl(Sample(None, None, None, None, log_p[200:], log_q[200:], left[:, 200:]))[:2])
     for values, errors in (torch.tensor(forward).T, torch.tensor(backward).T):
         assert 0.8 < errors.mean() / values.std() < 1.25
@@ -109,7 +109,7 @@ def test_the_table_prints_no_digit_beyond_its_error():
     frame = diagnosis.to_frame()
     assert list(frame.columns) == ["value", "se", "note"] and frame["note"].str.len().min() > 10
     assert (frame["se"] >= 0).all() and frame.loc["rate", "value"] == diagnosis.rate
-    printed = {line.split()[0]: line.split()[1:3] for line in repr(diagnosis).splitlines()[1:13]}
+    printed = {line.split()[0]: line.split()[1:3] for line in repr(diagnosis).splitlines()[1:15]}
     for name, (value, error) in printed.items():
         assert float(value) == pytest.approx(frame.loc[name, "value"], abs=2 * frame.loc[name, "se"] + 1e-12)
         assert len(value.partition(".")[2]) <= len(error.partition(".")[2])
