@@ -42,7 +42,6 @@ _FEW_DIMS, NUM_PRIOR = 8, 256  # dimensions up to which scouts are drawn from th
 MOST_MODES = 4  # that are fitted
 _HEAVY = 5.0  # degrees of freedom of the safe components
 
-
 Density = Callable[[Batch, Latents, Tensor], Tensor]
 
 
@@ -72,8 +71,8 @@ class Refiner:
 
     A normal distribution N(m, S) of all latents in unconstrained space starts at the moments of draws from the guide, and is fitted to
     p(z|x) by :func:`~inference.scoring.proposals.matching.matched`. The proposal is a mixture of Student's t distributions: one with this
-    location and scale, a tenth with the guide's moments and, unless it is hopeless, one with the prior's moments, which finds other modes.
-    The guide itself is used where its pilot draws are the better ones.
+    location and scale, a twentieth with the guide's moments, and others where scouts find mass that these do not reach. The guide itself
+    is used where its pilot draws are the better ones.
 
     Attributes:
         coordinates: The latents as one unconstrained vector.
