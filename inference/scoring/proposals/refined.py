@@ -35,7 +35,7 @@ from inference.scoring.proposals.scouts import MANY_TIMES, OUT_OF_REACH, Scouts,
 from inference.scoring.proposals.student import Mixture, StudentT
 from pyro_lvm.pair import Batch
 
-NUM_STEPS, NUM_DRAWS = 50, 8  # updates, and draws for each, of batch and match
+NUM_STEPS, NUM_DRAWS = 80, 8  # updates, and draws for each, of batch and match
 _RATE = 16.0  # of the first update, in units of its draws
 _MORE_STEPS, _MORE_DRAWS = 10, 16  # updates of another fit, and its draws besides D
 _FEW_DIMS, NUM_PRIOR = 8, 256  # dimensions up to which scouts are drawn from the prior, and their number
@@ -125,7 +125,7 @@ class Refiner:
 
     @property
     def _num_steps(self) -> int:
-        return max(NUM_STEPS, self.coordinates.dim)
+        return max(NUM_STEPS, 3 * self.coordinates.dim // 2)
 
     def _outside_guide(self, batch: Batch, seen: Seen, estimate: Tensor, outside: Tensor) -> Tensor:
         """Return the share of mass that the guide itself does not reach, where its moments do not, unless it cannot be asked."""
@@ -266,4 +266,4 @@ def tail(dim: int) -> tuple[float, float]:
 
     In many dimensions, tails as heavy as in one would lie farther out than any draw should.
     """
-    return dim + 4.0, 1 + 0.9 / math.sqrt(dim)
+    return dim + 4.0, 1 + 0.6 / math.sqrt(dim)
