@@ -40,6 +40,7 @@ _RATE = 16.0  # of the first update, in units of its draws
 _MORE_STEPS, _MORE_DRAWS = 10, 16  # updates of another fit, and its draws besides D
 _FEW_DIMS, NUM_PRIOR = 8, 256  # dimensions up to which scouts are drawn from the prior, and their number
 MOST_MODES = 4  # that are fitted
+_SOME_DIMS = 20  # dimensions up to which scales are wider, for posteriors with heavy tails
 _HEAVY = 5.0  # degrees of freedom of the safe components
 
 Density = Callable[[Batch, Latents, Tensor], Tensor]
@@ -266,4 +267,5 @@ def tail(dim: int) -> tuple[float, float]:
 
     In many dimensions, tails as heavy as in one would lie farther out than any draw should.
     """
-    return dim + 4.0, 1 + 0.6 / math.sqrt(dim)
+    wider = 0.9 if dim <= _SOME_DIMS else 0.6
+    return dim + 4.0, 1 + wider / math.sqrt(dim)
