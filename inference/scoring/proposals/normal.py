@@ -41,8 +41,12 @@ class Normal(Protocol):
 
 def log_density(normal: Normal, value: Tensor) -> Tensor:
     """Return the log density ``[K, R]`` of normal distributions at values ``[K, R, D]``."""
-    squares = normal.whitened(value - normal.loc).square().sum(2)
-    return -0.5 * squares - normal.log_scale - 0.5 * math.log(2 * math.pi) * value.shape[2]
+    return log_density_of(normal, normal.whitened(value - normal.loc))
+
+
+def log_density_of(normal: Normal, noise: Tensor) -> Tensor:
+    """Return the log density ``[K, R]`` of normal distributions where standard normal noise ``[K, R, D]`` has put their draws."""
+    return -0.5 * noise.square().sum(2) - normal.log_scale - 0.5 * math.log(2 * math.pi) * noise.shape[2]
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,7 @@ class FullNormal:
     def recolored(self, gradients: Tensor) -> Tensor:
         return (self.inverse.mT @ gradients.permute(1, 2, 0)).permute(2, 0, 1)
 
-    def rows(self, rows: slice) -> "FullNormal":
-        return FullNormal(self.loc[rows], self.covariance[rows], self.scale_tril[rows])
-
-    def at(self, rows: Tensor) -> "FullNormal":
-        """Return the distributions of some of the data."""
+    def rows(self, rows: slice | Tensor) -> "FullNormal":
         return FullNormal(self.loc[rows], self.covariance[rows], self.scale_tril[rows])
 
     def replaced(self, rows: Tensor, other: "FullNormal") -> "FullNormal":

@@ -30,7 +30,7 @@ from inference.scoring.proposals.judging import (
     shares,
 )
 from inference.scoring.proposals.matching import matched
-from inference.scoring.proposals.normal import DiagonalNormal, FullNormal, standard_normal
+from inference.scoring.proposals.normal import DiagonalNormal, FullNormal, log_density_of, standard_normal
 from inference.scoring.proposals.scouts import MANY_TIMES, OUT_OF_REACH, Scouts, Seen, around
 from inference.scoring.proposals.student import Mixture, StudentT
 from pyro_lvm.pair import Batch
@@ -152,7 +152,7 @@ class Refiner:
             missed = self._rows(still[-1] > OUTSIDE)
             if len(missed) == 0 or len(parts) == MOST_MODES:
                 return parts, still
-            start = replace(shape.at(missed), loc=seen.heaviest_outside(reached, estimate, times=times)[missed])
+            start = replace(shape.rows(missed), loc=seen.heaviest_outside(reached, estimate, times=times)[missed])
             other, _, _ = last_step(self._steps(_at(batch, missed), start, generator, self._num_steps, NUM_DRAWS, rate))
             shape = shape.replaced(missed, other)
 
@@ -180,14 +180,14 @@ class Refiner:
     def _part(self, batch: Batch, fitted: Fitted, rows: slice, count: int, seed: int) -> Tensor:
         chosen = fitted.is_refined[rows]
         if fitted.mixture is None or not chosen.any():
-            log_q, latents = self._guide_draws(batch, count, seed)
-            return self.density(batch, latents, log_q) - log_q
+            return self._guide_log_weights(batch, count, seed)
         generator = torch.Generator(batch[0].device).manual_seed(seed)
-        log_weights = self._log_weights(self.density, batch, fitted.mixture.rows(rows), count, generator)
-        if chosen.all():
-            return log_weights
+        log_weights = self._log_weights(batch, fitted.mixture.rows(rows), count, generator)
+        return log_weights if chosen.all() else torch.where(chosen, log_weights, self._guide_log_weights(batch, count, seed))
+
+    def _guide_log_weights(self, batch: Batch, count: int, seed: int) -> Tensor:
         log_q, latents = self._guide_draws(batch, count, seed)
-        return torch.where(chosen, log_weights, self.density(batch, latents, log_q) - log_q)
+        return self.density(batch, latents, log_q) - log_q
 
     def _guide_draws(self, batch: Batch, count: int, seed: int) -> tuple[Tensor, Latents]:
         with PYRO:
@@ -216,11 +216,11 @@ class Refiner:
         log_drawn = torch.logaddexp(scouts.log_prob(vector), log_prior + log_jacobian) - math.log(2.0)
         return log_p, Seen(vector, log_drawn, log_seen + log_jacobian)
 
-    def _log_weights(self, density: Density, batch: Batch, mixture: Mixture, count: int, generator: torch.Generator) -> Tensor:
+    def _log_weights(self, batch: Batch, mixture: Mixture, count: int, generator: torch.Generator) -> Tensor:
         vector = mixture.sample(count, generator).to(self.coordinates.dtype).double()  # the numbers that the model sees
         latents, log_jacobian = self.coordinates.latents(vector)
         log_q = mixture.log_prob(vector) - log_jacobian
-        log_weights = density(batch, latents, log_q) - log_q
+        log_weights = self.density(batch, latents, log_q) - log_q
         return log_weights.where(self.coordinates.are_inside(latents), -torch.inf)
 
     def _rescued(
@@ -231,12 +231,12 @@ class Refiner:
         poor = self._rows(is_poor)
         if len(poor) == 0:
             return shape, normal
-        some, before = _at(batch, poor), start.full().at(poor)
+        some, before = _at(batch, poor), start.full().rows(poor)
         draws = self.coordinates.dim + _MORE_DRAWS
         *_, closer = self._steps(some, before, generator, _MORE_STEPS, draws, lambda step: draws * self.coordinates.dim / (step + 1))
         again, judgement, _ = last_step(self._steps(some, closer.normal, generator, self._num_steps // 2, NUM_DRAWS, rate))
         better = judgement.elbo > normal.elbo[poor]
-        return shape.replaced(poor[better], again.at(better)), normal.replaced(poor[better], judgement.at(better))
+        return shape.replaced(poor[better], again.rows(better)), normal.replaced(poor[better], judgement.at(better))
 
     def _steps(
         self, batch: Batch, normal: FullNormal, generator: torch.Generator, count: int, num_draws: int, rate: Callable[[int], float]
@@ -246,8 +246,7 @@ class Refiner:
             noise = standard_normal((num_draws, *normal.loc.shape), normal.loc, generator)
             draws = normal.loc + normal.colored(noise)
             log_p, scores = self.scores(batch, draws)
-            log_q = -0.5 * noise.square().sum(2) - normal.log_scale - 0.5 * math.log(2 * math.pi) * noise.shape[2]
-            log_weights = log_p.double() - log_q
+            log_weights = log_p.double() - log_density_of(normal, noise)
             difference = normal.uncolored(scores.double()) + noise
             normal = matched(normal, draws, scores.double(), rate(step))
             yield Step(normal, log_weights, difference)
