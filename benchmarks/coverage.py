@@ -19,7 +19,6 @@ from inference.formatting import format_share
 from inference.scoring.evaluation import Evaluation
 
 LEVEL = 0.95
-QUANTILE = float(stats.norm.ppf(0.5 + LEVEL / 2))
 REPETITIONS = 1000  # data of one experiment; also, means of N of them
 POOL, MEANS = 20_000, (10, 100, 1000)
 PAIRS, MODELS_APART = (20, 100), 0.5
@@ -31,7 +30,7 @@ GUIDES = [
     {"scale": 0.6, "shift": 2.0},
 ]
 MEAN_GUIDES = ((1, 0.7), (4, 0.7), (4, 0.5))  # latents, width
-NAMES = [name for name in ("guide", "auto") if name in ESTIMATORS]
+NAMES = ("guide", "auto")
 Row = tuple[str, ...]
 
 
@@ -40,16 +39,9 @@ def describe(guide: dict[str, float]) -> str:
     return f"{scale:g} times the width" + (f", off by {shift:g}" if shift else "") if scale != 1 else f"off by {shift:g}"
 
 
-def interval(score: Evaluation) -> tuple[Tensor, Tensor]:
-    """The interval of each datum that an evaluation states, or else the normal one of its Monte Carlo error."""
-    if hasattr(score, "interval"):
-        return score.interval(LEVEL)
-    return score.log_px - QUANTILE * score.mc_error, score.log_px + QUANTILE * score.mc_error
-
-
 def share_covered(score: Evaluation, known: Known) -> str:
     """Of the data that are not marked, the share whose interval holds the truth, and the share that is marked."""
-    low, high = interval(score)
+    low, high = score.interval(LEVEL)
     held = ((low <= known.log_px) & (known.log_px <= high))[~score.is_unreliable]
     covered = format_share(float(held.double().mean()), len(held)) if len(held) > 20 else "too few"
     return f"{covered} ({format_share(float(score.is_unreliable.double().mean()), len(known.log_px))} marked)"
@@ -90,19 +82,10 @@ def means_covered(score: Evaluation, known: Known, size: int, latents: int) -> R
     for _ in range(REPETITIONS):
         rows = torch.randperm(POOL, generator=draw)[:size]
         truths = (float(known.log_px[rows].mean()), everywhere)
-        bounds = mean_intervals(rows_of(score, rows))
+        some = rows_of(score, rows)
+        bounds = some.data_interval(LEVEL), some.population_interval(LEVEL)
         held += torch.tensor([low <= truth <= high for truth, (low, high) in zip(truths, bounds, strict=True)])
     return tuple(format_share(float(count) / REPETITIONS, REPETITIONS) for count in held)
-
-
-def mean_intervals(score: Evaluation) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The interval of the mean over these data, and of that over all data, as stated or by the errors alone."""
-    if hasattr(score, "data_interval"):
-        return score.data_interval(LEVEL), score.population_interval(LEVEL)
-    t = float(stats.t.ppf(0.5 + LEVEL / 2, len(score.log_px) - 1))
-    errors = (QUANTILE * score.mc_standard_error, t * score.standard_error)
-    here, everywhere = ((score.mean - error, score.mean + error) for error in errors)
-    return here, everywhere
 
 
 def rows_of(score: Evaluation, rows: Tensor) -> Evaluation:

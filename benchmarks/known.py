@@ -3,7 +3,7 @@
 Prints Markdown: ``PYTHONPATH=. python benchmarks/known.py > docs/known.md``. The entries are those of ``tests/known``.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -150,12 +150,11 @@ def print_others() -> None:
     for line in libraries.remarks():
         print(f"- {line}")
     print()
-    ours = [name for name in ("guide", "auto") if name in ESTIMATORS]
-    rows = ([name, *library_cells(ALL[name], ours)] for name in libraries.ENTRIES)
-    print_table(["model, guide", *(f"ours, {name}" for name in ours), *libraries.LIBRARIES], rows)
+    rows = ([name, *library_cells(ALL[name], coverage.NAMES)] for name in libraries.ENTRIES)
+    print_table(["model, guide", *(f"ours, {name}" for name in coverage.NAMES), *libraries.LIBRARIES], rows)
 
 
-def library_cells(entry: Entry, ours: list[str]) -> Iterator[str]:
+def library_cells(entry: Entry, ours: Sequence[str]) -> Iterator[str]:
     for name in ours:
         score = ESTIMATORS[name](entry.known.pair, entry.known.batch, 0)
         yield library_cell(libraries.Scored(score.log_px, judge(score, entry.known).marked), entry)

@@ -37,6 +37,5 @@ def judge(score, known):
     off = score.log_px - known.log_px
     if score.is_bound:
         return Verdict(off, torch.zeros_like(off), torch.ones_like(off, dtype=torch.bool))
-    bias = getattr(score, "bias", torch.zeros_like(off)).abs()  # of evaluations that state one
     marked = torch.zeros_like(off, dtype=torch.bool) if score.is_exact else score.is_unreliable
-    return Verdict(off, (ERRORS * score.mc_error + bias).clamp_min(LEAST) + known.slack, marked)
+    return Verdict(off, (ERRORS * score.mc_error + score.bias.abs()).clamp_min(LEAST) + known.slack, marked)
