@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inference.scoring.proposals.matching import matched
+from inference.scoring.proposals.matching import matched, matched_pairs, matched_together
 from inference.scoring.proposals.normal import DiagonalNormal, FullNormal, log_density
 
 
@@ -72,3 +72,27 @@ def test_densities_are_those_of_torch():
     independent = torch.distributions.Normal(loc, loc.exp()).log_prob(value).sum(2)
     torch.testing.assert_close(log_density(DiagonalNormal(loc, loc.exp()), value), independent)
     torch.testing.assert_close(log_density(DiagonalNormal(loc, loc.exp()).full(), value), independent)
+
+
+def test_pairs_of_draws_keep_terms_of_even_order_out_of_the_curvature():
+    torch.manual_seed(2)
+    normal = DiagonalNormal(torch.zeros(2, 3).double(), torch.ones(2, 3).double()).full()
+    noise = torch.randn(1, 40, 2, 3).double()
+    draws = torch.cat([noise, -noise], dim=1)
+    scores = -2 * draws + 0.8 * draws.square()  # the second term's mean moves the mean
+    pairs, together = matched_pairs(normal, draws, scores), matched_together(normal, draws[0], scores[0])
+    torch.testing.assert_close(pairs.covariance, torch.eye(3).double().expand(2, 3, 3) / 2, rtol=0, atol=1e-4)
+    torch.testing.assert_close(pairs.loc, scores.mean((0, 1)) / 2, rtol=0, atol=1e-4)
+    assert (together.covariance.diagonal(dim1=1, dim2=2) < 0.47).all()
+
+
+def test_draws_without_scores_count_for_nothing_among_many():
+    torch.manual_seed(3)
+    normal = DiagonalNormal(torch.zeros(2, 3).double(), torch.ones(2, 3).double()).full()
+    noise = torch.randn(2, 20, 2, 3).double()
+    draws = torch.cat([noise, -noise], dim=1)
+    scores = -4 * (draws - 1)
+    scores[1, 3, 0, 2], scores[0, 22, 1, 0] = torch.nan, torch.inf
+    for got in (matched_pairs(normal, draws, scores), matched_together(normal, draws.flatten(0, 1), scores.flatten(0, 1))):
+        torch.testing.assert_close(got.covariance, torch.eye(3).double().expand(2, 3, 3) / 4, rtol=0, atol=1e-4)
+        torch.testing.assert_close(got.loc, torch.ones(2, 3).double(), rtol=0, atol=1e-4)

@@ -10,6 +10,7 @@ from scipy import stats
 import torch
 
 from inference import evaluate, log_weights
+from inference.scoring.proposals.judging import Pilot, is_better
 import pyro_lvm as lvm
 
 SCALE = 0.5  # of the noise
@@ -80,6 +81,13 @@ def test_an_exact_guide_is_kept():
     assert score.is_refined.double().mean() < 0.2
     assert score.proposal.endswith("the guide")
     torch.testing.assert_close(score.log_px, linear_truth(x), rtol=0, atol=0.05)
+
+
+def test_rounding_does_not_turn_an_exact_guide_away():
+    nothing = torch.zeros(2, dtype=torch.float64)
+    guide = Pilot(nothing - 1.6, nothing, nothing + 1, nothing - 1.6, nothing, nothing + 0.9)  # k-hat of mere rounding
+    fitted = guide._replace(elbo=guide.elbo + torch.tensor([1e-7, 0.1]))
+    assert is_better(guide, fitted, nothing).tolist() == [True, False]
 
 
 def test_estimates_of_p_are_unbiased():

@@ -15,9 +15,10 @@ from inference.scoring.annealed.hamiltonian import moved
 from inference.scoring.annealed.path import Path, Target
 from inference.scoring.annealed.shares import after_pilot, for_pilot
 from inference.scoring.eager import Scores
+from inference.scoring.proposals.fitting import NUM_DRAWS
 from inference.scoring.proposals.judging import Pilot, judged
 from inference.scoring.proposals.normal import FullNormal
-from inference.scoring.proposals.refined import NUM_DRAWS, Fitted, Refiner
+from inference.scoring.proposals.refined import Fitted, Refiner
 from inference.scoring.proposals.student import Mixture
 from pyro_lvm.pair import Batch
 

@@ -15,9 +15,10 @@ from inference.scoring.chunks import ChunkedDensity, Chunks, RescoredDensity, nu
 from inference.scoring.compiled import CompiledDensity, CompiledDraws, CompiledScores
 from inference.scoring.eager import Density as ChunkDensity
 from inference.scoring.eager import Draws, Eager, Scores
+from inference.scoring.proposals.fitting import NUM_DRAWS
 from inference.scoring.proposals.judging import NUM_PILOT, NUM_SCOUTS
 from inference.scoring.proposals.normal import DiagonalNormal
-from inference.scoring.proposals.refined import NUM_DRAWS, Refiner
+from inference.scoring.proposals.refined import Refiner
 from inference.scoring.scorer import part_of
 from inference.tracing.precision import Precision
 from pyro_lvm.pair import Batch

@@ -1,6 +1,5 @@
 """What a few draws say of a proposal: whether the guide suffices, whether a fit has converged, and what both have missed."""
 
-from collections.abc import Iterable
 import math
 from typing import NamedTuple
 
@@ -12,13 +11,12 @@ from inference.scoring.proposals.normal import DiagonalNormal, FullNormal
 from inference.scoring.reduction import effective_sample_size
 
 NUM_PILOT, NUM_SCOUTS = 96, 32  # draws from the guide, and scouts, by which a datum is judged
-NUM_JUDGED = 64  # draws of the last updates, by which a fit is compared with the guide
 _FAR = 7.0  # nats below the other estimates, from which on the broad component is left out
 SAFE, _MISSED = 0.05, 0.5  # share of a safe component, and of the broad one where it finds mass that guide and fit have missed
 _GOOD_K, _GOOD_ESS, _SMALL_STEP = 0.4, 0.5, 0.02  # of a guide that needs no refinement: k-hat, ESS / draws, nats of the first update
 _TIE, _EVEN = 0.8, 0.9  # share of the fit's ESS that the guide must have to be kept, and ESS / draws of weights that hardly differ
+_SAME = 1e-3  # nats by which ELBOs of equal proposals may differ by rounding
 OUTSIDE = 0.02  # share of p(z|x) that a proposal may fail to reach
-_LITTLE_DRIFT, _DRIFT = 0.01, 5.0  # squared drift of a fit that has converged, and in units of its squared error
 
 
 class Pilot(NamedTuple):
@@ -64,35 +62,6 @@ def judged(log_weights: Tensor) -> Pilot:
     )
 
 
-class Step(NamedTuple):
-    r"""One update of batch and match.
-
-    Attributes:
-        normal: The updated distributions N(m, S).
-        log_weights: Log weights of the draws from the distributions before it, shape ``[B, R]``.
-        difference: Differences of scores at these draws in units of the standard deviations,
-            :math:`L^T (\nabla \log p - \nabla \log q)` with :math:`S = L L^T`, shape ``[B, R, D]``.
-    """
-
-    normal: FullNormal
-    log_weights: Tensor
-    difference: Tensor
-
-
-def last_step(steps: Iterable[Step]) -> tuple[FullNormal, Pilot, Tensor]:
-    """Return the last normal distribution of some updates, what the last draws say of it, and for which data it has not converged.
-
-    Once a fit has converged, differences of scores are noise: their mean is zero within the error of the draws.
-    """
-    steps = list(steps)
-    last = steps[-(NUM_JUDGED // len(steps[0].log_weights)) :]
-    difference = torch.cat([step.difference for step in last])  # [J, R, D]
-    drift, noise = difference.mean(0).square().sum(1), difference.var(0).sum(1) / len(difference)  # [R]
-    has_converged = (drift < _LITTLE_DRIFT) | (drift < _DRIFT * noise)
-    pilot = judged(torch.cat([step.log_weights for step in last]))
-    return last[-1].normal, pilot, ~has_converged
-
-
 def moments(vector: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
     """Return normal distributions with the mean and the variances of draws ``[P, R, D]``, or the prior's where these are of no use."""
     loc, scale = vector.mean(0), vector.std(0)
@@ -131,7 +100,7 @@ def is_better(guide: Pilot, normal: Pilot, outside: Tensor) -> Tensor:
         normal: What draws from the fit say.
         outside: Share of mass that the guide does not reach, ``[R]``.
     """
-    is_close = guide.elbo >= normal.elbo - 2 * (guide.elbo_error**2 + normal.elbo_error**2).sqrt()
+    is_close = guide.elbo >= normal.elbo - 2 * (guide.elbo_error**2 + normal.elbo_error**2).sqrt() - _SAME
     has_light_tails = (guide.pareto_k <= _GOOD_K) | (guide.ess_share >= _EVEN)  # k-hat of weights that hardly differ says nothing
     return is_close & has_light_tails & (guide.ess_share >= _TIE * normal.ess_share) & (outside <= OUTSIDE)
 

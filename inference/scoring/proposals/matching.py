@@ -51,6 +51,60 @@ def matched(normal: FullNormal, draws: Tensor, scores: Tensor, rate: float) -> F
     removed = loose @ vectors * (2 / (1 + (1 + 4 * values.clamp_min(0)).sqrt()))[:, None]  # W, [R, D, B + 1]
     covariance = target - removed @ removed.mT
     loc = (1 - share) * normal.loc + share * ((covariance @ mean_score[..., None]).squeeze(-1) + mean_draw)
+    return _updated(normal, loc, covariance)
+
+
+def matched_together(normal: FullNormal, draws: Tensor, scores: Tensor) -> FullNormal:
+    r"""Match the scores of more draws than dimensions, whatever distributions they come from; those that are not finite do not count.
+
+    Without regularization, the covariance solves :math:`S' G S' = C`, and the mean is :math:`\bar z + S' \bar g`, a step of Newton's
+    method: with :math:`C = L L^T` and the eigenvalues w and eigenvectors Q of :math:`L^T G L`,
+
+    .. math:: S' = L Q \operatorname{diag}(w^{-1/2}) Q^T L^T
+
+    Args:
+        normal: Distributions that stay as they are where rounding leaves no covariance, of R data.
+        draws: Draws, float64, shape ``[B, R, D]``.
+        scores: Gradients of log p at the draws, ``[B, R, D]``.
+    """
+    is_known = scores.isfinite().all(2, keepdim=True)
+    return _newton(normal, _or_mean(draws, is_known), _or_mean(scores, is_known))
+
+
+def matched_pairs(normal: FullNormal, draws: Tensor, scores: Tensor) -> FullNormal:
+    r"""Match the scores of many pairs of draws, the second of each mirrored at the mean of the distribution that they come from.
+
+    Half the difference of a pair's scores has no terms of even order, such as that of :math:`\nabla^3 \log p`, which would pass for
+    curvature.
+
+    Args:
+        normal: Distributions that stay as they are where rounding leaves no covariance, of R data.
+        draws: A sets of draws, each with all first ones before all second ones, float64, shape ``[A, B, R, D]``.
+        scores: Gradients of log p at the draws, ``[A, B, R, D]``.
+    """
+    (first, second), (score, other) = draws.unflatten(1, (2, -1)).unbind(1), scores.unflatten(1, (2, -1)).unbind(1)
+    is_known = (score + other).isfinite().all(3, keepdim=True).flatten(0, 1)  # [P, R, 1]
+    (middle, even), (step, odd) = (
+        [((one + sign * two) / 2).flatten(0, 1) for one, two in ((first, second), (score, other))] for sign in (1, -1)
+    )
+    centre, mean = (_or_mean(values, is_known).mean(0) for values in (middle, even))  # [R, D]
+    step, odd = (torch.where(is_known, values, 0.0) for values in (step, odd))
+    return _newton(normal, centre + torch.cat([step, -step]), mean + torch.cat([odd, -odd]))
+
+
+def _newton(normal: FullNormal, draws: Tensor, scores: Tensor) -> FullNormal:
+    mean_draw, mean_score = draws.mean(0), scores.mean(0)  # [R, D]
+    spread, slopes = ((values - mean).permute(1, 2, 0) for values, mean in ((draws, mean_draw), (scores, mean_score)))  # [R, D, B]
+    root, failure = torch.linalg.cholesky_ex(spread @ spread.mT)
+    product = root.mT @ slopes
+    values, vectors = _eigen(product @ product.mT)
+    half = root @ (vectors * values.pow(-0.25)[:, None])
+    covariance = torch.where((failure == 0)[:, None, None], half @ half.mT, torch.nan)
+    return _updated(normal, mean_draw + (covariance @ mean_score[..., None]).squeeze(-1), covariance)
+
+
+def _updated(normal: FullNormal, loc: Tensor, covariance: Tensor) -> FullNormal:
+    """Return distributions with new moments, but for those that are not finite or not of full rank."""
     scale_tril, failure = torch.linalg.cholesky_ex(covariance)
     kept = (failure == 0) & loc.isfinite().all(1) & scale_tril.isfinite().flatten(1).all(1)  # [R]
     return FullNormal(
@@ -58,6 +112,12 @@ def matched(normal: FullNormal, draws: Tensor, scores: Tensor, rate: float) -> F
         torch.where(kept[:, None, None], covariance, normal.covariance),
         torch.where(kept[:, None, None], scale_tril, normal.scale_tril),
     )
+
+
+def _or_mean(values: Tensor, is_known: Tensor) -> Tensor:
+    """Return values ``[B, R, D]``, and instead of those that are not known the mean of all others, which adds nothing to any direction."""
+    mean = torch.where(is_known, values, 0.0).sum(0) / is_known.sum(0)
+    return torch.where(is_known, values, mean)
 
 
 def _factor(values: Tensor, mean: Tensor, shift: Tensor, rate: float) -> Tensor:

@@ -1,6 +1,6 @@
 """Proposals refined for each datum: from the guide's draws to a mixture around the posterior, then fresh draws from it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
 from typing import NamedTuple
@@ -13,34 +13,28 @@ from inference.densities.unconstrained import Coordinates
 from inference.numerics import block_seed, row_slices, seed_generators
 from inference.scoring.chunks import Chunks
 from inference.scoring.eager import PYRO, Draws, Eager, Scores
+from inference.scoring.proposals.fitting import Fit, first_update, fit_again, fit_all
 from inference.scoring.proposals.judging import (
     NUM_PILOT,
     NUM_SCOUTS,
     OUTSIDE,
     SAFE,
     Pilot,
-    Step,
     divergence,
     is_better,
     judged,
-    last_step,
     likeliest,
     moments,
     needs_fit,
     shares,
 )
-from inference.scoring.proposals.matching import matched
-from inference.scoring.proposals.normal import DiagonalNormal, FullNormal, log_density_of, standard_normal
+from inference.scoring.proposals.normal import DiagonalNormal, FullNormal
 from inference.scoring.proposals.scouts import MANY_TIMES, OUT_OF_REACH, Scouts, Seen, around
 from inference.scoring.proposals.student import Mixture, StudentT
 from pyro_lvm.pair import Batch
 
-NUM_STEPS, NUM_DRAWS = 80, 8  # updates, and draws for each, of batch and match
-_RATE = 16.0  # of the first update, in units of its draws
-_MORE_STEPS, _MORE_DRAWS = 10, 16  # updates of another fit, and its draws besides D
 _FEW_DIMS, NUM_PRIOR = 8, 256  # dimensions up to which scouts are drawn from the prior, and their number
 MOST_MODES = 4  # that are fitted
-_SOME_DIMS = 20  # dimensions up to which scales are wider, for posteriors with heavy tails
 _HEAVY = 5.0  # degrees of freedom of the safe components
 
 Density = Callable[[Batch, Latents, Tensor], Tensor]
@@ -106,13 +100,13 @@ class Refiner:
         scouts = around(start, self.prior, _HEAVY)
         log_p, seen = self._seen(batch, latents, log_q, scouts, generator, block_seed(seed, 3))
         guide, pilot = judged(log_p - log_q), judged(seen.log_p - seen.log_q)
-        steps = self._steps(batch, start.full(), generator, self._num_steps, NUM_DRAWS, rate)
-        first = divergence(start, next(steps).normal)
+        updated = first_update(self.scores, batch, start.full(), generator)
+        first = divergence(start, updated)
         outside = seen.share_outside(scouts.near.log_prob(seen.vector), guide.estimate)
         if not (self.is_forced or needs_fit(guide, outside, first, self.coordinates.dim).any()):
             return Fitted(None, torch.zeros_like(first, dtype=torch.bool), guide, None, pilot, outside)
         at_mode = replace(start, loc=likeliest(vector, log_p, start.loc))
-        shape, normal = self._rescued(batch, at_mode, last_step(steps), generator)
+        shape, normal = self._rescued(batch, at_mode, fit_all(self.scores, batch, updated, generator), generator)
         best = torch.maximum(guide.estimate, normal.estimate)
         parts, still = self._modes(batch, shape, scouts.near, seen, best, generator)
         mixture = Mixture((*parts, scouts.near, scouts.wide), shares(pilot.estimate - best, still)).without_unused()
@@ -123,10 +117,6 @@ class Refiner:
             unreached = torch.maximum(unreached, still[-2])
         unreached = unreached.where(is_refined, outside)
         return Fitted(mixture, is_refined, guide, normal, pilot, unreached)
-
-    @property
-    def _num_steps(self) -> int:
-        return max(NUM_STEPS, 3 * self.coordinates.dim // 2)
 
     def _outside_guide(self, batch: Batch, seen: Seen, estimate: Tensor, outside: Tensor) -> Tensor:
         """Return the share of mass that the guide itself does not reach, where its moments do not, unless it cannot be asked."""
@@ -153,17 +143,13 @@ class Refiner:
             if len(missed) == 0 or len(parts) == MOST_MODES:
                 return parts, still
             start = replace(shape.rows(missed), loc=seen.heaviest_outside(reached, estimate, times=times)[missed])
-            other, _, _ = last_step(self._steps(_at(batch, missed), start, generator, self._num_steps, NUM_DRAWS, rate))
-            shape = shape.replaced(missed, other)
+            shape = shape.replaced(missed, self._fit_again(batch, missed, start, generator).normal)
 
     def _rows(self, chosen: Tensor) -> Tensor:
-        """Return the indices of chosen data; all of them if the pair needs all, and two for one, whose dimension a program may drop."""
+        """Return the indices of chosen data; all of them if there are any and the pair needs all."""
         rows = chosen.nonzero()[:, 0]
-        if len(rows) > 0 and self.chunks.layout.needs_all_rows:
-            return torch.arange(len(chosen), device=chosen.device)
-        if len(rows) == 1 < len(chosen):
-            return torch.cat([rows, (rows + 1) % len(chosen)])
-        return rows
+        needs_all = len(rows) > 0 and self.chunks.layout.needs_all_rows
+        return torch.arange(len(chosen), device=chosen.device) if needs_all else rows
 
     def log_weights(self, batch: Batch, fitted: Fitted, num_particles: int, seed: int) -> Tensor:
         """Return the log weights ``[K, R]`` of fresh draws from the proposals of a block, in float64."""
@@ -223,42 +209,18 @@ class Refiner:
         log_weights = self.density(batch, latents, log_q) - log_q
         return log_weights.where(self.coordinates.are_inside(latents), -torch.inf)
 
-    def _rescued(
-        self, batch: Batch, start: DiagonalNormal, fit: tuple[FullNormal, Pilot, Tensor], generator: torch.Generator
-    ) -> tuple[FullNormal, Pilot]:
-        """Fit those data again, with more draws than dimensions, whose fits are poor, and keep what is better."""
-        shape, normal, is_poor = fit
-        poor = self._rows(is_poor)
-        if len(poor) == 0:
-            return shape, normal
-        some, before = _at(batch, poor), start.full().rows(poor)
-        draws = self.coordinates.dim + _MORE_DRAWS
-        *_, closer = self._steps(some, before, generator, _MORE_STEPS, draws, lambda step: draws * self.coordinates.dim / (step + 1))
-        again, judgement, _ = last_step(self._steps(some, closer.normal, generator, self._num_steps // 2, NUM_DRAWS, rate))
-        better = judgement.elbo > normal.elbo[poor]
-        return shape.replaced(poor[better], again.rows(better)), normal.replaced(poor[better], judgement.at(better))
+    def _rescued(self, batch: Batch, start: DiagonalNormal, fit: Fit, generator: torch.Generator) -> tuple[FullNormal, Pilot]:
+        """Fit those data again whose fits have not converged, and keep what is better."""
+        rows = self._rows(~fit.has_converged)
+        if len(rows) == 0:
+            return fit.normal, fit.pilot
+        again = self._fit_again(batch, rows, start.full().rows(rows), generator)
+        better = again.pilot.elbo > fit.pilot.elbo[rows]
+        chosen = rows[better]
+        return fit.normal.replaced(chosen, again.normal.rows(better)), fit.pilot.replaced(chosen, again.pilot.at(better))
 
-    def _steps(
-        self, batch: Batch, normal: FullNormal, generator: torch.Generator, count: int, num_draws: int, rate: Callable[[int], float]
-    ) -> Iterator[Step]:
-        """Yield the updates of normal distributions."""
-        for step in range(count):
-            noise = standard_normal((num_draws, *normal.loc.shape), normal.loc, generator)
-            draws = normal.loc + normal.colored(noise)
-            log_p, scores = self.scores(batch, draws)
-            log_weights = log_p.double() - log_density_of(normal, noise)
-            difference = normal.uncolored(scores.double()) + noise
-            normal = matched(normal, draws, scores.double(), rate(step))
-            yield Step(normal, log_weights, difference)
-
-
-def _at(batch: Batch, rows: Tensor) -> Batch:
-    return tuple(x[rows.to(x.device)] for x in batch)
-
-
-def rate(step: int) -> float:
-    """Return the rate of an update of batch and match: at first large, for starts that are far off, later small, to average over draws."""
-    return _RATE * NUM_DRAWS / (step + 1) ** 2
+    def _fit_again(self, batch: Batch, rows: Tensor, start: FullNormal, generator: torch.Generator) -> Fit:
+        return fit_again(self.scores, batch, rows, start, generator, needs_all_rows=self.chunks.layout.needs_all_rows)
 
 
 def tail(dim: int) -> tuple[float, float]:
@@ -266,5 +228,4 @@ def tail(dim: int) -> tuple[float, float]:
 
     In many dimensions, tails as heavy as in one would lie farther out than any draw should.
     """
-    wider = 0.9 if dim <= _SOME_DIMS else 0.6
-    return dim + 4.0, 1 + wider / math.sqrt(dim)
+    return dim + 4.0, 1 + min(0.9 / math.sqrt(dim), 4.6 / dim)
