@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 import torch
 from torch import Tensor
 
@@ -100,7 +100,7 @@ def save_checkpoint(pair: object, path: str | Path) -> None:
     facts = {_FORMAT: FORMAT, _ROWS: belongings(pair).rows or "", _FIXED: _fingerprint(pair)}
     metadata = {_FACTS: json.dumps(facts)}  # in one entry, as safetensors writes several in any order, and equal pairs have equal files
     with replacing_file(path) as temporary:
-        save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, temporary, metadata=metadata)
+        temporary.write_bytes(save({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, metadata=metadata))
 
 
 def load_checkpoint(pair: object, path: str | Path) -> None:

@@ -41,6 +41,11 @@ def remove_ours(folder: Path, kind: Kind) -> bool:
     ours = [path for path in all_files(folder) if _is_ours(path, folder, kind)]
     for path in sorted(ours, key=lambda path: (path.name == MANIFEST, -len(path.parts))):
         path.unlink()
+    return remove_empty(folder)
+
+
+def remove_empty(folder: Path) -> bool:
+    """Remove a folder and its subfolders as far as they hold nothing but temporary files; return whether nothing is left."""
     for place, _, names in os.walk(folder, topdown=False):
         for name in filter(TEMPORARY.fullmatch, names):
             Path(place, name).unlink()

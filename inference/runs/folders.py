@@ -10,6 +10,7 @@ import yaml
 from inference.checkpoint import load_checkpoint
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
+from inference.files.folders import recover
 from inference.recipes.build import load
 from inference.recipes.options import Recipe
 from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, build_run
@@ -23,6 +24,8 @@ def load_runs(folders: Mapping[str, Path]) -> dict[str, Run]:
         FileNotFoundError: If a folder holds no finished run.
         ValueError: If the data of a run have changed since, or a file is damaged.
     """
+    for folder in folders.values():
+        recover(folder)
     recipes = {name: read_recipe(folder) for name, folder in folders.items()}
     data = {options: load(options) for options in {recipe.data for recipe in recipes.values()}}
     return {name: _fitted(folders[name], recipe, data[recipe.data]) for name, recipe in recipes.items()}

@@ -16,6 +16,7 @@ COMMANDS = {
     "diagnose": "show prior holes, terms of the KL, and active units of runs",
     "report": "write tables, pictures and a verdict on runs to one page of HTML",
     "sample": "draw samples, reconstructions and codes from a run",
+    "runs": "list runs, and remove what killed commands have left",
 }
 
 
