@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from inference import evaluate, fit
-from inference.svi import compiled
+from inference.svi import compiled, traced
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -109,7 +109,7 @@ def test_a_missing_compiler_is_said_in_one_warning(monkeypatch):
 
 def test_what_changes_later_is_found_out(interpreted, monkeypatch):
     """No hook tells of the change, so a check does that comes now and then; a fit that has begun goes on."""
-    monkeypatch.setattr(compiled, "CHECK_EVERY", 4)
+    monkeypatch.setattr(traced, "CHECK_EVERY", 4)
 
     def changing():
         vae = make_vae(layers=Counts())
