@@ -36,9 +36,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     some = options.guide_images or options.images
-    print(
-        f"{options.images} test images ({some} with the guide), the guide's K = {options.guide_particles}, K = 1000 refined draws, seed 0, one thread\n"
-    )
+    sizes = f"{options.images} test images ({some} with the guide)"
+    print(f"{sizes}, the guide's K = {options.guide_particles}, K = 1000 refined draws, seed 0, one thread\n")
     head = ("run", "guide", "refined", "refined - guide", "bad k, guide", "refined", "ESS / K, guide", "refined", "time, refined / guide")
     print(f"| {' | '.join(head)} |", f"| --- |{' ---: |' * 8}", sep="\n")
     for path in options.runs:
