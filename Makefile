@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: bench compare format known lint test torture
 
 compare: $(INSTALLED)
-	$(VENV)/bin/pyro-lvm compare
+	$(VENV)/bin/pyro-lvm compare --overwrite
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from inference.comparison.table import compare
-from inference.files import check_replaceable, replacing_folder
+from inference.files.folders import checked_folder, replacing_folder
 from inference.recipes.build import load
 from inference.recipes.fitted_priors import ExpostName
 from inference.recipes.options import EvaluateOptions, PriorName, Recipe
 from inference.runs.folders import budget, load_runs
-from inference.runs.run import CHECKPOINT, TABLE, Run, build_run, fit_run
+from inference.runs.kinds import COMPARISON
+from inference.runs.run import CHECKPOINT, Run, build_run, fit_run
 from inference.runs.scores import score_run, score_runs
 from inference.scoring.evaluation import Evaluation
 from inference.scripts.cli import make_parser
@@ -27,34 +29,47 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--expost", type=ExpostName, nargs="+", default=[], help="Priors to fit after training.")
     parser.add_argument("--expost_of", type=str, nargs="+", help="Models to fit them to; by default standard, or all runs.")
     parser.add_argument("--out", type=str, help="Folder to write; for trained priors, by default runs/compare-DATA.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier comparison once the new one is complete.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
     parser.add_class_arguments(Recipe)
     parser.add_class_arguments(EvaluateOptions, "evaluate")
     args = parser.instantiate(parser.parse_args(argv))
-    recipe, out = Recipe(args.data, args.model, args.fit), args.out and Path(args.out)
+    recipe = Recipe(args.data, args.model, args.fit)
 
     if args.model.prior != Recipe().model.prior:
         raise ValueError(f"--model.prior has no effect; got {args.model.prior!r}. Use --priors instead.")
     if args.runs:
         if recipe != Recipe() or args.priors != PRIORS:
             raise ValueError("finished runs keep their options; leave out --priors, --data, --model, --fit.")
+        if args.overwrite and args.out is None:
+            raise ValueError("--overwrite has no effect without --out for finished runs. Leave it out.")
         expost = plan_expost(args.expost, args.expost_of, args.runs, args.runs)
-        compare_runs({name: Path(name) for name in args.runs}, expost, args.evaluate, out, args.device)
+        out = args.out and Path(args.out)
+        compare_runs({name: Path(name) for name in args.runs}, expost, args.evaluate, out, args.overwrite, args.device)
     else:
-        out = out or Path("runs", f"compare-{Path(recipe.data.source).stem}")
+        out = Path(args.out or default_out(recipe.data.source))
         expost = plan_expost(args.expost, args.expost_of, ["standard"], args.priors)
-        compare_priors(args.priors, expost, recipe, args.evaluate, out, args.device)
+        compare_priors(args.priors, expost, recipe, args.evaluate, out, args.overwrite, args.device)
 
 
-def compare_priors(priors: Sequence[str], expost: Expost, recipe: Recipe, scoring: EvaluateOptions, out: Path, device: str) -> None:
+def default_out(source: str) -> Path:
+    """The folder for a comparison on a data set; for a file, its path is part of the name, as other folders may have one of that name."""
+    path = Path(source)
+    mark = f"-{sha256(bytes(path.expanduser().resolve())).hexdigest()[:8]}" if path.suffix else ""
+    return Path("runs", f"compare-{path.stem}{mark}")
+
+
+def compare_priors(
+    priors: Sequence[str], expost: Expost, recipe: Recipe, scoring: EvaluateOptions, out: Path, overwrite: bool, device: str
+) -> None:
     """Train a model with each prior on the same data; an earlier comparison is replaced at the end."""
-    check_replaceable(out, overwrite=True, marker=TABLE)
+    folder = checked_folder(out, COMPARISON, overwrite=overwrite)
     data = load(recipe.data)
     recipes = {prior: replace(recipe, model=replace(recipe.model, prior=prior)) for prior in priors}
     runs = {prior: build_run(recipe, data) for prior, recipe in recipes.items()}
     print(data.description, flush=True)
 
-    with replacing_folder(out, overwrite=True, marker=TABLE, worth_keeping=CHECKPOINT) as new:
+    with replacing_folder(folder, COMPARISON, overwrite=overwrite, worth_keeping=CHECKPOINT) as new:
         folders, models, scores = {prior: new / prior for prior in runs}, {}, {}
         for number, (prior, run) in enumerate(runs.items(), start=1):
             print(f"\n{prior} prior, {number} of {len(runs)}", flush=True)
@@ -67,18 +82,17 @@ def compare_priors(priors: Sequence[str], expost: Expost, recipe: Recipe, scorin
     print(f"\nWrote {out}.")
 
 
-def compare_runs(folders: Mapping[str, Path], expost: Expost, scoring: EvaluateOptions, out: Path | None, device: str) -> None:
+def compare_runs(
+    folders: Mapping[str, Path], expost: Expost, scoring: EvaluateOptions, out: Path | None, overwrite: bool, device: str
+) -> None:
     """Compare finished runs; those without the requested evaluation are evaluated first."""
-    if out is not None:
-        check_replaceable(out, overwrite=True, marker=TABLE)
-        if any(out.resolve() in folder.resolve().parents for folder in folders.values()):
-            raise ValueError(f"{out} holds a compared run and would be replaced. Choose another --out.")
+    folder = None if out is None else checked_folder(out, COMPARISON, overwrite=overwrite, beside=folders.values())
     models, scores = score_runs(load_runs(folders), folders, scoring, expost=expost, device=device)
 
-    if out is None:
+    if folder is None:
         print(compare(scores), budget(folders, scores).to_string(), sep="\n\n")
         return
-    with replacing_folder(out, overwrite=True, marker=TABLE, worth_keeping=CHECKPOINT) as new:
+    with replacing_folder(folder, COMPARISON, overwrite=overwrite, worth_keeping=CHECKPOINT) as new:
         report(folders, models, scores, new)
     print(f"\nWrote {out}.")
 

@@ -7,6 +7,7 @@ import sys
 from jsonargparse.typing import PositiveInt
 
 from inference.diagnostics.diagnosis import diagnose
+from inference.files import replacing_file
 from inference.recipes.build import seen_by_model
 from inference.recipes.options import Split
 from inference.runs.folders import load_runs
@@ -39,5 +40,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             seed=args.seed,
             progress=sys.stderr.isatty(),
         )
-        diagnosis.to_frame().to_csv(folders[name] / TABLE)
+        with replacing_file(folders[name] / TABLE) as temporary:
+            diagnosis.to_frame().to_csv(temporary)
         print(f"{diagnosis}\nWrote {folders[name] / TABLE}.\n", flush=True)

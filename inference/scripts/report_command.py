@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.files import check_replaceable, replacing_folder
+from inference.files.folders import checked_folder, replacing_folder
 from inference.recipes.options import EvaluateOptions
 from inference.runs.folders import load_runs
+from inference.runs.kinds import REPORT
 from inference.runs.run import CHECKPOINT, PAGE
 from inference.runs.scores import score_runs
 from inference.scripts.cli import make_parser
@@ -16,21 +17,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser("report", "RUN [RUN ...] [options]")
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Finished run.")
     parser.add_argument("--out", type=str, default="report", help="Folder to write.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier report once the new one is complete.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
     parser.add_class_arguments(EvaluateOptions, "evaluate")
     args = parser.instantiate(parser.parse_args(argv))
-    folders, out = name_runs([Path(run) for run in args.runs]), Path(args.out)
+    folders = name_runs([Path(run) for run in args.runs])
 
-    check_replaceable(out, overwrite=True, marker=PAGE)
-    if any(out.resolve() in (folder.resolve(), *folder.resolve().parents) for folder in folders.values()):
-        raise ValueError(f"{out} is or holds a run and would be replaced. Choose another --out.")
+    out = checked_folder(Path(args.out), REPORT, overwrite=args.overwrite, beside=folders.values())
     runs = load_runs(folders)
-    with replacing_folder(out, overwrite=True, marker=PAGE, worth_keeping=CHECKPOINT) as new:
+    with replacing_folder(out, REPORT, overwrite=args.overwrite, worth_keeping=CHECKPOINT) as new:
         models, scores = score_runs(runs, folders, args.evaluate, device=args.device)
         from inference.report.report import write_report
 
         write_report(folders, models, scores, new)
-    print(f"Wrote {out / PAGE}.")
+    print(f"Wrote {Path(args.out) / PAGE}.")
 
 
 def name_runs(folders: Sequence[Path]) -> dict[str, Path]:

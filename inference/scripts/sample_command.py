@@ -9,16 +9,15 @@ from torch import Tensor
 
 from inference.data.splits import random_rows
 from inference.data.text import decode_text
-from inference.files import replacing_folder
+from inference.files.folders import checked_folder, replacing_folder
 from inference.predictive.draws import Values, encode, of_one_site, reconstruct, sample_prior
 from inference.recipes.fitted_priors import ExpostName
 from inference.recipes.options import Split
 from inference.runs.folders import load_runs
+from inference.runs.kinds import ARRAYS, SAMPLES
 from inference.runs.run import CHECKPOINT
 from inference.runs.scores import expost_path, run_under
 from inference.scripts.cli import make_parser
-
-ARRAYS = "arrays.npz"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,13 +29,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", type=Split, default="test", help="Split to encode.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
     parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples, or RUN/expost-KIND/samples.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace earlier samples once the new ones are complete.")
     args = parser.instantiate(parser.parse_args(argv))
 
     folder = Path(args.run)
+    place = folder if args.expost is None else expost_path(folder, args.expost)
+    shown = args.out or place / "samples"
+    out = checked_folder(Path(shown), SAMPLES, overwrite=args.overwrite, beside=[folder], within=folder)
     run = load_runs({"run": folder})["run"]
     if args.expost is not None:
-        folder = expost_path(folder, args.expost)
-        run = run_under(run, folder, args.expost)
+        run = run_under(run, place, args.expost)
     held_out = getattr(run.data, args.split)
     x = random_rows(held_out, args.num_draws, seed=args.seed)
     arrays = {
@@ -49,15 +51,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     arrays |= by_site("codes", encode(run.vae, held_out, seed=args.seed))  # each [N, D]
     arrays |= level_means(run.vae, x, seed=args.seed) if run.has_means else {}  # each [n, *X]
 
-    with replacing_folder(Path(args.out or folder / "samples"), overwrite=True, marker=ARRAYS, worth_keeping=CHECKPOINT) as out:
+    with replacing_folder(out, SAMPLES, overwrite=args.overwrite, worth_keeping=CHECKPOINT) as new:
         values = {name: tensor.numpy() for name, tensor in arrays.items()}
-        np.savez_compressed(out / ARRAYS, **values)  # type: ignore[arg-type]  # none is named allow_pickle
+        np.savez_compressed(new / ARRAYS, **values)  # type: ignore[arg-type]  # none is named allow_pickle
         if run.data.alphabet is None:
-            draw(arrays, out)
+            draw(arrays, new)
         else:
-            write_texts(arrays, run.data.alphabet, out)
+            write_texts(arrays, run.data.alphabet, new)
     print("\n".join(f"{name:<16} {tuple(tensor.shape)}" for name, tensor in arrays.items()))
-    print(f"Wrote {args.out or folder / 'samples'}.")
+    print(f"Wrote {shown}.")
 
 
 def by_site(name: str, values: Values) -> dict[str, Tensor]:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.files import check_replaceable, replacing_folder
+from inference.files.folders import checked_folder, replacing_folder
 from inference.recipes.build import load
 from inference.recipes.options import Recipe
-from inference.runs.run import CHECKPOINT, SUMMARY, build_run, fit_run
+from inference.runs.kinds import RUN
+from inference.runs.run import CHECKPOINT, build_run, fit_run
 from inference.scripts.cli import make_parser
 
 
@@ -20,15 +21,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.instantiate(parser.parse_args(argv))
     recipe = Recipe(args.data, args.model, args.fit)
 
-    out = Path(args.out)
-    check_replaceable(out, overwrite=args.overwrite, marker=SUMMARY)
+    out = checked_folder(Path(args.out), RUN, overwrite=args.overwrite)
     run = build_run(recipe, load(recipe.data))
     print(run.data.description, flush=True)
 
-    with replacing_folder(out, overwrite=args.overwrite, marker=SUMMARY, worth_keeping=CHECKPOINT) as folder:
+    with replacing_folder(out, RUN, overwrite=args.overwrite, worth_keeping=CHECKPOINT) as folder:
         result = fit_run(run, folder, device=args.device)
         from inference.report.plots.curves import draw_history
 
         draw_history({recipe.model.prior: result.history}, folder / "history.png")
 
-    print(f"Best epoch {result.best_epoch}, validation loss {result.best_loss:.2f} nats. Wrote {out}.")
+    print(f"Best epoch {result.best_epoch}, validation loss {result.best_loss:.2f} nats. Wrote {args.out}.")

@@ -72,11 +72,11 @@ def test_counts_in_a_table_with_one_latent_dimension(
     assert "principal components" in html and "Twenty draws or fewer" in html
     assert not (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "codes.png").exists()
 
-    (tmp_path / "out" / "stale").touch()
     monkeypatch.setattr("inference.runs.scores.evaluate_vae", None)  # the kept evaluation serves, and the earlier report goes
-    printed = say(capsys, "report {} --out {} --evaluate.num_particles 5", tmp_path / "run", tmp_path / "out")
+    written = (tmp_path / "out").stat().st_ino
+    printed = say(capsys, "report {} --out {} --overwrite --evaluate.num_particles 5", tmp_path / "run", tmp_path / "out")
     assert printed == f"Wrote {tmp_path / 'out' / 'report.html'}.\n"
-    assert (tmp_path / "out" / "report.html").read_text() == html and not (tmp_path / "out" / "stale").exists()
+    assert (tmp_path / "out" / "report.html").read_text() == html and (tmp_path / "out").stat().st_ino != written
 
 
 def test_pictures_of_categories_are_of_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,10 +95,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(runs: Path, tmp_path: Path, ca
     assert "runs" in refusal(capsys, "report --out {}", tmp_path / "out").lower()
     other.mkdir()
     (other / "notes.txt").touch()
-    assert "must hold report.html to be replaced" in refusal(capsys, "report {} --out {}", run, other)
+    assert "notes.txt was not written by it" in refusal(capsys, "report {} --out {}", run, other)
     assert "must be a folder; got a file" in refusal(capsys, "report {} --out {}", run, other / "notes.txt")
     below = other / "notes.txt" / "out"
-    assert f"{below} cannot be written: Not a directory. Choose" in refusal(capsys, "report {} --out {}", run, below)
+    assert f"{below} cannot be written: {other / 'notes.txt'} is not a folder. Choose" in refusal(capsys, "report {} --out {}", run, below)
     inside = shutil.copytree(run, other / "run")
     (other / "report.html").touch()
     assert "is or holds a run and would be replaced" in refusal(capsys, "report {} --out {}", inside, other)

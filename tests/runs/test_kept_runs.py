@@ -39,7 +39,9 @@ def test_an_interrupted_training_keeps_both_the_old_run_and_the_new_weights(
         main(f"train --overwrite --out {both[0]} --fit.seed 1 {SMALL}".split())
     assert exit.value.code == 130 and f"is kept in {both[0]}.partial" in capsys.readouterr().err
     assert contents(both[0]) == before
-    assert contents(both[0].with_name("standard.partial")).keys() == {"checkpoint.safetensors", "config.yaml", "history.csv"}
+    assert contents(both[0].with_name("standard.partial")).keys() == {
+        *("checkpoint.safetensors", "config.yaml", "history.csv", "unfinished.json")
+    }
 
     monkeypatch.undo()
     say(capsys, f"train --overwrite --out {{}} --fit.seed 1 {SMALL}", both[0])

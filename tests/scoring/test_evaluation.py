@@ -125,7 +125,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*paths: Path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("inference.files.os.replace", fail)
+    monkeypatch.setattr("inference.files.atomic.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         evaluation_of(lognormal(1)).to_netcdf(path)
     assert [file.name for file in tmp_path.iterdir()] == ["score.nc"]

@@ -50,14 +50,15 @@ def test_compare_trains_priors_and_replaces_its_own_output_only(
 
     with monkeypatch.context() as patch:
         patch.setattr(report, "draw_estimates", lambda *_: (_ for _ in ()).throw(ValueError("no ink.")))
-        assert f"no ink. The work done so far is kept in {out}.partial" in refusal(capsys, command, out)
+        assert f"no ink. The work done so far is kept in {out}.partial" in refusal(capsys, command + " --overwrite", out)
     assert contents(out) == made
-    say(capsys, command + " --fit.seed 1", out)
+    assert "with --overwrite" in refusal(capsys, command, out)
+    say(capsys, command + " --fit.seed 1 --overwrite", out)
     assert contents(out)["maf/checkpoint.safetensors"] != made["maf/checkpoint.safetensors"]
 
     assert "Choose another --out" in refusal(capsys, "compare {} --out {}", out / "maf", out)
-    (out / "comparison.csv").unlink()
-    assert "must hold comparison.csv" in refusal(capsys, command, out)
+    (out / "comparison.md").write_text("my own words")
+    assert "comparison.md was not written by it, or has been changed" in refusal(capsys, command + " --overwrite", out)
 
 
 def test_compare_fits_priors_after_training_to_the_models_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

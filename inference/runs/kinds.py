@@ -1,0 +1,27 @@
+"""The kinds of folders that commands write, with the names of all files in them."""
+
+import re
+from typing import get_args
+
+from inference.files.contents import Kind
+from inference.recipes.options import PriorName
+from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, PAGE, SUMMARY, TABLE
+
+ARRAYS = "arrays.npz"
+_OURS = r"manifest\.json|unfinished\.json"
+_SAMPLES = rf"arrays\.npz|(samples|reconstructions|levels)\.png|(samples|data|reconstructions)\.txt|{_OURS}"
+_SCORES = r"(train|valid|test)-K\d+-seed-?\d+[\w-]*\.(nc|csv)"
+_SCORED = rf"{_SCORES}|proposal\.yaml|soft/({_SCORES})|samples/({_SAMPLES})"
+_RUN = (
+    rf"config\.yaml|summary\.yaml|checkpoint\.safetensors|history\.(csv|png)|diagnosis\.csv|bidirectional\.csv|{_SCORED}"
+    rf"|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
+)
+_PICTURES = r"differences|estimate-vs-particles|reliability|samples|reconstructions|walks|codes|dimension-kl|curves"
+_REPORT = rf"comparison\.(csv|md)|overview\.csv|quality\.csv|report\.html|({_PICTURES})\.png|{_OURS}"
+_PRIORS = "|".join(map(re.escape, get_args(PriorName)))
+
+RUN = Kind("train", (CONFIG, CHECKPOINT, HISTORY, SUMMARY), re.compile(_RUN))
+COMPARISON = Kind("compare", (TABLE, PAGE), re.compile(rf"{_REPORT}|({_PRIORS})/({_RUN})"))
+REPORT = Kind("report", (TABLE, PAGE), re.compile(_REPORT))
+SAMPLES = Kind("sample", (ARRAYS,), re.compile(_SAMPLES))
+KINDS = (RUN, COMPARISON, REPORT, SAMPLES)
