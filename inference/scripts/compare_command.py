@@ -7,6 +7,7 @@ from pathlib import Path
 from inference.comparison.table import compare
 from inference.files import check_replaceable, replacing_folder
 from inference.recipes.build import load
+from inference.recipes.combinations import check_parts
 from inference.recipes.fitted_priors import ExpostName
 from inference.recipes.options import EvaluateOptions, PriorName, Recipe
 from inference.runs.folders import budget, load_runs
@@ -49,8 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def compare_priors(priors: Sequence[str], expost: Expost, recipe: Recipe, scoring: EvaluateOptions, out: Path, device: str) -> None:
     """Train a model with each prior on the same data; an earlier comparison is replaced at the end."""
     check_replaceable(out, overwrite=True, marker=TABLE)
-    data = load(recipe.data)
     recipes = {prior: replace(recipe, model=replace(recipe.model, prior=prior)) for prior in priors}
+    for single in recipes.values():
+        check_parts(single.model)
+    data = load(recipe.data)
     runs = {prior: build_run(recipe, data) for prior, recipe in recipes.items()}
     print(data.description, flush=True)
 

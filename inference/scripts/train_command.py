@@ -5,6 +5,7 @@ from pathlib import Path
 
 from inference.files import check_replaceable, replacing_folder
 from inference.recipes.build import load
+from inference.recipes.combinations import check_parts
 from inference.recipes.options import Recipe
 from inference.runs.run import CHECKPOINT, SUMMARY, build_run, fit_run
 from inference.scripts.cli import make_parser
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.instantiate(parser.parse_args(argv))
     recipe = Recipe(args.data, args.model, args.fit)
 
+    check_parts(recipe.model)
     out = Path(args.out)
     check_replaceable(out, overwrite=args.overwrite, marker=SUMMARY)
     run = build_run(recipe, load(recipe.data))
