@@ -4,34 +4,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from jsonargparse import Namespace
+
 from inference.comparison.table import compare
 from inference.files import check_replaceable, replacing_folder
 from inference.recipes.build import load
 from inference.recipes.combinations import check_parts
-from inference.recipes.fitted_priors import ExpostName
-from inference.recipes.options import EvaluateOptions, PriorName, Recipe
+from inference.recipes.options import EvaluateOptions, Recipe
 from inference.runs.folders import budget, load_runs
 from inference.runs.run import CHECKPOINT, TABLE, Run, build_run, fit_run
 from inference.runs.scores import score_run, score_runs
 from inference.scoring.evaluation import Evaluation
-from inference.scripts.cli import make_parser
+from inference.scripts.arguments import PRIORS
 
 Expost = Mapping[str, Sequence[str]]
-PRIORS = ("standard", "mixture", "vamp", "spline")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(args: Namespace) -> None:
     """Train and score priors on one data set, or score finished runs, and print the table."""
-    parser = make_parser("compare", "[RUN ...] [options]")
-    parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; without any, priors are trained.")
-    parser.add_argument("--priors", type=tuple[PriorName, ...], default=PRIORS, help="Priors to train.")
-    parser.add_argument("--expost", type=ExpostName, nargs="+", default=[], help="Priors to fit after training.")
-    parser.add_argument("--expost_of", type=str, nargs="+", help="Models to fit them to; by default standard, or all runs.")
-    parser.add_argument("--out", type=str, help="Folder to write; for trained priors, by default runs/compare-DATA.")
-    parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
-    parser.add_class_arguments(Recipe)
-    parser.add_class_arguments(EvaluateOptions, "evaluate")
-    args = parser.instantiate(parser.parse_args(argv))
     recipe, out = Recipe(args.data, args.model, args.fit), args.out and Path(args.out)
 
     if args.model.prior != Recipe().model.prior:

@@ -1,6 +1,7 @@
 """Every word of a recipe builds the part it names, with every other."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import chain, product
 import math
@@ -16,12 +17,31 @@ from inference.recipes.build import build_vae, evaluate_vae, fit_vae
 from inference.recipes.codes import CODE_ENCODERS, CODE_PRIORS
 from inference.recipes.combinations import check_parts
 from inference.recipes.encoders import ENCODERS
-from inference.recipes.fitted_priors import EXPOST, ExpostName
+from inference.recipes.fits import OBJECTIVES, SCHEDULES
+from inference.recipes.fitted_priors import EXPOST
 from inference.recipes.likelihoods import LIKELIHOODS
-from inference.recipes.networks import NETWORKS
-from inference.recipes.options import EncoderName, EvaluateOptions, FitOptions, LikelihoodName, NetworkName, PriorName, StructureName
+from inference.recipes.networks import INITS, NETWORKS
+from inference.recipes.options import (
+    EncoderName,
+    EvaluateOptions,
+    ExpostName,
+    FitOptions,
+    InitName,
+    LikelihoodName,
+    MethodName,
+    NetworkName,
+    ObjectiveName,
+    Precision,
+    PriorName,
+    ProposalName,
+    ScheduleName,
+    StructureName,
+)
 from inference.recipes.priors import PRIORS
 from inference.recipes.structures import STRUCTURES
+from inference.scoring.annealed.score import METHODS
+from inference.scoring.proposals.assembly import PROPOSALS
+from inference.tracing.precision import PRECISIONS
 
 
 @pytest.mark.parametrize(
@@ -33,9 +53,15 @@ from inference.recipes.structures import STRUCTURES
         (LikelihoodName, LIKELIHOODS),
         (NetworkName, NETWORKS),
         (ExpostName, EXPOST),
+        (InitName, INITS),
+        (ObjectiveName, OBJECTIVES),
+        (ScheduleName, SCHEDULES),
+        (Precision, PRECISIONS),
+        (ProposalName, PROPOSALS),
+        (MethodName, METHODS),
     ],
 )
-def test_every_name_an_option_takes_is_registered(names: object, registry: dict) -> None:
+def test_every_name_an_option_takes_is_registered(names: object, registry: Collection[str]) -> None:
     assert set(get_args(names)) == set(registry)
 
 
