@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
-from torch import nn
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Counts = tuple[PositiveInt, ...]
-MakeNetwork = Callable[..., nn.Module]
+MakeNetwork = Callable[..., "nn.Module"]
 
 
 @dataclass(frozen=True)

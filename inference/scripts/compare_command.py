@@ -5,35 +5,25 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+from jsonargparse import Namespace
+
 from inference.comparison.table import compare
 from inference.files.folders import checked_folder, replacing_folder
 from inference.recipes.build import load
-from inference.recipes.fitted_priors import ExpostName
-from inference.recipes.options import EvaluateOptions, PriorName, Recipe
+from inference.recipes.combinations import check_parts
+from inference.recipes.options import EvaluateOptions, Recipe
 from inference.runs.folders import budget, load_runs
 from inference.runs.kinds import COMPARISON
 from inference.runs.run import CHECKPOINT, Run, build_run, fit_run
 from inference.runs.scores import score_run, score_runs
 from inference.scoring.evaluation import Evaluation
-from inference.scripts.cli import make_parser
+from inference.scripts.arguments import PRIORS
 
 Expost = Mapping[str, Sequence[str]]
-PRIORS = ("standard", "mixture", "vamp", "spline")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(args: Namespace) -> None:
     """Train and score priors on one data set, or score finished runs, and print the table."""
-    parser = make_parser("compare", "[RUN ...] [options]")
-    parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; without any, priors are trained.")
-    parser.add_argument("--priors", type=tuple[PriorName, ...], default=PRIORS, help="Priors to train.")
-    parser.add_argument("--expost", type=ExpostName, nargs="+", default=[], help="Priors to fit after training.")
-    parser.add_argument("--expost_of", type=str, nargs="+", help="Models to fit them to; by default standard, or all runs.")
-    parser.add_argument("--out", type=str, help="Folder to write; for trained priors, by default runs/compare-DATA.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier comparison once the new one is complete.")
-    parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
-    parser.add_class_arguments(Recipe)
-    parser.add_class_arguments(EvaluateOptions, "evaluate")
-    args = parser.instantiate(parser.parse_args(argv))
     recipe = Recipe(args.data, args.model, args.fit)
 
     if args.model.prior != Recipe().model.prior:
@@ -64,8 +54,10 @@ def compare_priors(
 ) -> None:
     """Train a model with each prior on the same data; an earlier comparison is replaced at the end."""
     folder = checked_folder(out, COMPARISON, overwrite=overwrite)
-    data = load(recipe.data)
     recipes = {prior: replace(recipe, model=replace(recipe.model, prior=prior)) for prior in priors}
+    for single in recipes.values():
+        check_parts(single.model)
+    data = load(recipe.data)
     runs = {prior: build_run(recipe, data) for prior, recipe in recipes.items()}
     print(data.description, flush=True)
 

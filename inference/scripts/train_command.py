@@ -1,26 +1,22 @@
 """Fits a model and saves it as a run folder: ``pyro-lvm train --model.prior vamp --out runs/vamp``."""
 
-from collections.abc import Sequence
 from pathlib import Path
+
+from jsonargparse import Namespace
 
 from inference.files.folders import checked_folder, replacing_folder
 from inference.recipes.build import load
+from inference.recipes.combinations import check_parts
 from inference.recipes.options import Recipe
 from inference.runs.kinds import RUN
 from inference.runs.run import CHECKPOINT, build_run, fit_run
-from inference.scripts.cli import make_parser
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(args: Namespace) -> None:
     """Fit a model and save it as a run folder."""
-    parser = make_parser("train", "--out RUN [options]")
-    parser.add_argument("--out", type=str, required=True, help="Run folder to write.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier run once training is done.")
-    parser.add_argument("--device", type=str, default="cpu", help="Device to fit on, such as cuda.")
-    parser.add_class_arguments(Recipe)
-    args = parser.instantiate(parser.parse_args(argv))
     recipe = Recipe(args.data, args.model, args.fit)
 
+    check_parts(recipe.model)
     out = checked_folder(Path(args.out), RUN, overwrite=args.overwrite)
     run = build_run(recipe, load(recipe.data))
     print(run.data.description, flush=True)
