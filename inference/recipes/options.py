@@ -12,7 +12,7 @@ from inference.recipes.fits import OBJECTIVES, SCHEDULES
 from inference.recipes.likelihoods import LIKELIHOODS
 from inference.recipes.networks import INITS, NETWORKS
 from inference.recipes.priors import PRIORS
-from inference.recipes.sizes import Counts, Sizes
+from inference.recipes.sizes import Counts, Seed, Sizes
 from inference.scoring.annealed.score import MethodName, read_counts
 from inference.scoring.proposals.assembly import ProposalName
 from inference.tracing.precision import Precision
@@ -64,7 +64,7 @@ class DataOptions:
     shape: Counts | None = None
     valid_fraction: float | None = None
     test_fraction: float | None = None
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class FitOptions:
     patience: PositiveInt | None = 30
     clip_norm: PositiveFloat | None = None
     alternating: bool = False
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class EvaluateOptions:
 
     split: Split = "test"
     num_particles: PositiveInt | None = None
-    seed: int = 0
+    seed: Seed = 0
     precision: Precision = "full"
     proposal: ProposalName = "auto"
     method: MethodName = "importance"

@@ -9,6 +9,7 @@ from jsonargparse.typing import PositiveInt
 from inference.diagnostics.diagnosis import diagnose
 from inference.recipes.build import seen_by_model
 from inference.recipes.options import Split
+from inference.recipes.sizes import Seed
 from inference.runs.folders import load_runs
 from inference.scripts.cli import make_parser
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", type=Split, default="test", help="Split whose codes form q(z).")
     parser.add_argument("--quantile", type=float, default=0.01, help="Share of codes that count as outside the codes.")
     parser.add_argument("--num_draws", type=PositiveInt | None, default=None, help="Number of prior draws and of codes scored.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of codes and draws.")
+    parser.add_argument("--seed", type=Seed, default=0, help="Seed of codes and draws.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to diagnose on, such as cuda.")
     args = parser.instantiate(parser.parse_args(argv))
 

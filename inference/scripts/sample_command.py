@@ -13,6 +13,7 @@ from inference.files import replacing_folder
 from inference.predictive.draws import Values, encode, of_one_site, reconstruct, sample_prior
 from inference.recipes.fitted_priors import ExpostName
 from inference.recipes.options import Split
+from inference.recipes.sizes import Seed
 from inference.runs.folders import load_runs
 from inference.runs.run import CHECKPOINT
 from inference.runs.scores import expost_path, run_under
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--expost", type=ExpostName, help="Draw from this prior, fitted after training, instead of the run's own.")
     parser.add_argument("--num_draws", type=PositiveInt, default=20, help="Number of draws and of reconstructions.")
     parser.add_argument("--split", type=Split, default="test", help="Split to encode.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
+    parser.add_argument("--seed", type=Seed, default=0, help="Seed of the draws.")
     parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples, or RUN/expost-KIND/samples.")
     args = parser.instantiate(parser.parse_args(argv))
 
