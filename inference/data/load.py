@@ -14,6 +14,7 @@ from inference.data.readers import Arrays, read_csv, read_numpy, read_parquet, r
 from inference.data.splits import SPLITS, cut_in_order, cut_rows
 from inference.data.text import encode_text, windows
 from inference.data.treatments import treat
+from pyro_lvm.checks import check_seeds
 from pyro_lvm.dtypes import Transform
 
 Fractions = dict[str, float | None]
@@ -103,6 +104,7 @@ def load_data(
         https://arxiv.org/abs/1509.00519
     """
     _check_options(binarize, dequantize)
+    check_seeds(seed=seed)
     if isinstance(source, str) and source in PUBLISHED:
         _refuse_fractions(f"{source!r} has its own split", valid=valid_fraction, test=test_fraction)
         content = read_published(source, seed=seed, folder=folder, download=download)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from inference.recipes.sizes import Counts, Sizes
+from inference.recipes.sizes import Counts, Seed, Sizes
 
 # Nothing here imports torch, so that help and refusals take no seconds. Tests hold these names to those of the registries.
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class DataOptions:
     shape: Counts | None = None
     valid_fraction: float | None = None
     test_fraction: float | None = None
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class FitOptions:
     patience: PositiveInt | None = 30
     clip_norm: PositiveFloat | None = None
     alternating: bool = False
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class EvaluateOptions:
 
     split: Split = "test"
     num_particles: PositiveInt | None = None
-    seed: int = 0
+    seed: Seed = 0
     precision: Precision = "full"
     proposal: ProposalName = "auto"
     method: MethodName = "importance"
