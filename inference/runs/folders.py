@@ -71,13 +71,24 @@ def read_recipe(folder: Path) -> Recipe:
     for name in (CONFIG, CHECKPOINT, HISTORY, SUMMARY):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} must hold a finished run; it has no {name}. Train one: pyro-lvm train --out {folder}")
+    recipe = parse_recipe(folder)
+    _check_unchanged(folder, CONFIG)
+    return recipe
+
+
+def parse_recipe(folder: Path) -> Recipe:
+    """Read the options of a run, be it finished or not.
+
+    Raises:
+        OSError: If there are none.
+        ValueError: If the file is damaged, or its format is newer.
+    """
     with reading(folder / CONFIG, _RESTORE):
         text = read_text(folder / CONFIG)
         parse_yaml(text)
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(Recipe)
         values = parser.instantiate(parser.parse_string(text))
-    _check_unchanged(folder, CONFIG)
     return Recipe(values.data, values.model, values.fit)
 
 

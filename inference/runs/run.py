@@ -50,10 +50,11 @@ def build_run(recipe: Recipe, data: Data) -> Run:
     return Run(recipe, data, build_vae(recipe.model, seen_by_model(data, seed=recipe.model.seed)))
 
 
-def fit_run(run: Run, folder: Path, *, device: str | None = None) -> FitResult:
-    """Fit a run's model and write its folder: options, the best weights and history so far, and finally a summary.
+def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None = None) -> FitResult:
+    """Fit a run's model and write its folder: options, the best weights, the last state and the history so far, and finally a summary.
 
-    Progress is shown as a bar in a terminal, and as one line per epoch elsewhere, such as in a log.
+    With ``resume``, the fit goes on from the last state in the folder. Progress is shown as a bar in a terminal, and as one line per epoch
+    elsewhere, such as in a log.
     """
     is_terminal = sys.stderr.isatty()
 
@@ -65,7 +66,8 @@ def fit_run(run: Run, folder: Path, *, device: str | None = None) -> FitResult:
 
     write_yaml(folder / CONFIG, asdict(run.recipe))
     options, checkpoint = run.recipe.fit, folder / CHECKPOINT
-    result = fit_vae(run.vae, run.data, options, checkpoint=checkpoint, on_epoch=keep, device=device, progress=is_terminal)
+    start = checkpoint if resume else None
+    result = fit_vae(run.vae, run.data, options, checkpoint=checkpoint, resume=start, on_epoch=keep, device=device, progress=is_terminal)
     write_yaml(folder / SUMMARY, sealed(_summary(run, result) | _place(run.recipe) | {"files": checksums(folder)}))
     return result
 

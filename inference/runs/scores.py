@@ -25,6 +25,7 @@ from pyro_lvm.encoders.quantizer import Quantizer
 from pyro_lvm.models.vqvae import VQVAE
 
 PROPOSAL = "proposal.yaml"
+SOFT = "~soft"  # suffix of a row with a soft proposal
 BOUNDS = "bidirectional.csv"
 _MOST_PARTICLES = 200  # when a temperature is chosen
 
@@ -34,7 +35,7 @@ class ScoredRow(NamedTuple):
 
     Attributes:
         suffix: What is appended to the name of the run: nothing for the run as fitted, ``"+KIND"`` for a prior fitted after training,
-            ``"~soft"`` for a soft proposal.
+            ``SOFT`` for a soft proposal.
         run: The run, with the model of this row.
         score: Its score.
     """
@@ -146,7 +147,7 @@ def _rows(suffix: str, run: Run, folder: Path, options: EvaluateOptions, anew: b
         temperature, place = _temperature(run.vae, run, folder, options, device), folder / "soft"
         soft = replace(run, vae=run.vae.soft(temperature))
         place.mkdir(exist_ok=True)
-        yield ScoredRow(f"{suffix}~soft", soft, _score(soft, place, options, f"{suffix}~soft {temperature!r}", anew, device))
+        yield ScoredRow(suffix + SOFT, soft, _score(soft, place, options, f"{suffix}~soft {temperature!r}", anew, device))
 
 
 def _score(run: Run, folder: Path, options: EvaluateOptions, name: str, anew: bool, device: str | None) -> Evaluation:

@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "fit a model and save it as a run folder",
     "evaluate": "score runs by importance-sampled log-likelihood",
     "compare": "compare priors on one data set, or finished runs",
+    "sweep": "train and compare all combinations of some options and seeds",
     "diagnose": "show prior holes, terms of the KL, and active units of runs",
     "report": "write tables, pictures and a verdict on runs to one page of HTML",
     "sample": "draw samples, reconstructions and codes from a run",

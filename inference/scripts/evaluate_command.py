@@ -23,7 +23,7 @@ def main(args: Namespace) -> None:
 
     for name, run in load_runs(folders).items():
         print(f"{name}: {run.data.description}", flush=True)
-        for row in score_run(run, folders[name], (), options, anew=True, device=args.device):
+        for row in score_run(run, folders[name], (), options, anew=not args.if_missing, device=args.device):
             part = "dimension" if run.data.alphabet is None else "character"
             print(f"{name}{row.suffix}\n{row.score}\n{_bits(row.score, part)}\n", flush=True)
         if args.bidirectional:

@@ -3,6 +3,7 @@
 from argparse import ArgumentError
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 import re
 from typing import Any
 
@@ -29,7 +30,7 @@ def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
     Args:
         command: Name of the command.
         purpose: What it is for.
-        words: What follows the name on the command line.
+        words: What follows the name on the command line; ``words`` of the result, with lists as the parser reads them.
 
     Raises:
         ArgumentError: If an option is unknown, missing, or has a value that it cannot have.
@@ -41,12 +42,16 @@ def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
     parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     add_options(parser)
     takes_lists = command != "sample"  # its --expost is one name
+    words = [*_joined(words)] if takes_lists else [*words]
     try:
-        args = parser.instantiate(parser.parse_args([*_joined(words)] if takes_lists else [*words]))
+        args = parser.instantiate(parser.parse_args(words))
+        if command == "train" and args.resume and (options := _earlier_options(Path(args.out))):
+            args = parser.instantiate(parser.parse_args(["--config", str(options), *words]))
     except ArgumentError as error:
         _add_nearest(error, known=parser.get_defaults(skip_validation=True).keys())
         raise
     _check_device(getattr(args, "device", "cpu"))
+    args.words = words
     return args
 
 
@@ -74,6 +79,14 @@ def _add_nearest(error: ArgumentError, known: Iterable[str]) -> None:
     nearest = [near for option in options for near in get_close_matches(option, [f"--{name}" for name in known], n=1)]
     if nearest:
         error.message = f"{error.message.rstrip('.')}. Did you mean {' and '.join(nearest)}?"
+
+
+def _earlier_options(out: Path) -> Path | None:
+    """Return the file of the options with which a run was begun."""
+    from inference.runs.resuming import CONFIG, begun  # here, as it imports torch
+
+    earlier = begun(out)
+    return earlier and earlier / CONFIG
 
 
 def _check_device(name: Any) -> None:
