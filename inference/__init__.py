@@ -1,24 +1,63 @@
 """Inference for pairs of Pyro programs: fit them, score them and compare them."""
 
-from inference.checkpoint import load_checkpoint, save_checkpoint
-from inference.comparison.table import compare
-from inference.data.load import load_data
-from inference.data.text import decode_text
-from inference.diagnostics.diagnosis import Diagnosis, diagnose
-from inference.expost.code_prior import fit_code_prior
-from inference.expost.codes import codes_of
-from inference.expost.flow import fit_flow
-from inference.expost.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
-from inference.predictive.draws import decode, encode, reconstruct, sample_latents, sample_prior
-from inference.predictive.features import classifier_features, pca_features
-from inference.predictive.quality import SampleQuality, pair_samples, quality_table, sample_quality
-from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
-from inference.scoring.evaluation import Evaluation
-from inference.scoring.importance import evaluate, log_weights
-from inference.scoring.temperature import fit_temperature
-from inference.svi.fitting import fit
-from inference.svi.loop import FitResult
-from inference.svi.messengers import FreeBits, KLWeight
-from inference.svi.objectives import IWAE
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [name for name, thing in list(globals().items()) if getattr(thing, "__module__", "").startswith("inference.")]
+if TYPE_CHECKING:
+    from inference.checkpoint import load_checkpoint, save_checkpoint
+    from inference.comparison.table import compare
+    from inference.data.load import load_data
+    from inference.data.text import decode_text
+    from inference.diagnostics.diagnosis import Diagnosis, diagnose
+    from inference.expost.code_prior import fit_code_prior
+    from inference.expost.codes import codes_of
+    from inference.expost.flow import fit_flow
+    from inference.expost.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
+    from inference.predictive.draws import decode, encode, reconstruct, sample_latents, sample_prior
+    from inference.predictive.features import classifier_features, pca_features
+    from inference.predictive.quality import SampleQuality, pair_samples, quality_table, sample_quality
+    from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
+    from inference.scoring.evaluation import Evaluation
+    from inference.scoring.importance import evaluate, log_weights
+    from inference.scoring.temperature import fit_temperature
+    from inference.svi.fitting import fit
+    from inference.svi.loop import FitResult
+    from inference.svi.messengers import FreeBits, KLWeight
+    from inference.svi.objectives import IWAE
+
+_NAMES = {  # by module: each is imported when a name in it is first asked for, as torch takes seconds
+    "checkpoint": "load_checkpoint save_checkpoint",
+    "comparison.table": "compare",
+    "data.load": "load_data",
+    "data.text": "decode_text",
+    "diagnostics.diagnosis": "Diagnosis diagnose",
+    "expost.code_prior": "fit_code_prior",
+    "expost.codes": "codes_of",
+    "expost.flow": "fit_flow",
+    "expost.gaussian_mixture": "fit_gaussian fit_gaussian_mixture",
+    "predictive.draws": "decode encode reconstruct sample_latents sample_prior",
+    "predictive.features": "classifier_features pca_features",
+    "predictive.quality": "SampleQuality pair_samples quality_table sample_quality",
+    "scoring.annealed.bounds": "BidirectionalBounds bidirectional",
+    "scoring.evaluation": "Evaluation",
+    "scoring.importance": "evaluate log_weights",
+    "scoring.temperature": "fit_temperature",
+    "svi.fitting": "fit",
+    "svi.loop": "FitResult",
+    "svi.messengers": "FreeBits KLWeight",
+    "svi.objectives": "IWAE",
+}
+_MODULES = {name: f"inference.{module}" for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = [*_MODULES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'inference' has no attribute {name!r}")
+    globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

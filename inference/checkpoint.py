@@ -1,8 +1,10 @@
 """The state of a pair: its parameters and buffers, in memory and by name in a safetensors file."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 import json
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save
@@ -15,8 +17,9 @@ from pyro_lvm.modules import roots_of, unregistered
 from pyro_lvm.scopes import belongings
 
 State = dict[str, Tensor]
-FORMAT = "2"  # of the names in files; format 1 had no metadata, and names such as module0.prior.loc and param.scale
-_FACTS, _FORMAT, _ROWS, _FIXED = "pyro_lvm", "format", "rows", "fixed"
+FORMAT = "3"  # of files; format 2 had no digest, and format 1 no metadata, and names such as module0.prior.loc and param.scale
+_READABLE = (None, "2", FORMAT)
+_FACTS, _FORMAT, _ROWS, _FIXED, _ORIGIN, _DIGEST = "pyro_lvm", "format", "rows", "fixed", "origin", "digest"
 
 
 def pair_tensors(pair: object) -> State:
@@ -43,6 +46,11 @@ def all_tensors(pair: object) -> list[Tensor]:
     return list({id(tensor): tensor for tensor in (*pair_tensors(pair).values(), *nameless)}.values())
 
 
+def weights_id(pair: object) -> str:
+    """Return a fingerprint of a pair's tensors: their names, dtypes, shapes and values, and those of tensors without a name."""
+    return _digest(pair_tensors(pair), _fingerprint(pair))
+
+
 def snapshot(pair: object) -> list[tuple[Tensor, Tensor]]:
     """Return all tensors of a pair, each with a copy of its present values; see :func:`put_back`."""
     return [(tensor, tensor.detach().clone()) for tensor in all_tensors(pair)]
@@ -59,7 +67,7 @@ def restore(pair: object, state: State) -> None:
     """Copy tensors by name into those of a pair.
 
     Raises:
-        ValueError: If names or shapes differ; the pair is then unchanged.
+        ValueError: If names or shapes differ, or a dtype that the pair's cannot hold exactly; the pair is then unchanged.
     """
     tensors = pair_tensors(pair)
     missing, unknown = sorted(tensors.keys() - state.keys()), sorted(state.keys() - tensors.keys())
@@ -71,12 +79,22 @@ def restore(pair: object, state: State) -> None:
     for name, tensor in tensors.items():
         if tensor.shape != state[name].shape:
             raise ValueError(f"'{name}' must have shape {tuple(tensor.shape)}; the state has {tuple(state[name].shape)}.")
+        if not _is_exact(state[name].dtype, tensor.dtype):
+            raise ValueError(
+                f"'{name}' must have the dtype {tensor.dtype}; the state has {state[name].dtype}, which would be rounded. Convert the pair "
+                "first, as by pair.double(), and back once it is loaded."
+            )
     with torch.no_grad():
         for name, tensor in tensors.items():
             tensor.copy_(state[name])
 
 
-def save_checkpoint(pair: object, path: str | Path) -> None:
+def _is_exact(dtype: torch.dtype, into: torch.dtype) -> bool:
+    """Return whether every value of a dtype is one of the other."""
+    return dtype == into or (dtype.is_floating_point and into.is_floating_point and torch.promote_types(dtype, into) == into)
+
+
+def save_checkpoint(pair: object, path: str | Path, *, origin: Mapping[str, object] | None = None) -> None:
     """Write a pair's tensors to a safetensors file; an existing file is replaced only once the new one is complete.
 
     Modules and tensors that the pair uses but neither owns nor registers have no name and are not saved, which is warned of; a fingerprint
@@ -85,6 +103,7 @@ def save_checkpoint(pair: object, path: str | Path) -> None:
     Args:
         pair: Any pair; one of functions must have run, as by a fit or by ``check_pair(pair, x)``.
         path: Path of the file; its folder is created if it does not exist.
+        origin: Plain values that say what the tensors come from, for :func:`saved_origin`.
 
     Raises:
         ValueError: If the pair has no tensors and has not run.
@@ -97,7 +116,8 @@ def save_checkpoint(pair: object, path: str | Path) -> None:
     _warn_of_nameless(pair)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {_FORMAT: FORMAT, _ROWS: belongings(pair).rows or "", _FIXED: _fingerprint(pair)}
+    facts = {_FORMAT: FORMAT, _ROWS: belongings(pair).rows or "", _FIXED: _fingerprint(pair), _ORIGIN: dict(origin or {})}
+    facts[_DIGEST] = _digest(tensors, facts)
     metadata = {_FACTS: json.dumps(facts)}  # in one entry, as safetensors writes several in any order, and equal pairs have equal files
     with replacing_file(path) as temporary:
         temporary.write_bytes(save({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, metadata=metadata))
@@ -114,38 +134,49 @@ def load_checkpoint(pair: object, path: str | Path) -> None:
         FileNotFoundError: If the file does not exist.
         ValueError: If the file is corrupt or belongs to another pair; the pair is then unchanged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; save one with save_checkpoint(pair, path).")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = json.loads((file.metadata() or {}).get(_FACTS, "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, as it is not a dict
-    except Exception as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}). Save it again.") from error
-    _check_format(path, metadata)
-    if _FORMAT not in metadata:
+    state, facts = _read(Path(path))
+    if _FORMAT not in facts:
         state = _renamed(pair, state)
-    elif metadata[_FIXED] != _fingerprint(pair):
+    elif facts[_FIXED] != _fingerprint(pair):
         raise ValueError(
             f"the pair runs modules or tensors that are not registered with Pyro and differ from those with which {path} was saved; or it "
             "has not run, so that they are unknown. Call check_pair(pair, x) first, and build them with the same weights; or register them "
             "by pyro.module(name, module), and save again."
         )
-    restore(pair, state)
-    belongings(pair).rows = metadata.get(_ROWS) or None
+    try:
+        restore(pair, state)
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit the pair: {error}") from error
+    belongings(pair).rows = facts.get(_ROWS) or None
 
 
 def saved_shapes(path: str | Path) -> dict[str, torch.Size]:
     """Return the shapes, by attribute, of the tensors of a module in a file written by :func:`save_checkpoint`."""
-    with safe_open(path, "pt") as file:
-        shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, as it is not a dict
-    return {name.removeprefix("module0."): shape for name, shape in shapes.items()}  # as a file of format 1 begins its names
+    state, _ = _read(Path(path))
+    return {name.removeprefix("module0."): tensor.shape for name, tensor in state.items()}  # as a file of format 1 begins its names
 
 
-def _check_format(path: Path, metadata: dict[str, str]) -> None:
-    if metadata.get(_FORMAT, FORMAT) != FORMAT:
-        raise ValueError(f"{path} has the format {metadata[_FORMAT]}; this version reads formats up to {FORMAT}. Install a newer version.")
+def saved_origin(path: str | Path) -> dict[str, Any] | None:
+    """Return the ``origin`` given to :func:`save_checkpoint`, or ``None`` for a file of an earlier format; raises as it does on loading."""
+    return _read(Path(path))[1].get(_ORIGIN)
+
+
+def _read(path: Path) -> tuple[State, dict[str, Any]]:
+    """Read tensors and facts about them."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; save one with save_checkpoint(pair, path).")
+    try:
+        with safe_open(path, "pt") as file:
+            facts = dict(json.loads((file.metadata() or {}).get(_FACTS, "{}")))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, as it is not a dict
+        is_whole = facts.get(_FORMAT) != FORMAT or facts.pop(_DIGEST) == _digest(state, facts)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error}). Save it again.") from error
+    if facts.get(_FORMAT) not in _READABLE:
+        raise ValueError(f"{path} has the format {facts[_FORMAT]}; this version reads formats up to {FORMAT}. Install a newer version.")
+    if not is_whole:
+        raise ValueError(f"{path} is damaged: its tensors are not those that were saved. Save it again.")
+    return state, facts
 
 
 def _warn_of_nameless(pair: object) -> None:
@@ -168,6 +199,15 @@ def _fingerprint(pair: object) -> str:
         digests += [digest.hexdigest()] if module.state_dict() else []
     digests += [sha256(_bytes(tensor)).hexdigest() for tensor in belongings(pair).networks.loose.values()]
     return sha256("".join(sorted(digests)).encode()).hexdigest()[:16] if digests else ""
+
+
+def _digest(tensors: Mapping[str, Tensor], *others: object) -> str:
+    """Return a fingerprint of tensors, by their names, dtypes, shapes and bytes, and of plain values."""
+    digest = sha256(json.dumps(others, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name};{tensor.dtype};{tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
 
 
 def _bytes(tensor: Tensor) -> bytes:

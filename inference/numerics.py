@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_lvm.checks import check_seeds
+
 _LARGEST_BLOCK = 32 * 2**20 - 8192  # bytes; with its header, just below 32 MiB
 
 
@@ -79,6 +81,7 @@ def seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
+    check_seeds(seed=seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

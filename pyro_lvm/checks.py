@@ -6,6 +6,8 @@ import warnings
 
 from torch import nn
 
+SEEDS, SKLEARN_SEEDS = 2**63, 2**32  # seeds lie below these, scikit-learn's below the second
+
 
 def check_counts(least: int = 1, /, **counts: Integral | int | None) -> None:
     """Check that every count is an integer of at least ``least``, or None.
@@ -16,6 +18,17 @@ def check_counts(least: int = 1, /, **counts: Integral | int | None) -> None:
     for name, count in counts.items():
         if count is not None and (isinstance(count, bool) or not isinstance(count, Integral) or count < least):
             raise ValueError(f"{name} must be an integer of at least {least}; got {count!r}.")
+
+
+def check_seeds(**seeds: object) -> None:
+    """Check that every seed is an integer from 0 to 2^63 - 1, which generators take and files hold.
+
+    Raises:
+        ValueError: If one is not; the error names it.
+    """
+    for name, seed in seeds.items():
+        if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < SEEDS:
+            raise ValueError(f"{name} must be an integer from 0 to 2**63 - 1; got {seed!r}.")
 
 
 def check_positive(**numbers: float | None) -> None:

@@ -40,8 +40,8 @@ def oracle():
 @pytest.fixture
 def interpreted(monkeypatch):
     """Graphs run operation by operation: all of tracing, none of inductor's seconds."""
-    for user in ("svi", "scoring"):
-        monkeypatch.setattr(f"inference.{user}.compiled.compile_graph", lambda graph, *inputs: graph)
+    for user in ("svi.traced", "scoring.compiled"):
+        monkeypatch.setattr(f"inference.{user}.compile_graph", lambda graph, *inputs: graph)
 
 
 @pytest.fixture(scope="session")

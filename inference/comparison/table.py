@@ -19,8 +19,10 @@ _ERROR_OF = {
     "difference": "difference_se",
     "elbo": "elbo_se",
     "elbo_bits_per_dim": "elbo_se",
+    "lower": "difference_se",
+    "upper": "difference_se",
 }
-_ERRORS = ("mc_error", *_ERROR_OF.values())
+_ERRORS = ("mc_error", "fit_sd", "data_se", "fits_se", *_ERROR_OF.values())
 _REMEDIES = {
     "data_id": "Evaluate all models on the same data in the same order.",
     "measure": "A density and a probability mass have different units; use one kind of likelihood.",
@@ -101,7 +103,9 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     Raises:
         ValueError: If there is nothing to compare, the evaluations are not of the same data and measure, or the unit is unknown.
     """
-    _check(evaluations, unit)
+    if unit not in UNITS:
+        raise ValueError(f"unit must be one of {UNITS}; got {unit!r}. Choose one of them.")
+    check_evaluations(evaluations)
     names = sorted(evaluations, key=lambda name: evaluations[name].mean, reverse=True)
     best = evaluations[names[0]]
     differences = {name: paired(evaluations[name], best) for name in names[1:]}
@@ -118,9 +122,12 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     return comparison
 
 
-def _check(evaluations: Mapping[str, Evaluation], unit: str) -> None:
-    if unit not in UNITS:
-        raise ValueError(f"unit must be one of {UNITS}; got {unit!r}. Choose one of them.")
+def check_evaluations(evaluations: Mapping[str, Evaluation]) -> None:
+    """Check that evaluations can be compared.
+
+    Raises:
+        ValueError: If there are none, or they are not of the same data and measure.
+    """
     if not isinstance(evaluations, Mapping) or not evaluations:
         got = f"{type(evaluations).__name__} {evaluations!r}"
         raise ValueError(f"evaluations must be a dict that is not empty; got {got}. Give each model a name.")

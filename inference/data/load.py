@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.data.conversion import as_float32
 from inference.data.datasets import PUBLISHED, Content, read_published
 from inference.data.readers import Arrays, read_csv, read_numpy, read_parquet, read_text
 from inference.data.splits import SPLITS, cut_in_order, cut_rows
 from inference.data.text import encode_text, windows
 from inference.data.treatments import treat
+from pyro_lvm.checks import check_seeds
 from pyro_lvm.dtypes import Transform
 
 Fractions = dict[str, float | None]
@@ -61,7 +63,8 @@ def load_data(
 ) -> Data:
     r"""Load a published data set, a file or an array as training, validation and test tensors.
 
-    For a gray level x with maximum L, dynamic binarization makes a new draw for every batch:
+    Gray levels are whole numbers from 0 to 255. Those of an array or file go up to 255 if any is above 127, and otherwise up to the
+    highest that occurs. For a gray level x with maximum L, dynamic binarization makes a new draw for every batch:
 
     .. math:: b \sim \mathrm{Bernoulli}(x / L)
 
@@ -101,6 +104,7 @@ def load_data(
         https://arxiv.org/abs/1509.00519
     """
     _check_options(binarize, dequantize)
+    check_seeds(seed=seed)
     if isinstance(source, str) and source in PUBLISHED:
         _refuse_fractions(f"{source!r} has its own split", valid=valid_fraction, test=test_fraction)
         content = read_published(source, seed=seed, folder=folder, download=download)
@@ -156,7 +160,7 @@ def _own_text(path: Path, fractions: Fractions) -> Content:
 
 
 def _own_rows(name: str, arrays: Arrays, fractions: Fractions, seed: int) -> Content:
-    arrays = {key: _float32(array, f"{name}: {key}") for key, array in arrays.items()}
+    arrays = {key: as_float32(array, f"{name}: {key}") for key, array in arrays.items()}
     splits, origin = _own_splits(arrays, fractions, seed)
     if len({x.shape[1:] for x in splits.values()}) > 1:
         shapes = {split: x.shape for split, x in splits.items()}
@@ -198,23 +202,13 @@ def _refuse_fractions(reason: str, **fractions: float | None) -> None:
             raise ValueError(f"{split}_fraction must be left out, as {reason}; got {fraction}. Leave it out.")
 
 
-def _float32(array: np.ndarray, name: str) -> np.ndarray:
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold numbers; got dtype {array.dtype}. Encode the values as numbers.")
-    if array.ndim == 0 or array.size == 0:
-        raise ValueError(f"{name} must have shape [N, *X], not empty; got {array.shape}. Give some rows.")
-    with np.errstate(over="ignore"):
-        values = array.astype(np.float32)
-    wrong = np.count_nonzero(~np.isfinite(values))
-    if wrong:
-        raise ValueError(f"{name} must be finite in float32; got {wrong} values that are not. Impute them.")
-    return values
-
-
 def _gray_levels(arrays: Arrays) -> int | None:
+    """256 for levels above 127, and otherwise one more than the highest: 17 for levels 0 to 16."""
     low, high = min(x.min() for x in arrays.values()), max(x.max() for x in arrays.values())
     whole = all(np.array_equal(x, np.rint(x)) for x in arrays.values())
-    return 256 if whole and low >= 0 and 1 < high <= 255 else None
+    if not (whole and low >= 0 and 1 < high <= 255):
+        return None
+    return 256 if high > 127 else int(high) + 1
 
 
 def _shaped(x: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:

@@ -89,13 +89,13 @@ def _half(arrays: Arrays, levels: int, seed: int) -> Treated:
 
 def _static(arrays: Arrays, levels: int, seed: int) -> Treated:
     drawn = {split: _drawn(x / (levels - 1), split, seed) for split, x in arrays.items()}
-    return drawn, None, f"binarized by one Bernoulli draw with seed {seed}"
+    return drawn, None, f"binarized by one Bernoulli draw of x / {levels - 1} with seed {seed}"
 
 
 def _dynamic(arrays: Arrays, levels: int, seed: int) -> Treated:
     probabilities = {split: x / (levels - 1) for split, x in arrays.items()}
     drawn = {split: _drawn(probabilities[split], split, seed) for split in ("valid", "test")}
-    return probabilities | drawn, torch.bernoulli, f"binarized by Bernoulli draws, {_when(seed)}"
+    return probabilities | drawn, torch.bernoulli, f"binarized by Bernoulli draws of x / {levels - 1}, {_when(seed)}"
 
 
 def _dequantized(arrays: Arrays, levels: int, seed: int) -> Treated:

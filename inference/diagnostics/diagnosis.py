@@ -18,7 +18,7 @@ from inference.diagnostics.draws import Codes, check_one_prior, diagnosable, dra
 from inference.diagnostics.estimates import Figure, Sample, dimension_figures, hole_figures, level_figures, rate_figures, total_units
 from inference.diagnostics.gaps import MOST_DATA, gap_figures
 from inference.formatting import format_error, format_value
-from pyro_lvm.checks import check_counts
+from pyro_lvm.checks import check_counts, check_seeds
 from pyro_lvm.contract import check_batch
 from pyro_lvm.pair import Batch
 from pyro_lvm.reading import read_batch
@@ -202,6 +202,7 @@ def diagnose(
     batch = read_batch(pair, (data,))
     size = check_batch(*batch)
     check_counts(num_draws=num_draws, chunk_size=chunk_size)
+    check_seeds(seed=seed)
     _check_quantile(quantile, size, num_draws)
     with scoring(pair, batch[0].device):
         few = tuple(x[:2] for x in batch)

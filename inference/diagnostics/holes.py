@@ -6,6 +6,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 import torch
 from torch import Tensor
 
+from pyro_lvm.checks import SKLEARN_SEEDS
+
 Estimate = tuple[float, float]
 
 
@@ -61,7 +63,7 @@ def two_sample_auc(codes: Tensor, draws: Tensor, *, seed: int) -> Estimate:
         Lopez-Paz, Oquab (2017), Revisiting Classifier Two-Sample Tests. https://arxiv.org/abs/1610.06545
     """
     features = torch.cat([codes, draws]).cpu().numpy()
-    labels = np.repeat([0, 1], [len(codes), len(draws)])
+    labels, seed = np.repeat([0, 1], [len(codes), len(draws)]), seed % SKLEARN_SEEDS
     trees = HistGradientBoostingClassifier(learning_rate=0.2, max_iter=50, max_leaf_nodes=8, early_stopping=False, random_state=seed)
     halves = StratifiedKFold(2, shuffle=True, random_state=seed)
     auc = float(cross_val_score(trees, features, labels, cv=halves, scoring="roc_auc").mean())

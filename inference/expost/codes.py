@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from inference.predictive.draws import encode, in_blocks
-from pyro_lvm.checks import check_counts
+from pyro_lvm.checks import check_counts, check_seeds
 from pyro_lvm.contract import check_batch
 from pyro_lvm.dtypes import Suit, Transform
 from pyro_lvm.reading import Splits, read_rows
@@ -36,6 +36,7 @@ def codes_of(
         ValueError: If the pair has several latent sites, or ``batch_size`` is below 1.
     """
     check_counts(batch_size=batch_size)
+    check_seeds(seed=seed)
     if transform is None and isinstance(data, Splits):
         transform = data.transform
     suit = Suit(pair, transform=transform)

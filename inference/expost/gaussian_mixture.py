@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from inference.expost.density import LEAST_SPREAD, check_codes, cholesky_factor, moments
 from pyro_lvm.arrays import as_tensor
+from pyro_lvm.checks import SKLEARN_SEEDS, check_seeds
 from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior, GaussianMixturePrior
 
 Prior = TypeVar("Prior", bound=nn.Module)
@@ -72,12 +73,13 @@ def fit_gaussian_mixture(
     References:
         Ghosh et al. (2020), From Variational to Deterministic Autoencoders. https://arxiv.org/abs/1903.12436
     """
+    check_seeds(seed=seed)
     codes, valid = as_tensor(codes, "codes"), valid if valid is None else as_tensor(valid, "valid")
     loc, scale = moments("codes", codes)
     candidates = _candidates(num_components, len(codes), 2 if diagonal else len(loc) + 1)
     kind = "diag" if diagonal else "full"
     z = ((codes.double() - loc) / scale).cpu().numpy()
-    fits = [GaussianMixture(C, covariance_type=kind, max_iter=1000, random_state=seed).fit(z) for C in candidates]
+    fits = [GaussianMixture(C, covariance_type=kind, max_iter=1000, random_state=seed % SKLEARN_SEEDS).fit(z) for C in candidates]
     if valid is None:
         best = min(fits, key=lambda fitted: fitted.bic(z))
     else:

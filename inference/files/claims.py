@@ -39,13 +39,13 @@ class Claim:
 
 
 @contextmanager
-def claimed(folder: Path, command: str) -> Iterator[Path]:
-    """Create the first of ``folder.partial``, ``folder.partial2``, ... that does not exist, and hold its lock.
+def claimed(folder: Path, command: str, taken: Path | None = None) -> Iterator[Path]:
+    """Create the first of ``folder.partial``, ``folder.partial2``, ... that does not exist, or take over a dead one, and hold its lock.
 
     Raises:
         OSError: If no folder can be created there.
     """
-    partial = _new_folder(folder)
+    partial = taken or _new_folder(folder)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     claim = Claim(folder.name, command, os.getpid(), socket.gethostname(), now, library_version())
     unlocked = partial / f".{os.getpid()}-0.part.json"
@@ -70,10 +70,19 @@ def is_live(folder: Path) -> bool:
 
 def dead_partials(folder: Path) -> list[Path]:
     """The unfinished folders beside a folder that were to become it and whose processes are gone, oldest first."""
+    return [path for path in _partials(folder) if not is_live(path)]
+
+
+def live_partials(folder: Path) -> list[Path]:
+    """The unfinished folders beside a folder that processes may still be writing, oldest first."""
+    return [path for path in _partials(folder) if is_live(path)]
+
+
+def _partials(folder: Path) -> list[Path]:
     if not folder.parent.is_dir():
         return []
     beside = [path for path in folder.parent.iterdir() if PARTIAL.fullmatch(path.name) and not path.is_symlink()]
-    ours = [path for path in beside if (claim := read_claim(path)) is not None and claim.name == folder.name and not is_live(path)]
+    ours = [path for path in beside if (claim := read_claim(path)) is not None and claim.name == folder.name]
     return sorted(ours, key=lambda path: path.stat().st_mtime)
 
 

@@ -28,7 +28,7 @@ def checked_folder(out: Path, kind: Kind, *, overwrite: bool, beside: Iterable[P
         OSError: If a folder cannot be created there.
     """
     try:
-        folder = _resolved(out)
+        folder = resolved(out)
         recover(folder)
         _check_place(folder)
     except RuntimeError as error:  # a loop of links
@@ -44,7 +44,7 @@ def checked_folder(out: Path, kind: Kind, *, overwrite: bool, beside: Iterable[P
 
 
 @contextmanager
-def replacing_folder(folder: Path, kind: Kind, *, overwrite: bool, worth_keeping: str) -> Iterator[Path]:
+def replacing_folder(folder: Path, kind: Kind, *, overwrite: bool, worth_keeping: str, taken: Path | None = None) -> Iterator[Path]:
     """Create a folder ``folder.partial`` that gets a manifest and replaces ``folder`` once it is complete.
 
     If the work is interrupted, the partial folder is kept if it or one of its subfolders contains a file worth keeping, or if it is
@@ -55,11 +55,12 @@ def replacing_folder(folder: Path, kind: Kind, *, overwrite: bool, worth_keeping
         kind: What is written.
         overwrite: Whether an existing folder may be replaced.
         worth_keeping: Name of a file for which unfinished work is kept.
+        taken: An unfinished folder whose process is gone, in which the work goes on.
 
     Raises:
         ValueError: If the folder has come to hold files of others.
     """
-    with claimed(folder, kind.command) as partial:
+    with claimed(folder, kind.command, taken) as partial:
         try:
             yield partial
             write_manifest(partial, kind.command)
@@ -88,8 +89,8 @@ def recover(folder: Path) -> None:
             return
 
 
-def _resolved(out: Path) -> Path:
-    """The folder that a path names, as the user wrote it unless there are links or dots in it."""
+def resolved(out: Path) -> Path:
+    """Return the folder that a path names, as the user wrote it unless there are links or dots in it."""
     resolved = out.resolve()
     return out if out.name and out.absolute() == resolved else resolved
 

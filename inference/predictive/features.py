@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_lvm.checks import check_counts
+from pyro_lvm.checks import SKLEARN_SEEDS, check_counts, check_seeds
 
 if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier
@@ -79,13 +79,15 @@ def classifier_features(train: Tensor, labels: Tensor, *, num_features: int = 64
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import StandardScaler
 
+    check_seeds(seed=seed)
     if len(labels) != len(train):
         raise ValueError(f"labels must have one row per datum, {len(train)}; got {len(labels)}. Take both from one split.")
     if len(labels.unique()) < 2:
         raise ValueError("labels must hold at least two classes; got one. Use pca_features(train).")
     x = _flat(train)
     scaler = StandardScaler().fit(x)
-    classifier = MLPClassifier((2 * num_features, num_features), early_stopping=True, n_iter_no_change=5, max_iter=100, random_state=seed)
+    widths, own_seed = (2 * num_features, num_features), seed % SKLEARN_SEEDS
+    classifier = MLPClassifier(widths, early_stopping=True, n_iter_no_change=5, max_iter=100, random_state=own_seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the description states how accurate it is
         classifier.fit(scaler.transform(x), labels.cpu().numpy())

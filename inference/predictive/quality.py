@@ -11,7 +11,7 @@ from torch import Tensor
 from inference.formatting import format_with_error
 from inference.predictive.draws import in_blocks, of_one_site, reconstruct, sample_prior
 from inference.predictive.features import Features
-from pyro_lvm.checks import check_counts
+from pyro_lvm.checks import check_counts, check_seeds
 from pyro_lvm.reading import read_batch
 
 METRICS = ("precision", "recall", "density", "coverage", "frechet")
@@ -106,6 +106,7 @@ def sample_quality(samples: Tensor, real: Tensor, features: Features, *, neighbo
     """
     _check(samples, real, neighbours)
     y, x = features(samples), features(real)
+    check_seeds(seed=seed)
     generator = torch.Generator().manual_seed(seed)
     halves = [_halves(y, x, generator, neighbours) for _ in range(NUM_HALVINGS)]
     whole = _figures(y, x, neighbours)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from inference.data.load import Data, load_data
 from inference.numerics import seeded
 from inference.recipes.codes import start_codebook
+from inference.recipes.combinations import check_parts
 from inference.recipes.fits import OBJECTIVES, SCHEDULES
 from inference.recipes.networks import INITS
 from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions
@@ -41,9 +42,10 @@ def build_vae(options: ModelOptions, train: Tensor) -> AnyVAE:
         The VAE, not yet fitted.
 
     Raises:
-        ValueError: If a size is wrong, a part does not fit the data's shape, or the data lie outside the
+        ValueError: If parts do not go together, a size is wrong, a part does not fit the data's shape, or the data lie outside the
             likelihood's support.
     """
+    check_parts(options)
     with seeded(options.seed):
         vae = STRUCTURES[options.structure](options, train)
         INITS[options.init](vae)
@@ -67,6 +69,7 @@ def fit_vae(
     options: FitOptions,
     *,
     checkpoint: Path | None = None,
+    resume: Path | None = None,
     on_epoch: Callable[[DataFrame], None] | None = None,
     device: str | None = None,
     progress: bool = True,
@@ -81,6 +84,7 @@ def fit_vae(
         scheduler=SCHEDULES[options.schedule](options.epochs),
         transform=data.transform,
         checkpoint=checkpoint,
+        resume=resume,
         on_epoch=on_epoch,
         device=device,
         progress=progress,

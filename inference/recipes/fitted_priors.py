@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from inference.expost.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
 from inference.numerics import seeded
 from inference.recipes.build import build_vae
 from inference.recipes.codes import autoregressive_prior
-from inference.recipes.options import FitOptions, ModelOptions, Recipe, names
+from inference.recipes.options import FitOptions, ModelOptions, Recipe
 from inference.recipes.structures import AnyVAE
 from inference.svi.fitting import fit
 from pyro_lvm.contract import read_structure
@@ -28,6 +28,8 @@ from pyro_lvm.networks.flows import spline, whitened
 from pyro_lvm.priors.flow import FlowPrior
 from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior
 from pyro_lvm.priors.normal import StandardNormal
+
+VERSION = 1  # of the fits: raised when they give other priors for the same arguments, so that kept ones are fitted anew
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,3 @@ EXPOST: dict[str, Expost] = {
         fit=_fit_autoregressive, blank=lambda vae, recipe, shapes: vae.with_prior(_autoregressive(vae, recipe)), is_of_codes=True
     ),
 }
-if TYPE_CHECKING:
-    ExpostName = str
-else:
-    ExpostName = names(EXPOST)

@@ -1,28 +1,13 @@
 """Options of data, models, fits and scores: typed dataclasses, filled from the command line and from YAML."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from inference.recipes.codes import CODE_ENCODERS, CODE_PRIORS
-from inference.recipes.encoders import ENCODERS
-from inference.recipes.fits import OBJECTIVES, SCHEDULES
-from inference.recipes.likelihoods import LIKELIHOODS
-from inference.recipes.networks import INITS, NETWORKS
-from inference.recipes.priors import PRIORS
-from inference.recipes.sizes import Counts, Sizes
-from inference.scoring.annealed.score import MethodName, read_counts
-from inference.scoring.proposals.assembly import ProposalName
-from inference.tracing.precision import Precision
+from inference.recipes.sizes import Counts, Seed, Sizes
 
-
-def names(*registries: Mapping[str, object]) -> Any:
-    """The type whose values are the names in the registries."""
-    return Literal[tuple(name for registry in registries for name in registry)]
-
-
+# Nothing here imports torch, so that help and refusals take no seconds. Tests hold these names to those of the registries.
 if TYPE_CHECKING:
     PriorName = str
     EncoderName = str
@@ -31,14 +16,47 @@ if TYPE_CHECKING:
     InitName = str
     ObjectiveName = str
     ScheduleName = str
+    ExpostName = str
 else:
-    PriorName = names(PRIORS, CODE_PRIORS)
-    EncoderName = names(ENCODERS, CODE_ENCODERS)
-    LikelihoodName = names(LIKELIHOODS)
-    NetworkName = names(NETWORKS)
-    InitName = names(INITS)
-    ObjectiveName = names(OBJECTIVES)
-    ScheduleName = names(SCHEDULES)
+    PriorName = Literal[
+        "standard",
+        "mixture",
+        "vamp",
+        "maf",
+        "spline",
+        "laplace",
+        "student-t",
+        "dirichlet",
+        "logistic-normal",
+        "sphere",
+        "uniform",
+        "independent",
+        "autoregressive",
+    ]
+    EncoderName = Literal[
+        "normal",
+        "full-rank",
+        "iaf",
+        "inverse-spline",
+        "laplace",
+        "student-t",
+        "dirichlet",
+        "logistic-normal",
+        "power-spherical",
+        "vq",
+        "fsq",
+        "straight-through",
+        "gumbel",
+    ]
+    LikelihoodName = Literal["bernoulli", "gaussian", "student-t", "discretized-logistic", "categorical", "poisson", "negative-binomial"]
+    NetworkName = Literal["mlp", "gated", "conv"]
+    InitName = Literal["torch", "he"]
+    ObjectiveName = Literal["elbo", "iwae"]
+    ScheduleName = Literal["constant", "cosine"]
+    ExpostName = Literal["gaussian", "mixture", "flow", "two-stage", "autoregressive"]
+Precision = Literal["full", "bf16"]
+ProposalName = Literal["auto", "guide", "refined"]
+MethodName = Literal["importance", "ais"]
 StructureName = Literal["flat", "stacked", "ladder"]
 Split = Literal["train", "valid", "test"]
 
@@ -64,7 +82,7 @@ class DataOptions:
     shape: Counts | None = None
     valid_fraction: float | None = None
     test_fraction: float | None = None
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +144,7 @@ class FitOptions:
     patience: PositiveInt | None = 30
     clip_norm: PositiveFloat | None = None
     alternating: bool = False
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -145,7 +163,7 @@ class EvaluateOptions:
 
     split: Split = "test"
     num_particles: PositiveInt | None = None
-    seed: int = 0
+    seed: Seed = 0
     precision: Precision = "full"
     proposal: ProposalName = "auto"
     method: MethodName = "importance"
@@ -154,6 +172,8 @@ class EvaluateOptions:
     @property
     def counts(self) -> tuple[int, int]:
         """Numbers of draws and of steps, with their defaults; no steps for importance sampling."""
+        from inference.scoring.annealed.score import read_counts
+
         return read_counts(self.method, self.num_particles, self.num_steps)
 
 

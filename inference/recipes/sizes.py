@@ -2,13 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from jsonargparse.typing import PositiveFloat, PositiveInt
-from torch import nn
+from jsonargparse.typing import PositiveFloat, PositiveInt, restricted_number_type
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Counts = tuple[PositiveInt, ...]
-MakeNetwork = Callable[..., nn.Module]
+MakeNetwork = Callable[..., "nn.Module"]
+if TYPE_CHECKING:
+    Seed = int
+else:
+    Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**63)], docstring="An integer from 0 to 2**63 - 1.")
 
 
 @dataclass(frozen=True)
@@ -56,4 +62,4 @@ class Sizes:
     gumbel_temperature: PositiveFloat = 0.67
     logistic_components: PositiveInt = 1
     feature_noise: bool = False
-    seed: int = 0
+    seed: Seed = 0

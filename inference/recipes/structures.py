@@ -27,11 +27,6 @@ MakeLevels = Callable[[ModelOptions, nn.Module | None, Counts], tuple[Levels, Ma
 def _flat(options: ModelOptions, train: Tensor) -> VAE | VQVAE:
     if options.encoder in CODE_ENCODERS:
         return _coded(options, train)
-    if options.prior in CODE_PRIORS:
-        encoders = ", ".join(CODE_ENCODERS)
-        raise ValueError(
-            f"prior {options.prior!r} needs an encoder of codes; got {options.encoder!r}. Choose one for model.encoder: {encoders}."
-        )
     encoder = ENCODERS[options.encoder](options, partial(_encoder_network, options, train))
     network = partial(NETWORKS[options.network][1], options.latent_dim, _decoder_hidden(options))
     likelihood = LIKELIHOODS[options.likelihood](options, network, train)
@@ -39,19 +34,12 @@ def _flat(options: ModelOptions, train: Tensor) -> VAE | VQVAE:
 
 
 def _hierarchy(make_levels: MakeLevels, options: ModelOptions, train: Tensor) -> HierarchicalVAE:
-    if options.encoder != "normal":
-        raise ValueError(
-            f"a {options.structure} structure has normal guides; got encoder {options.encoder!r}. Leave model.encoder out, or take "
-            "model.structure flat."
-        )
     levels, network = make_levels(options, *_inputs_of(options, train))
     likelihood = LIKELIHOODS[options.likelihood](options, network, train)
     return HierarchicalVAE(PRIORS[options.prior](options, levels.top(), train), levels, likelihood)
 
 
 def _stacked(options: ModelOptions, inputs: nn.Module | None, shape: Counts) -> tuple[Levels, MakeNetwork]:
-    if options.network == "conv":
-        raise ValueError("a stacked structure has mlp or gated networks; got network 'conv'. Take model.structure ladder.")
     make, dims = NETWORKS[options.network][0], [options.latent_dim] * options.levels
     levels = stacked(shape, dims, options.hidden, network=make, inputs=inputs)
     return levels, partial(make, sum(dims), _decoder_hidden(options))
@@ -67,24 +55,13 @@ def _ladder(options: ModelOptions, inputs: nn.Module | None, shape: Counts) -> t
 
 def _conv_ladder(options: ModelOptions, inputs: nn.Module | None, shape: Counts) -> tuple[Levels, MakeNetwork]:
     channels = options.hidden
-    if len(channels) != options.levels:
-        raise ValueError(f"hidden must hold the channels of each of {options.levels} levels; got {channels}. Set model.hidden.")
     levels = conv_ladder(shape, options.latent_dim, channels, latent_channels=options.latent_channels, inputs=inputs)
     state = (channels[0], shape[-2] // 2, shape[-1] // 2)
     return levels, partial(ConvDecoder, state, options.decoder_hidden or channels[:1])
 
 
 def _coded(options: ModelOptions, train: Tensor) -> VQVAE:
-    """Build a VQVAE from options, with output biases and noise scales initialized from the data.
-
-    Raises:
-        ValueError: If the prior is not one of codes, or the grid does not fit the data.
-    """
-    if options.prior not in CODE_PRIORS:
-        raise ValueError(
-            f"encoder {options.encoder!r} needs a prior of codes; got {options.prior!r}. Choose one for model.prior: "
-            f"{', '.join(CODE_PRIORS)}."
-        )
+    """Build a VQVAE from options, with output biases and noise scales initialized from the data."""
     encoder, shape = CODE_ENCODERS[options.encoder](options, partial(_grid, options, train))
     likelihood = LIKELIHOODS[options.likelihood](options, partial(_decoder(options, train), shape), train)
     return VQVAE(CODE_PRIORS[options.prior](encoder.code_shape, encoder.num_codes), likelihood, encoder)

@@ -1,44 +1,65 @@
 """Reading finished runs from their folders."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser
 import pandas as pd
-import yaml
 
 from inference.checkpoint import load_checkpoint
+from inference.data.datasets import PUBLISHED
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.files.folders import recover
 from inference.recipes.build import load
-from inference.recipes.options import Recipe
-from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, build_run
+from inference.recipes.options import DataOptions, Recipe
+from inference.runs.reading import parse_yaml, read_sealed, read_text, reading
+from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, build_run, checksums
 from inference.scoring.evaluation import Evaluation
+
+_SUMMARY: dict[str, type | tuple[type, ...]] = {"data_id": str, "num_parameters": int, "best_epoch": int, "seconds": (int, float)}
+_RESTORE = "Restore the file, or train again"
 
 
 def load_runs(folders: Mapping[str, Path]) -> dict[str, Run]:
     """Load fitted models by name, as :func:`~inference.runs.run.fit_run` saved them; runs of the same data share one copy of the data.
 
     Raises:
-        FileNotFoundError: If a folder holds no finished run.
-        ValueError: If the data of a run have changed since, or a file is damaged.
+        FileNotFoundError: If a folder holds no finished run, or the file of its data is not found.
+        ValueError: If the data of a run have changed since, or a file is damaged; the error names it.
     """
     for folder in folders.values():
         recover(folder)
     recipes = {name: read_recipe(folder) for name, folder in folders.items()}
-    data = {options: load(options) for options in {recipe.data for recipe in recipes.values()}}
-    return {name: _fitted(folders[name], recipe, data[recipe.data]) for name, recipe in recipes.items()}
+    places = {name: _located(recipe.data, folders[name]) for name, recipe in recipes.items()}
+    data = {options: load(options) for options in set(places.values())}
+    return {name: _fitted(folders[name], recipe, data[places[name]]) for name, recipe in recipes.items()}
+
+
+def _located(options: DataOptions, folder: Path) -> DataOptions:
+    """The options of a run's data, with the path of a file from where the run was made if the current directory has no such file."""
+    place = read_summary(folder).get("data_file")
+    if options.source in PUBLISHED or Path(options.source).exists() or place is None:
+        return options
+    if not Path(place).is_file():
+        raise FileNotFoundError(
+            f"the data of {folder} must be in {options.source} of the current directory, or in {place}, where they were; they are in "
+            "neither. Restore the file, or go to the directory where it is."
+        )
+    return replace(options, source=place)
 
 
 def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
-    trained_on, found = yaml.safe_load((folder / SUMMARY).read_text())["data_id"], training_id(data)
+    trained_on, found = read_summary(folder)["data_id"], training_id(data)
     if found != trained_on:
         raise ValueError(
             f"the data of {folder} must be those it was trained on, {trained_on}; {recipe.data.source} now "
             f"yields {found}. Restore the file, or train again."
         )
-    run = build_run(recipe, data)
+    with reading(folder / CONFIG, _RESTORE):
+        run = build_run(recipe, data)
     load_checkpoint(run.vae, folder / CHECKPOINT)
     return run
 
@@ -48,19 +69,63 @@ def read_recipe(folder: Path) -> Recipe:
 
     Raises:
         FileNotFoundError: If the folder holds no finished run.
+        ValueError: If a file is damaged, or its format is newer; the error names it.
     """
     for name in (CONFIG, CHECKPOINT, HISTORY, SUMMARY):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} must hold a finished run; it has no {name}. Train one: pyro-lvm train --out {folder}")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Recipe)
-    values = parser.instantiate(parser.parse_path(folder / CONFIG))
+    recipe = parse_recipe(folder)
+    _check_unchanged(folder, CONFIG)
+    return recipe
+
+
+def parse_recipe(folder: Path) -> Recipe:
+    """Read the options of a run, be it finished or not.
+
+    Raises:
+        OSError: If there are none.
+        ValueError: If the file is damaged, or its format is newer.
+    """
+    with reading(folder / CONFIG, _RESTORE):
+        text = read_text(folder / CONFIG)
+        parse_yaml(text)
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(Recipe)
+        values = parser.instantiate(parser.parse_string(text))
     return Recipe(values.data, values.model, values.fit)
 
 
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Read the summary of a run's fit, by name.
+
+    Raises:
+        OSError: If there is none.
+        ValueError: If it is damaged, or its format is newer.
+    """
+    return read_sealed(folder / SUMMARY, _SUMMARY, _RESTORE)
+
+
 def read_history(folder: Path) -> pd.DataFrame:
-    """Read the history of a run's fit, one row per epoch."""
-    return pd.read_csv(folder / HISTORY)
+    """Read the history of a run's fit, one row per epoch.
+
+    Raises:
+        OSError: If there is none.
+        ValueError: If it is damaged.
+    """
+    _check_unchanged(folder, HISTORY)
+    with reading(folder / HISTORY, _RESTORE):
+        history = pd.read_csv(folder / HISTORY)
+        if not {"epoch", "train_loss"} <= set(history) or any(dtype.kind not in "if" for dtype in history.dtypes):
+            raise ValueError(f"it must hold epochs and losses, all numbers; got {dict(history.dtypes)}")
+    return history
+
+
+def _check_unchanged(folder: Path, name: str) -> None:
+    """Check a file against the checksum in the summary, which earlier versions did not write."""
+    kept = read_summary(folder).get("files")
+    with reading(folder / name, _RESTORE):
+        if kept is not None and kept[name] != checksums(folder)[name]:
+            raise ValueError("it is not as the run wrote it")
 
 
 def budget(folders: Mapping[str, Path], scores: Mapping[str, Evaluation]) -> pd.DataFrame:
@@ -70,7 +135,7 @@ def budget(folders: Mapping[str, Path], scores: Mapping[str, Evaluation]) -> pd.
 
 
 def _budget(folder: Path, score: Evaluation) -> dict[str, object]:
-    recipe, summary = read_recipe(folder), yaml.safe_load((folder / SUMMARY).read_text())
+    recipe, summary = read_recipe(folder), read_summary(folder)
     seeds = [part.seed for part in (recipe.data, recipe.model, recipe.fit, score)]
     return {
         "parameters": summary["num_parameters"],

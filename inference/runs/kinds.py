@@ -13,7 +13,7 @@ _SAMPLES = rf"arrays\.npz|(samples|reconstructions|levels)\.png|(samples|data|re
 _SCORES = r"(train|valid|test)-K\d+-seed-?\d+[\w-]*\.(nc|csv)"
 _SCORED = rf"{_SCORES}|proposal\.yaml|soft/({_SCORES})|samples/({_SAMPLES})"
 _RUN = (
-    rf"config\.yaml|summary\.yaml|checkpoint\.safetensors|history\.(csv|png)|diagnosis\.csv|bidirectional\.csv|{_SCORED}"
+    rf"config\.yaml|summary\.yaml|checkpoint(\.last)?\.safetensors|history\.(csv|png)|diagnosis\.csv|bidirectional\.csv|{_SCORED}"
     rf"|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
 )
 _PICTURES = r"differences|estimate-vs-particles|reliability|samples|reconstructions|walks|codes|dimension-kl|curves"

@@ -7,12 +7,14 @@ import sys
 import pandas as pd
 import torch
 
+from inference.data.datasets import PUBLISHED
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.files import write_yaml
 from inference.recipes.build import build_vae, fit_vae, seen_by_model
 from inference.recipes.options import Recipe
 from inference.recipes.structures import AnyVAE
+from inference.runs.reading import checksum, parse_yaml, sealed
 from inference.svi.loop import FitResult
 
 CONFIG, SUMMARY, CHECKPOINT, HISTORY = "config.yaml", "summary.yaml", "checkpoint.safetensors", "history.csv"
@@ -48,10 +50,11 @@ def build_run(recipe: Recipe, data: Data) -> Run:
     return Run(recipe, data, build_vae(recipe.model, seen_by_model(data, seed=recipe.model.seed)))
 
 
-def fit_run(run: Run, folder: Path, *, device: str | None = None) -> FitResult:
-    """Fit a run's model and write its folder: options, the best weights and history so far, and finally a summary.
+def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None = None) -> FitResult:
+    """Fit a run's model and write its folder: options, the best weights, the last state and the history so far, and finally a summary.
 
-    Progress is shown as a bar in a terminal, and as one line per epoch elsewhere, such as in a log.
+    With ``resume``, the fit goes on from the last state in the folder. Progress is shown as a bar in a terminal, and as one line per epoch
+    elsewhere, such as in a log.
     """
     is_terminal = sys.stderr.isatty()
 
@@ -63,8 +66,9 @@ def fit_run(run: Run, folder: Path, *, device: str | None = None) -> FitResult:
 
     write_yaml(folder / CONFIG, asdict(run.recipe))
     options, checkpoint = run.recipe.fit, folder / CHECKPOINT
-    result = fit_vae(run.vae, run.data, options, checkpoint=checkpoint, on_epoch=keep, device=device, progress=is_terminal)
-    write_yaml(folder / SUMMARY, _summary(run, result))
+    start = checkpoint if resume else None
+    result = fit_vae(run.vae, run.data, options, checkpoint=checkpoint, resume=start, on_epoch=keep, device=device, progress=is_terminal)
+    write_yaml(folder / SUMMARY, sealed(_summary(run, result) | _place(run.recipe) | {"files": checksums(folder)}))
     return result
 
 
@@ -79,3 +83,16 @@ def _summary(run: Run, result: FitResult) -> dict[str, object]:
         "seconds": round(float(result.history["seconds"].sum()), 1),
         "torch": str(torch.__version__),
     }
+
+
+def _place(recipe: Recipe) -> dict[str, object]:
+    """Where the data are, if they are in a file: the path among the options may be relative to the directory of that day."""
+    source = recipe.data.source
+    return {} if source in PUBLISHED else {"data_file": str(Path(source).resolve())}
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Checksums of the options and the history in a run's folder; of the options, all but the path of the data, which may move."""
+    options = parse_yaml((folder / CONFIG).read_text())
+    data = {name: value for name, value in options.get("data", {}).items() if name != "source"}
+    return {CONFIG: checksum(options | {"data": data}), HISTORY: checksum((folder / HISTORY).read_text())}

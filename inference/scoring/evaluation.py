@@ -265,17 +265,17 @@ class Evaluation:
 
     def to_netcdf(self, path: str | os.PathLike[str]) -> None:
         """Write a netCDF file for ArviZ and :meth:`from_netcdf`; an existing file is replaced completely or not at all."""
-        with replacing_file(path) as temporary:
-            self.to_datatree().to_netcdf(temporary, engine="h5netcdf")
+        netcdf.write(self, path)
 
     @classmethod
     def from_netcdf(cls, path: str | os.PathLike[str]) -> "Evaluation":
         """Read an evaluation from a file written by :meth:`to_netcdf`.
 
         Raises:
-            ValueError: If the file holds no evaluation.
+            FileNotFoundError: If there is no file.
+            ValueError: If the file holds no evaluation, is damaged, or has a newer format.
         """
-        return cls(**netcdf.read_fields(path))
+        return netcdf.read(path, cls)[0]
 
     def __repr__(self) -> str:
         log_px = format_with_error(self.mean, self.standard_error)

@@ -1,20 +1,29 @@
 """Convert evaluations to xarray trees, and read them from netCDF files."""
 
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+import json
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+
+from inference.files import replacing_file
 
 if TYPE_CHECKING:
     from xarray import DataTree
 
 
+T = TypeVar("T")
+FORMAT = 2  # of files; format 1 has neither a format nor a checksum
 GROUP = "is_stats"
 PER_DATUM = ("log_px", "mc_error", "ess", "pareto_k", "elbo")
 LATER_PER_DATUM = ("normal_elbo",)  # missing in older files
 ATTRIBUTES = ("num_particles", "seed", "measure", "data_id", "is_bound", "num_dims")
 LATER_ATTRIBUTES = ("precision", "rounding_bias", "rounding_error", "is_unit_scaled", "num_steps")  # missing in older files
 FLAGS = ("is_bound", "is_unit_scaled")  # stored as 0 and 1
+_FIELDS = (*PER_DATUM, *LATER_PER_DATUM, "curve", *ATTRIBUTES, *LATER_ATTRIBUTES)
 
 
 def to_datatree(evaluation: Any) -> "DataTree":
@@ -28,24 +37,60 @@ def to_datatree(evaluation: Any) -> "DataTree":
     return DataTree.from_dict({f"/{GROUP}": Dataset(variables, coordinates, attributes)})
 
 
-def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the fields of an evaluation, by name, from a file of its tree.
+def write(evaluation: Any, path: str | os.PathLike[str], *, origin: Mapping[str, object] | None = None) -> None:
+    """Write an evaluation and what it comes from, as plain values; an existing file is replaced completely or not at all."""
+    tree, known = to_datatree(evaluation), json.dumps(origin, sort_keys=True)
+    fields = {name: getattr(evaluation, name) for name in (*_FIELDS, "curve_particles")}
+    tree.attrs = {"format": FORMAT, "origin": known, "checksum": _checksum(fields, known)}
+    with replacing_file(path) as temporary:
+        tree.to_netcdf(temporary, engine="h5netcdf")
+
+
+def read(path: str | os.PathLike[str], make: Callable[..., T]) -> tuple[T, dict[str, Any] | None]:
+    """Read an evaluation, which ``make`` makes of its fields, and what it comes from, or ``None`` if the file does not say.
 
     Raises:
-        ValueError: If the file holds no evaluation.
+        FileNotFoundError: If there is no file.
+        ValueError: If the file holds no evaluation, is damaged, or has a newer format.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}. Write one with to_netcdf.")
+    try:
+        root, fields = _read(path)
+        if (number := int(root.get("format", 1))) > FORMAT:
+            raise ValueError(f"it has the format {number}, and this version reads formats up to {FORMAT}")
+        if number > 1 and root["checksum"] != _checksum(fields, root["origin"]):
+            raise ValueError("its values are not those that were written")
+        return make(**fields), json.loads(root["origin"]) if number > 1 else None
+    except Exception as error:  # of any of the libraries that read it
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} must hold an evaluation, and cannot be read: {reason}. Write it again with to_netcdf.") from error
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """Read the attributes of the file and the fields of an evaluation."""
     from xarray import open_datatree
 
     with open_datatree(path, engine="h5netcdf") as tree:
         if GROUP not in tree.children or not set(ATTRIBUTES) <= tree[GROUP].attrs.keys():
-            raise ValueError(f"{path} must hold an evaluation; got groups {list(tree.children)}. Write it with to_netcdf.")
-        stats = tree[GROUP].to_dataset().load()
+            raise ValueError(f"its groups are {list(tree.children)}")
+        root, stats = dict(tree.attrs), tree[GROUP].to_dataset().load()
     tensors = {name: torch.from_numpy(stats[name].to_numpy()) for name in (*PER_DATUM, *LATER_PER_DATUM, "curve") if name in stats}
     names = (*ATTRIBUTES, *(name for name in LATER_ATTRIBUTES if name in stats.attrs))
     attributes = {name: _plain(stats.attrs[name]) for name in names}
     counts = tuple(stats["curve_particles"].to_numpy().tolist())
     flags = {name: bool(attributes[name]) for name in FLAGS if name in attributes}
-    return tensors | attributes | flags | {"curve_particles": counts}
+    return root, tensors | attributes | flags | {"curve_particles": counts}
+
+
+def _checksum(fields: Mapping[str, Any], origin: str) -> str:
+    """Return a checksum of fields, tensors by their dtypes, shapes and bytes, and of what they come from."""
+    digest = sha256(origin.encode())
+    for name, value in sorted(fields.items()):
+        is_tensor = isinstance(value, torch.Tensor)
+        digest.update(f"{name};{(value.dtype, *value.shape) if is_tensor else value};".encode())
+        digest.update(value.contiguous().numpy() if is_tensor else b"")
+    return digest.hexdigest()[:32]
 
 
 def _storable(attribute: object) -> object:

@@ -7,7 +7,7 @@ import torch
 
 from inference.data.splits import random_rows
 from inference.scoring.importance import evaluate
-from pyro_lvm.checks import check_counts, check_positive
+from pyro_lvm.checks import check_counts, check_positive, check_seeds
 from pyro_lvm.contract import check_batch
 from pyro_lvm.reading import read_rows
 
@@ -49,6 +49,7 @@ def fit_temperature(
     """
     check_counts(num_particles=num_particles, num_data=num_data)
     check_positive(start=start)
+    check_seeds(seed=seed)
     rows, known = read_rows(valid, split="valid"), {}
     chosen = random_rows(torch.arange(check_batch(*rows)), num_data, seed=seed)
     few = tuple(x[chosen.to(x.device)] for x in rows)

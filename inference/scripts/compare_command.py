@@ -5,35 +5,28 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+from jsonargparse import Namespace
+
 from inference.comparison.table import compare
-from inference.files.folders import checked_folder, replacing_folder
+from inference.files.folders import checked_folder, replacing_folder, resolved
 from inference.recipes.build import load
-from inference.recipes.fitted_priors import ExpostName
-from inference.recipes.options import EvaluateOptions, PriorName, Recipe
+from inference.recipes.combinations import check_parts
+from inference.recipes.options import EvaluateOptions, Recipe
 from inference.runs.folders import budget, load_runs
 from inference.runs.kinds import COMPARISON
-from inference.runs.run import CHECKPOINT, Run, build_run, fit_run
+from inference.runs.resuming import begun, go_on
+from inference.runs.run import CHECKPOINT, CONFIG, Run, build_run
 from inference.runs.scores import score_run, score_runs
+from inference.runs.sweep import make_jobs
 from inference.scoring.evaluation import Evaluation
-from inference.scripts.cli import make_parser
+from inference.scripts.arguments import PRIORS
+from inference.scripts.sweep_command import sweep
 
 Expost = Mapping[str, Sequence[str]]
-PRIORS = ("standard", "mixture", "vamp", "spline")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(args: Namespace) -> None:
     """Train and score priors on one data set, or score finished runs, and print the table."""
-    parser = make_parser("compare", "[RUN ...] [options]")
-    parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; without any, priors are trained.")
-    parser.add_argument("--priors", type=tuple[PriorName, ...], default=PRIORS, help="Priors to train.")
-    parser.add_argument("--expost", type=ExpostName, nargs="+", default=[], help="Priors to fit after training.")
-    parser.add_argument("--expost_of", type=str, nargs="+", help="Models to fit them to; by default standard, or all runs.")
-    parser.add_argument("--out", type=str, help="Folder to write; for trained priors, by default runs/compare-DATA.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier comparison once the new one is complete.")
-    parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
-    parser.add_class_arguments(Recipe)
-    parser.add_class_arguments(EvaluateOptions, "evaluate")
-    args = parser.instantiate(parser.parse_args(argv))
     recipe = Recipe(args.data, args.model, args.fit)
 
     if args.model.prior != Recipe().model.prior:
@@ -43,13 +36,34 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError("finished runs keep their options; leave out --priors, --data, --model, --fit.")
         if args.overwrite and args.out is None:
             raise ValueError("--overwrite has no effect without --out for finished runs. Leave it out.")
+        if args.seeds > 1 or args.resume:
+            raise ValueError("--seeds and --resume are of trainings, and have no effect on finished runs. Leave them out.")
         expost = plan_expost(args.expost, args.expost_of, args.runs, args.runs)
         out = args.out and Path(args.out)
         compare_runs({name: Path(name) for name in args.runs}, expost, args.evaluate, out, args.overwrite, args.device)
-    else:
-        out = Path(args.out or default_out(recipe.data.source))
-        expost = plan_expost(args.expost, args.expost_of, ["standard"], args.priors)
-        compare_priors(args.priors, expost, recipe, args.evaluate, out, args.overwrite, args.device)
+        return
+    out = Path(args.out or default_out(recipe.data.source))
+    if args.seeds > 1:
+        compare_seeds(args, recipe, out if args.out else out.with_name(f"{out.name}-seeds"))
+        return
+    expost = plan_expost(args.expost, args.expost_of, ["standard"], args.priors)
+    taken = begun(out, f"*/{CONFIG}") if args.resume else None
+    taken = None if taken == resolved(out) else taken  # a finished comparison
+    compare_priors(args.priors, expost, recipe, args.evaluate, out, args.overwrite, args.device, taken)
+
+
+def compare_seeds(args: Namespace, recipe: Recipe, out: Path) -> None:
+    """Train models with each prior and several seeds, several at a time, and compare the priors."""
+    if args.expost or recipe.model.seed or recipe.fit.seed:
+        raise ValueError("--seeds sets the seeds from 0 on, and priors are not fitted after training then. Leave out the others.")
+    jobs = make_jobs({"model.prior": list(args.priors), "seed": [str(seed) for seed in range(args.seeds)]})
+    recipes = {}
+    for job in jobs:
+        values = job.values
+        model = replace(recipe.model, prior=values["model.prior"], seed=int(values["model.seed"]))
+        recipes[job.name] = replace(recipe, model=model, fit=replace(recipe.fit, seed=int(values["fit.seed"])))
+        check_parts(model)
+    sweep(jobs, recipes, args.evaluate, out, device=args.device)
 
 
 def default_out(source: str) -> Path:
@@ -60,21 +74,33 @@ def default_out(source: str) -> Path:
 
 
 def compare_priors(
-    priors: Sequence[str], expost: Expost, recipe: Recipe, scoring: EvaluateOptions, out: Path, overwrite: bool, device: str
+    priors: Sequence[str],
+    expost: Expost,
+    recipe: Recipe,
+    scoring: EvaluateOptions,
+    out: Path,
+    overwrite: bool,
+    device: str,
+    taken: Path | None,
 ) -> None:
-    """Train a model with each prior on the same data; an earlier comparison is replaced at the end."""
+    """Train a model with each prior on the same data; an earlier comparison is replaced at the end.
+
+    With an unfinished comparison, ``taken``, what is there already is kept, and the rest goes on.
+    """
     folder = checked_folder(out, COMPARISON, overwrite=overwrite)
-    data = load(recipe.data)
     recipes = {prior: replace(recipe, model=replace(recipe.model, prior=prior)) for prior in priors}
+    for single in recipes.values():
+        check_parts(single.model)
+    data = load(recipe.data)
     runs = {prior: build_run(recipe, data) for prior, recipe in recipes.items()}
     print(data.description, flush=True)
 
-    with replacing_folder(folder, COMPARISON, overwrite=overwrite, worth_keeping=CHECKPOINT) as new:
+    with replacing_folder(folder, COMPARISON, overwrite=overwrite, worth_keeping=CHECKPOINT, taken=taken) as new:
         folders, models, scores = {prior: new / prior for prior in runs}, {}, {}
         for number, (prior, run) in enumerate(runs.items(), start=1):
             print(f"\n{prior} prior, {number} of {len(runs)}", flush=True)
-            folders[prior].mkdir()
-            fit_run(run, folders[prior], device=device)
+            folders[prior].mkdir(exist_ok=True)
+            go_on(run, folders[prior], device=device)
             for row in score_run(run, folders[prior], expost.get(prior, ()), scoring, device=device):
                 models[prior + row.suffix], scores[prior + row.suffix] = row.run, row.score
                 print(row.score, flush=True)

@@ -1,12 +1,11 @@
 """Scores runs by importance-sampled log-likelihood: ``pyro-lvm evaluate runs/vamp --num_particles 5000``."""
 
-from collections.abc import Sequence
 from dataclasses import fields
 import math
 from pathlib import Path
 import sys
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse import Namespace
 
 from inference.formatting import format_error, format_with_error
 from inference.recipes.options import EvaluateOptions
@@ -14,24 +13,17 @@ from inference.runs.folders import load_runs
 from inference.runs.scores import bound_run, score_run
 from inference.scoring.annealed.bounds import BidirectionalBounds
 from inference.scoring.evaluation import Evaluation
-from inference.scripts.cli import make_parser
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(args: Namespace) -> None:
     """Score runs, print each score and save it in the run's folder."""
-    parser = make_parser("evaluate", "RUN [RUN ...] [options]")
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folder.")
-    parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
-    parser.add_argument("--bidirectional", type=PositiveInt | None, default=None, help="Simulated data whose log p(x) is bounded too.")
-    parser.add_class_arguments(EvaluateOptions)
-    args = parser.instantiate(parser.parse_args(argv))
     options = EvaluateOptions(*(getattr(args, field.name) for field in fields(EvaluateOptions)))
 
     folders = {name: Path(name) for name in args.runs}
 
     for name, run in load_runs(folders).items():
         print(f"{name}: {run.data.description}", flush=True)
-        for row in score_run(run, folders[name], (), options, anew=True, device=args.device):
+        for row in score_run(run, folders[name], (), options, anew=not args.if_missing, device=args.device):
             part = "dimension" if run.data.alphabet is None else "character"
             print(f"{name}{row.suffix}\n{row.score}\n{_bits(row.score, part)}\n", flush=True)
         if args.bidirectional:

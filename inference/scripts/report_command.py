@@ -3,24 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jsonargparse import Namespace
+
 from inference.files.folders import checked_folder, replacing_folder
-from inference.recipes.options import EvaluateOptions
 from inference.runs.folders import load_runs
 from inference.runs.kinds import REPORT
 from inference.runs.run import CHECKPOINT, PAGE
 from inference.runs.scores import score_runs
-from inference.scripts.cli import make_parser
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(args: Namespace) -> None:
     """Write a report of finished runs; those without the requested evaluation are evaluated first."""
-    parser = make_parser("report", "RUN [RUN ...] [options]")
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Finished run.")
-    parser.add_argument("--out", type=str, default="report", help="Folder to write.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier report once the new one is complete.")
-    parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
-    parser.add_class_arguments(EvaluateOptions, "evaluate")
-    args = parser.instantiate(parser.parse_args(argv))
     folders = name_runs([Path(run) for run in args.runs])
 
     out = checked_folder(Path(args.out), REPORT, overwrite=args.overwrite, beside=folders.values())

@@ -1,9 +1,8 @@
 """Draws from a fitted model: ``pyro-lvm sample runs/vamp`` writes samples, reconstructions and codes, and pictures or text of them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse import Namespace
 import numpy as np
 from torch import Tensor
 
@@ -11,27 +10,14 @@ from inference.data.splits import random_rows
 from inference.data.text import decode_text
 from inference.files.folders import checked_folder, replacing_folder
 from inference.predictive.draws import Values, encode, of_one_site, reconstruct, sample_prior
-from inference.recipes.fitted_priors import ExpostName
-from inference.recipes.options import Split
 from inference.runs.folders import load_runs
 from inference.runs.kinds import ARRAYS, SAMPLES
 from inference.runs.run import CHECKPOINT
 from inference.runs.scores import expost_path, run_under
-from inference.scripts.cli import make_parser
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(args: Namespace) -> None:
     """Draw from a fitted model and write arrays, and pictures if the data are images."""
-    parser = make_parser("sample", "RUN [options]")
-    parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
-    parser.add_argument("--expost", type=ExpostName, help="Draw from this prior, fitted after training, instead of the run's own.")
-    parser.add_argument("--num_draws", type=PositiveInt, default=20, help="Number of draws and of reconstructions.")
-    parser.add_argument("--split", type=Split, default="test", help="Split to encode.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
-    parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples, or RUN/expost-KIND/samples.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace earlier samples once the new ones are complete.")
-    args = parser.instantiate(parser.parse_args(argv))
-
     folder = Path(args.run)
     place = folder if args.expost is None else expost_path(folder, args.expost)
     shown = args.out or place / "samples"

@@ -1,32 +1,41 @@
 """Fits a model and saves it as a run folder: ``pyro-lvm train --model.prior vamp --out runs/vamp``."""
 
-from collections.abc import Sequence
 from pathlib import Path
+
+from jsonargparse import Namespace
 
 from inference.files.folders import checked_folder, replacing_folder
 from inference.recipes.build import load
+from inference.recipes.combinations import check_parts
 from inference.recipes.options import Recipe
+from inference.runs.folders import parse_recipe
 from inference.runs.kinds import RUN
+from inference.runs.resuming import LAST, begun, check_same, copy_state, is_done
 from inference.runs.run import CHECKPOINT, build_run, fit_run
-from inference.scripts.cli import make_parser
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(args: Namespace) -> None:
     """Fit a model and save it as a run folder."""
-    parser = make_parser("train", "--out RUN [options]")
-    parser.add_argument("--out", type=str, required=True, help="Run folder to write.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier run once training is done.")
-    parser.add_argument("--device", type=str, default="cpu", help="Device to fit on, such as cuda.")
-    parser.add_class_arguments(Recipe)
-    args = parser.instantiate(parser.parse_args(argv))
     recipe = Recipe(args.data, args.model, args.fit)
 
-    out = checked_folder(Path(args.out), RUN, overwrite=args.overwrite)
+    check_parts(recipe.model)
+    earlier = begun(Path(args.out)) if args.resume else None
+    is_finished = earlier is not None and RUN.is_finished(earlier)
+    if earlier is not None:
+        check_same(recipe, parse_recipe(earlier), earlier)
+        if is_finished and is_done(recipe, earlier):
+            print(f"{args.out} is finished; it goes on with more --fit.epochs.")
+            return
+    overwrite = args.overwrite or is_finished  # by what goes on from it
+    out = checked_folder(Path(args.out), RUN, overwrite=overwrite)
     run = build_run(recipe, load(recipe.data))
     print(run.data.description, flush=True)
 
-    with replacing_folder(out, RUN, overwrite=args.overwrite, worth_keeping=CHECKPOINT) as folder:
-        result = fit_run(run, folder, device=args.device)
+    taken = None if is_finished else earlier
+    with replacing_folder(out, RUN, overwrite=overwrite, worth_keeping=CHECKPOINT, taken=taken) as folder:
+        if earlier is not None and is_finished:
+            copy_state(earlier, folder)
+        result = fit_run(run, folder, resume=(folder / LAST).is_file(), device=args.device)
         from inference.report.plots.curves import draw_history
 
         draw_history({recipe.model.prior: result.history}, folder / "history.png")

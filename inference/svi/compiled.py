@@ -1,29 +1,24 @@
 """Compiled steps: a pair's loss, its gradients and Adam's update as one graph, compared with the eager step before it is used."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import chain, islice
+from collections.abc import Callable
+from itertools import islice
 import math
 import time
-from typing import NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from inference.numerics import values_kept
 from inference.svi.adam import Adam
-from inference.svi.agreement import agree, agree_on_loss, agree_on_update, described
-from inference.svi.messengers import values_of
 from inference.svi.step import Step, parameters_of
-from inference.tracing.codegen import as_cuda_graph, compile_graph
-from inference.tracing.graph import UntraceableError, untraceable
-from inference.tracing.trace import trace
+from inference.svi.traced import Checks, CompiledStep
+from inference.tracing.graph import UntraceableError
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.pair import Batch
 
 EARNS_BACK = 10_000  # steps; a compiled step saves about 2.5 ms of Python, and compiling takes about 10 to 20 s
-CHECK_EVERY = 500  # steps; what Python does in a step may change, but a graph would not follow
 FEW = 50  # steps after a check that make no other one necessary if nothing of the user's runs between epochs
 MOST_GRAPHS = 4  # for batches of one shape; a fit whose options change more often is not worth the time of compiling
 Shapes = tuple[int, tuple[tuple[torch.Size, torch.dtype], ...]]
@@ -63,19 +58,40 @@ class CompiledSteps:
         self.worthwhile: set[Shapes] = set()
         self.counts: Counter[Shapes] = Counter()
         self.compiled: dict[Key, CompiledStep] = {}
+        self.resumed: dict[Shapes, Checks] = {}  # of steps that an earlier run had compiled, and this one has not yet
         self.compile_seconds = 0.0
 
     def begin_epoch(self) -> None:
         """Compare the next step of every shape with the eager one, as what Python does may have changed."""
         self.step.begin_epoch()
-        for compiled in self.compiled.values():
-            if self.may_change or compiled.interval - compiled.rest >= FEW:
-                compiled.rest = 0
+        for checks in (*(compiled.checks for compiled in self.compiled.values()), *self.resumed.values()):
+            if self.may_change or checks.interval - checks.rest >= FEW:
+                checks.rest = 0
 
     def plan(self, epochs: int) -> None:
         """Choose the shapes to compile from their steps so far, those of one epoch, and the number of epochs to come."""
         checks = 2 if self.may_change else 0  # A check takes about twice as long as an eager step.
         self.worthwhile = {shapes for shapes, count in self.counts.items() if (count - checks) * epochs >= EARNS_BACK}
+
+    def state(self, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
+        """Return which shapes are compiled or are to be, and when their steps are checked next, as these decide how a step rounds."""
+        places = {id(optimizer): place for place, optimizer in enumerate(optimizers)}
+        present = {id(optimizer): _options(optimizer) for optimizer in optimizers}
+        checks = {key[0]: step.checks for key, step in self.compiled.items() if key[1] == present[key[0][0]]}
+        return {
+            "is_off": self.is_off,
+            "compile_seconds": self.compile_seconds,
+            "worthwhile": [_stored(shapes, places) for shapes in self.worthwhile],
+            "counts": [[_stored(shapes, places), count] for shapes, count in self.counts.items()],
+            "compiled": [[_stored(shapes, places), list(own)] for shapes, own in (self.resumed | checks).items()],
+        }
+
+    def load(self, state: dict[str, Any], optimizers: list[torch.optim.Optimizer]) -> None:
+        """Set what :meth:`state` has returned in another run; shapes that were compiled are compiled when they come first."""
+        self.is_off, self.compile_seconds = state["is_off"], state["compile_seconds"]
+        self.worthwhile = {_restored(shapes, optimizers) for shapes in state["worthwhile"]}
+        self.counts = Counter({_restored(shapes, optimizers): count for shapes, count in state["counts"]})
+        self.resumed = {_restored(shapes, optimizers): Checks(*checks) for shapes, checks in state["compiled"]}
 
     def __call__(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
         """Make a step, as :class:`~inference.svi.step.Step` does.
@@ -88,12 +104,14 @@ class CompiledSteps:
             self.counts[shapes] += 1
             return self.step(optimizer, batch)
         key = shapes, _options(optimizer)
+        if shapes in self.resumed:
+            self._compile_as_before(key, optimizer, batch)
         compiled = self.compiled.get(key)
         if compiled is None:
             return self._first_step(key, optimizer, batch)
-        if compiled.rest == 0:
+        if compiled.checks.rest == 0:
             return self._checked_step(compiled, optimizer, batch)
-        compiled.rest -= 1
+        compiled.checks.rest -= 1
         return compiled(batch)
 
     def _first_step(self, key: Key, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
@@ -118,7 +136,19 @@ class CompiledSteps:
             self.announce("fit")
             self.compile_seconds += time.perf_counter() - start
 
-    def _checked_step(self, compiled: "CompiledStep", optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+    def _compile_as_before(self, key: Key, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+        """Compile a step that an earlier run had compiled; the gradients of an eager one tell which parameters are trained."""
+        checks = self.resumed.pop(key[0])
+        buffers = [buffer for module in self.modules for buffer in module.buffers(recurse=False)]
+        try:
+            with torch.random.fork_rng(), values_kept(buffers):
+                self.step.loss_and_gradients(batch, parameters_of(optimizer))
+                self._compile(key, optimizer, batch)
+            self.compiled[key].checks = checks
+        except Exception as error:  # of torch's compiler and what it runs, of any type
+            self._give_up(error)
+
+    def _checked_step(self, compiled: CompiledStep, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
         """Make an eager step, and check that the compiled step yields the same results.
 
         A difference counts if the next step differs as well: the rounding of one step may choose another code for a datum.
@@ -131,10 +161,10 @@ class CompiledSteps:
         loss = self.step(optimizer, batch)
         difference = compiled.difference(trial, loss)
         if not difference:
-            compiled.trust()
-        elif compiled.is_doubted:
-            self._give_up(UntraceableError(f"a compiled step differs from an eager one: {difference}"), compiled.interval > 0)
-        compiled.is_doubted = bool(difference)
+            compiled.checks.trust()
+        elif compiled.checks.is_doubted:
+            self._give_up(UntraceableError(f"a compiled step differs from an eager one: {difference}"), compiled.checks.interval > 0)
+        compiled.checks.is_doubted = bool(difference)
         return loss
 
     def _give_up(self, error: Exception, was_right: bool = False) -> None:
@@ -147,166 +177,19 @@ class CompiledSteps:
         warn_caller(f"fit runs without compiled steps: {error}{since}.")
 
 
+def _stored(shapes: Shapes, places: dict[int, int]) -> list:
+    """Return shapes in types that a file can hold, with the place of the optimizer instead of its identity."""
+    return [places[shapes[0]], [[list(shape), str(dtype).removeprefix("torch.")] for shape, dtype in shapes[1]]]
+
+
+def _restored(stored: list, optimizers: list[torch.optim.Optimizer]) -> Shapes:
+    place, shapes = stored
+    return id(optimizers[place]), tuple((torch.Size(shape), getattr(torch, dtype)) for shape, dtype in shapes)
+
+
 def _options(optimizer: torch.optim.Optimizer) -> tuple:
     """Return what a graph depends on in an optimizer: the parameters that are trained, and the state that a plain Adam keeps."""
     trained = [p.requires_grad for group in optimizer.param_groups for p in group["params"]]
     if Adam.is_plain(optimizer):
         trained += [id(state["exp_avg"]) for state in islice(optimizer.state.values(), 1)]  # all are replaced together
     return tuple(trained)
-
-
-class Trial(NamedTuple):
-    """What a compiled step does, found without leaving a change.
-
-    Attributes:
-        results: The loss and the gradients.
-        buffers: The values of buffers after the step.
-        fault: How parameters and running averages differ from those of the optimizer itself, given the same gradients; empty if they do
-            not.
-    """
-
-    results: list[Tensor]
-    buffers: list[Tensor]
-    fault: str
-
-
-class CompiledStep:
-    """A compiled step for batches of one shape.
-
-    Args:
-        step: The eager step.
-        optimizer: The optimizer, which has just made a step; plain Adam becomes part of the graph.
-        batch: A batch of this shape.
-        modules: The pair's modules and all their submodules.
-        has_warmup: Whether the weight of the KL, or that of each site, is an input of the graph.
-
-    Attributes:
-        rest: The number of steps until the next check.
-        interval: The number of steps between the last check and the next one; 0 if no check has been passed.
-        is_doubted: Whether the last check has found a difference.
-
-    Raises:
-        UntraceableError: If the step cannot be compiled.
-    """
-
-    def __init__(self, step: Step, optimizer: torch.optim.Optimizer, batch: Batch, modules: list[nn.Module], *, has_warmup: bool) -> None:
-        if not hasattr(step.elbo, "differentiable_loss"):
-            raise UntraceableError(f"{type(step.elbo).__name__} has no differentiable_loss")
-        self.rest, self.interval, self.is_doubted = 0, 0, False
-        self.step, self.optimizer, self.has_warmup = step, optimizer, has_warmup
-        self.parameters = parameters_of(optimizer)
-        self.trained = [p for p in self.parameters if p.grad is not None]  # set by the last eager step
-        self.adam = Adam(optimizer, self.trained) if Adam.suits(optimizer, self.trained) else None
-        self.values: list[float] = []
-        self.updated = [*self.parameters, *(self.adam.tensors() if self.adam else ())]
-        # This is not the batch itself, so that a value that slips into the graph as a constant does not pass the check.
-        other = tuple(x.flip(0) for x in batch)
-        with values_kept(self.updated):
-            graph = trace(self._losses, self._numbers(), *other, modules=modules)
-        known = {id(tensor) for tensor in self.updated}
-        self.tensors = graph.tensors
-        self.buffers = [tensor for tensor in graph.tensors if id(tensor) not in known]
-        self.run = compile_graph(graph, self._numbers(), *batch)
-        if batch[0].is_cuda:
-            with untraceable("no CUDA graph can be made"), self._unchanged():
-                self.run = as_cuda_graph(self.run, self._numbers(), *batch)
-
-    def __call__(self, batch: Batch) -> float:
-        with torch.no_grad():
-            loss, *gradients = self.run(self._numbers(), *batch)
-        value = loss.item()
-        if self.adam is not None:
-            return value
-        self._set_gradients(gradients)
-        if value - value == 0:  # finite
-            self.optimizer.step()
-        return value
-
-    def trust(self) -> None:
-        """Postpone the next check."""
-        self.rest = self.interval = min(2 * self.interval or 1, CHECK_EVERY - 1)
-
-    def dry_run(self, batch: Batch) -> Trial:
-        """Make a step that leaves all tensors and the random state unchanged.
-
-        Raises:
-            UntraceableError: If the step fails.
-        """
-        with untraceable("the compiled step fails"), self._unchanged():
-            with values_kept(self.updated):
-                results = [result.clone() for result in self.run(self._numbers(), *batch)]
-                ended = [tensor.clone() for tensor in self.updated]
-            buffers = [buffer.clone() for buffer in self.buffers]
-            return Trial(results, buffers, self._fault(results, ended) if self.adam else "")
-
-    def _fault(self, results: list[Tensor], ended: list[Tensor]) -> str:
-        """Describe how an update differs from the optimizer's own; gradients that are mere rounding would make any other two differ."""
-        if not all(result.isfinite().all() for result in results):
-            return ""
-        before = [tensor.clone() for tensor in self.updated]
-        self._set_gradients(results[1:])
-        self.optimizer.step()
-        kinds = chain(["a parameter"] * len(self.parameters), ["a running average"] * len(self.updated))
-        for kind, got, wanted, start in zip(kinds, ended, self.updated, before, strict=False):
-            if not agree_on_update(got, wanted, start):
-                return f"{kind} becomes {described(got)}, not {described(wanted)}"
-        return ""
-
-    def _set_gradients(self, gradients: list[Tensor]) -> None:
-        for parameter, gradient in zip(self.trained, gradients, strict=True):
-            parameter.grad = gradient
-
-    @contextmanager
-    def _unchanged(self) -> Iterator[None]:
-        """Restore all tensors and the random state after a ``with`` block."""
-        tensors = {id(tensor): tensor for tensor in (*self.tensors, *self.updated)}
-        with values_kept(tensors.values()), torch.random.fork_rng(), torch.no_grad():
-            yield
-
-    def difference(self, trial: Trial, loss: float) -> str:
-        """Describe how a dry run differs from the eager step that followed it; empty if it does not."""
-        if {id(p) for p in self.parameters if p.grad is not None} != set(map(id, self.trained)):
-            return "other parameters have gradients"
-        wanted = trial.results[0].new_tensor(loss)
-        if not agree_on_loss(trial.results[0], wanted):
-            return f"the loss is {described(trial.results[0])}, not {described(wanted)}"
-        gradients = [p.grad for p in self.trained if p.grad is not None]
-        norm = float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
-        kinds = chain([("a gradient", norm)] * len(gradients), [("a buffer", 0.0)] * len(self.buffers))
-        got = (*trial.results[1:], *trial.buffers)
-        for (kind, scale), value, wanted in zip(kinds, got, (*gradients, *self.buffers), strict=True):
-            if not agree(value, wanted, scale):
-                return f"{kind} is {described(value)}, not {described(wanted)}"
-        return trial.fault
-
-    def _losses(self, numbers: Tensor, *batch: Tensor) -> tuple[Tensor, ...]:
-        """Return the loss and the gradients; this is the function that is traced."""
-        weights, own = numbers.to(self.parameters[0].dtype).unbind(), list(numbers.unbind())
-        kl = self.step.kl
-        before = kl.weight
-        try:
-            if self.has_warmup:
-                kl.set(weights[: len(values_of(before))])
-            loss = self.step.loss(batch)
-        finally:
-            kl.weight = before
-        found = torch.autograd.grad(loss, self.trained)
-        with torch.no_grad():
-            gradients = _clipped(list(found), self.step.clip_norm)
-            if self.adam is not None:
-                self.adam.update(gradients, own[-4:], loss.isfinite())
-        return loss.detach(), *gradients
-
-    def _numbers(self) -> Tensor:
-        """Return the numbers that may change between steps: the weights of the KL, and those of the optimizer."""
-        values = [*map(float, values_of(self.step.kl.weight)), *(self.adam.numbers() if self.adam else ())]
-        if values != self.values:  # a copy to a device blocks the program
-            self.values, self.numbers = values, torch.tensor(values, dtype=torch.float64, device=self.parameters[0].device)
-        return self.numbers
-
-
-def _clipped(gradients: list[Tensor], clip_norm: float | None) -> list[Tensor]:
-    if clip_norm is None:
-        return gradients
-    norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
-    return [gradient * (clip_norm / (norm + 1e-6)).clamp(max=1.0) for gradient in gradients]

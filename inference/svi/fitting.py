@@ -21,6 +21,7 @@ from inference.svi.optimizers import MakeOptimizer, MakeScheduler, check_optimiz
 from inference.svi.options import check_kinds, check_options, check_sites
 from inference.svi.parameters import guide_parameters, trainable_parameters
 from inference.svi.rows import first_run
+from inference.svi.state import Keeper, find_fit, last_path, sample_id, state_of
 from inference.svi.step import Step
 from inference.svi.training import Training, Validation
 from pyro_lvm.dtypes import Transform
@@ -53,6 +54,7 @@ def fit(
     compile: Literal["auto"] | bool = "auto",
     transform: Transform | None = None,
     checkpoint: str | Path | None = None,
+    resume: str | Path | None = None,
     on_epoch: Callable[[pd.DataFrame], None] | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -96,7 +98,11 @@ def fit(
             an attribute of a module, all further steps are eager, and a warning says so. What the programs themselves change in every run,
             such as a counter, stays as it is in a compiled step.
         transform: Applied to the observations of every training batch; for example, ``torch.bernoulli``.
-        checkpoint: File for the best weights so far, written from the first epoch on.
+        checkpoint: File for the best weights so far, written from the first epoch on. Beside it, with ``.last`` in its name, the state of
+            the fit is kept, every few seconds and at the end.
+        resume: Checkpoint of an earlier fit, or its folder: the fit goes on from the state beside it, and on a CPU ends with the same
+            bits as one that was never stopped. Everything must be as it was but ``epochs``, which may be more (a schedule of the learning
+            rate must not depend on them), and ``patience``.
         on_epoch: Called after every epoch with the history so far.
         seed: Seed of shuffling and draws; the caller's random state is left unchanged.
         device: Device of the data and modules; by default the one that the modules are on.
@@ -108,8 +114,9 @@ def fit(
     Raises:
         TypeError: If the data have another form, or another number of arguments than the pair takes; or if an optimizer, a scheduler, an
             objective or a function is of a kind that cannot be used.
-        ValueError: If an option or the data are invalid, or the pair breaks its contract. Options and the first batch are checked
-            before anything is trained, later batches as they come.
+        FileNotFoundError: If there is no fit to resume.
+        ValueError: If an option or the data are invalid, or not those of the fit to resume, or the pair breaks its contract. Options and
+            the first batch are checked before anything is trained, later batches as they come.
         FloatingPointError: If the loss is no longer finite; the message names epoch, batch and site. With validation data, training
             stops instead, with a warning, and the best weights are kept.
     """
@@ -119,6 +126,7 @@ def fit(
     check_options(epochs, learning_rate, kl_weight, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     check_kinds(elbo, seed=seed, alternating=alternating, progress=progress, transform=transform, on_epoch=on_epoch)
     check_optimizer(optimizer, learning_rate, scheduler)
+    checkpoint, resumed = (checkpoint, None) if resume is None else find_fit(resume, checkpoint)
     device = _place(pair, data, device)
     keep_freed_memory()
     with isolated(pair), torch.random.fork_rng(), torch.enable_grad(), flushed_denormals():
@@ -138,13 +146,27 @@ def fit(
         schedulers = [make_scheduler(scheduler, each) for each in optimizers] if scheduler else []
         step = Step(elbo, *steering.wrap(*programs(pair)), steering.kl, declared_size, clip_norm)
         modules = list(dict.fromkeys(module for root in modules_of(pair) for module in root.modules()))
-        with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
+        facts = {
+            "seed": seed,
+            "data": [len(batch[0]), train.num_data, sample_id(train), None if held_out is None else sample_id(held_out)],
+            "elbo": type(elbo).__name__,
+            "optimizer": [[type(each).__name__, each.param_groups[0]["lr"]] for each in optimizers],
+            "scheduler": [[type(each).__name__, each.state_dict()] for each in schedulers],
+            "kl_weight": None if callable(kl_weight) else kl_weight,
+            "warmup_epochs": warmup_epochs,
+            "free_bits": free_bits,
+            "clip_norm": clip_norm,
+        }
+        keeper = None if checkpoint is None else Keeper(last_path(checkpoint), facts)
+        state = None if resumed is None else state_of(resumed, facts)
+        done = 0 if state is None else len(state["rows"])
+        with tqdm(range(done + 1, epochs + 1), desc="fit", unit="epoch", disable=not progress, initial=done, total=epochs) as bar:
             may_change = any(hook is not None for hook in (on_epoch, scheduler, transform))
             steps = step if compile is False else _compiled(step, modules, compile, steering, bar, may_change)
             training = Training(pair, train, steps, optimizers, modules)
             validation = None if held_out is None else Validation(pair, held_out, elbo, declared_size, seed)
-            loop = Loop(training, validation, steering, schedulers, modules, seed)
-            return loop.run(bar, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch)
+            loop = Loop(training, validation, steering, schedulers, modules, seed, device, keeper)
+            return loop.run(bar, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch, state=state)
 
 
 def _declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | None) -> int | None:

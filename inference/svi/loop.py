@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import math
 from pathlib import Path
 import time
+from typing import Any
 
 import pandas as pd
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm.auto import tqdm
 
-from inference.checkpoint import put_back, save_checkpoint, snapshot
+from inference.checkpoint import all_tensors, put_back, save_checkpoint, snapshot
 from inference.svi.messengers import Steering
+from inference.svi.state import Keeper, random_state, set_random_state, set_tensors, tensors_of
 from inference.svi.training import Training, Validation
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.modules import KeepsStatistics
@@ -58,6 +60,8 @@ class Loop:
         schedulers: Schedulers of the learning rates, stepped after each epoch.
         modules: The pair's modules and all their submodules.
         seed: The seed of the fit.
+        device: The device of the data.
+        keeper: Writes the state between epochs, if it is to be kept.
     """
 
     training: Training
@@ -66,24 +70,46 @@ class Loop:
     schedulers: list[torch.optim.lr_scheduler.LRScheduler]
     modules: list[nn.Module]
     seed: int
+    device: torch.device
+    keeper: Keeper | None
 
     def run(
-        self, bar: tqdm, *, patience: int | None, checkpoint: str | Path | None, on_epoch: Callable[[pd.DataFrame], None] | None
+        self,
+        bar: tqdm,
+        *,
+        patience: int | None,
+        checkpoint: str | Path | None,
+        on_epoch: Callable[[pd.DataFrame], None] | None,
+        state: dict[str, Any] | None,
     ) -> FitResult:
-        """Run the epochs of a progress bar; the pair ends with its best weights, even if the run is interrupted."""
-        pair, rows, best, stopped = self.training.pair, [], Best(self.training.pair, checkpoint), False
+        """Run the epochs of a progress bar; the pair ends with its best weights, even if the run is interrupted.
+
+        Args:
+            bar: The epochs to come.
+            patience: Number of epochs without a better validation loss after which training stops.
+            checkpoint: File for the best weights so far.
+            on_epoch: Called after every epoch with the history so far.
+            state: The state of a fit that goes on.
+        """
+        pair, best = self.training.pair, Best(self.training.pair, checkpoint)
+        rows: list[dict[str, float]] = []
         try:
-            if self.validation is not None:
+            if state is not None:
+                rows = self._load(state, best)
+            elif self.validation is not None:
                 best.offer(0, self.validation.loss(0))
-            for epoch in bar:
+            stopped = self._is_stopped(rows, best, patience)
+            for epoch in () if stopped else bar:
                 rows.append(self._epoch(epoch))
                 if epoch == 1:
-                    self.training.steps.plan(len(bar) - 1)
+                    self.training.steps.plan(bar.total - 1)
                 best.offer(epoch, rows[-1].get("valid_loss"))
                 if on_epoch is not None:
                     on_epoch(pd.DataFrame(rows))
                 bar.set_postfix({name: f"{rows[-1][name]:.2f}" for name in ("train_loss", "valid_loss") if name in rows[-1]})
-                stopped = patience is not None and epoch - max(best.epoch, self.steering.longest_warmup) >= patience
+                stopped = self._is_stopped(rows, best, patience)
+                if self.keeper is not None and (self.keeper.is_due or stopped or epoch == bar.total):
+                    self.keeper.write(self._state(rows, best))
                 if stopped:
                     break
         except FloatingPointError as error:
@@ -102,6 +128,33 @@ class Loop:
             self.seed,
             self.training.steps.compile_seconds,
         )
+
+    def _is_stopped(self, rows: list[dict[str, float]], best: "Best", patience: int | None) -> bool:
+        return patience is not None and len(rows) - max(best.epoch, self.steering.longest_warmup) >= patience
+
+    def _state(self, rows: list[dict[str, float]], best: "Best") -> dict[str, Any]:
+        """Return all that the epochs to come depend on."""
+        return {
+            "rows": rows,
+            "best": best.state(len(rows)),
+            "tensors": tensors_of(self.training.pair, self.modules),
+            "optimizers": [optimizer.state_dict() for optimizer in self.training.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "steps": self.training.steps.state(self.training.optimizers),
+            "random": random_state(self.device),
+        }
+
+    def _load(self, state: dict[str, Any], best: "Best") -> list[dict[str, float]]:
+        """Put everything back into the state between two epochs, and return the history so far."""
+        set_tensors(tensors_of(self.training.pair, self.modules), state["tensors"])
+        for optimizer, own in zip(self.training.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(own)
+        for scheduler, own in zip(self.schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict(own)
+        self.training.steps.load(state["steps"], self.training.optimizers)
+        best.load(state["best"])
+        set_random_state(state["random"], self.device)
+        return list(state["rows"])
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         start = time.perf_counter()
@@ -137,6 +190,21 @@ class Best:
             self.loss = self.valid_loss = loss
         if self.checkpoint is not None:
             save_checkpoint(self.pair, self.checkpoint)
+
+    def state(self, epoch: int) -> dict[str, Any]:
+        """Return the state after an epoch; the best weights are left out if they are those of that epoch."""
+        values = None if self.epoch == epoch else [values for _, values in self.kept]
+        return {"epoch": self.epoch, "loss": self.loss, "valid_loss": self.valid_loss, "values": values}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Set the state, after the pair's own."""
+        self.epoch, self.loss, self.valid_loss = state["epoch"], state["loss"], state["valid_loss"]
+        self.kept = snapshot(self.pair) if state["values"] is None else list(zip(all_tensors(self.pair), state["values"], strict=True))
+        if self.checkpoint is not None:  # whose file may be of a later epoch
+            present = snapshot(self.pair)
+            self.restore()
+            save_checkpoint(self.pair, self.checkpoint)
+            put_back(present)
 
     def restore(self) -> None:
         """Restore the pair's best weights; tensors created since then keep their values."""

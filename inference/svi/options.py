@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 import math
-from numbers import Integral, Real
+from numbers import Real
 
 from pyro.infer import ELBO, JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO, ReweightedWakeSleep
 
 from inference.svi.messengers import KLSchedule, values_of
 from inference.tracing.codegen import check_compile
-from pyro_lvm.checks import check_callable, check_counts, check_flags, check_positive
+from pyro_lvm.checks import check_callable, check_counts, check_flags, check_positive, check_seeds
 
 _UNUSABLE = {
     (
@@ -57,7 +57,7 @@ def check_kinds(elbo: object, *, seed: object, alternating: object, progress: ob
 
     Raises:
         TypeError: If the objective is none that a fit can use, or a function is not callable.
-        ValueError: If the seed is no integer, or a flag neither True nor False.
+        ValueError: If the seed is no integer from 0 to 2^63 - 1, or a flag neither True nor False.
     """
     if elbo is not None and not isinstance(elbo, ELBO):
         got = f"the class {elbo.__name__}" if isinstance(elbo, type) else f"a {type(elbo).__name__}"
@@ -68,8 +68,7 @@ def check_kinds(elbo: object, *, seed: object, alternating: object, progress: ob
     check_flags(alternating=alternating, progress=progress)
     check_callable("Pass a function of a tensor, such as torch.bernoulli.", transform=transform)
     check_callable("Pass a function of the history, a data frame.", on_epoch=on_epoch)
-    if isinstance(seed, bool) or not isinstance(seed, Integral):
-        raise ValueError(f"seed must be an integer; got {seed!r}.")
+    check_seeds(seed=seed)
 
 
 def check_sites(latents: tuple[str, ...], **by_site: object) -> None:

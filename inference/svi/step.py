@@ -42,6 +42,12 @@ class Steps(Protocol):
     def plan(self, epochs: int) -> None:
         """Prepare for the given number of epochs to come; called after the first epoch."""
 
+    def state(self, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
+        """Return what decides how the steps to come are made."""
+
+    def load(self, state: dict[str, Any], optimizers: list[torch.optim.Optimizer]) -> None:
+        """Set what :meth:`state` has returned in another run."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -72,10 +78,17 @@ class Step:
     def plan(self, epochs: int) -> None:
         """Do nothing, as all steps are alike."""
 
+    def state(self, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
+        """Return nothing, as all steps are alike."""
+        return {}
+
+    def load(self, state: dict[str, Any], optimizers: list[torch.optim.Optimizer]) -> None:
+        """Do nothing, as all steps are alike."""
+
     def __call__(self, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
         """Update the optimizer's parameters unless the loss is not finite, and return the loss in nats per datum."""
         parameters = parameters_of(optimizer)
-        loss = self._loss_and_gradients(batch, parameters)
+        loss = self.loss_and_gradients(batch, parameters)
         if math.isfinite(loss):
             if self.clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, self.clip_norm)
@@ -87,7 +100,8 @@ class Step:
         with parameters_known():  # to the optimizer
             return self.elbo.differentiable_loss(self.model, self.guide, *batch) / self._size(batch)
 
-    def _loss_and_gradients(self, batch: Batch, parameters: list[Tensor]) -> float:
+    def loss_and_gradients(self, batch: Batch, parameters: list[Tensor]) -> float:
+        """Set the parameters' gradients, and return the loss in nats per datum."""
         for parameter in parameters:
             parameter.grad = None  # so that its memory is reused
         if not hasattr(self.elbo, "differentiable_loss"):

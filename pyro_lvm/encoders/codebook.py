@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyro_lvm.checks import warn_caller
+from pyro_lvm.checks import SKLEARN_SEEDS, warn_caller
 from pyro_lvm.encoders.gradients import PassGradient, straight_through
 from pyro_lvm.encoders.quantizer import Quantizer
 
@@ -155,6 +155,6 @@ def _smoothed(counts: Tensor) -> Tensor:
 def _k_means(vectors: Tensor, num_codes: int, seed: int) -> tuple[Tensor, Tensor]:
     from sklearn.cluster import MiniBatchKMeans
 
-    fitted = MiniBatchKMeans(num_codes, batch_size=4096, n_init=1, random_state=seed).fit(vectors.cpu().numpy())
+    fitted = MiniBatchKMeans(num_codes, batch_size=4096, n_init=1, random_state=seed % SKLEARN_SEEDS).fit(vectors.cpu().numpy())
     sizes = torch.from_numpy(fitted.labels_).long().bincount(minlength=num_codes)
     return torch.from_numpy(fitted.cluster_centers_).to(vectors), sizes.to(vectors)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -121,6 +122,38 @@ def test_half_range_cuts_between_127_and_128():
     assert load_data(gray, binarize="half").test.unique(dim=0).tolist() == [[0, 0, 1, 1]]
 
 
+@pytest.mark.parametrize(("binarize", "treated"), [("half", "above 8"), ("static", "of x / 16"), ("dynamic", "of x / 16")])
+def test_levels_below_128_have_the_range_that_they_use(binarize, treated):
+    few = np.tile(np.array([[0, 8, 9, 16]], np.uint8), (20, 1))
+    data = load_data(few, binarize=binarize)
+    assert treated in data.description
+    assert (data.test.numpy()[:, [0, 3]] == [0, 1]).all()  # of 255, the highest level would hardly ever be 1
+    if binarize == "half":
+        assert (data.test.numpy() == [0, 0, 1, 1]).all()
+
+
+def test_few_levels_are_spread_over_the_unit_interval():
+    data = load_data(np.tile(np.array([[0, 3]], np.uint8), (20, 1)), dequantize=True)
+    assert data.test[:, 1].min() > 0.75 and "(x + u) / 4" in data.description
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.int32, np.float64])
+def test_whole_numbers_that_float32_rounds_are_refused_by_column(dtype, tmp_path):
+    identifiers = np.arange(2**24, 2**24 + 40)
+    np.save(tmp_path / "t.npy", np.stack([np.arange(40), identifiers], 1).astype(dtype))
+    with pytest.raises(ValueError, match=r"t\.npy: data: column 2 holds whole numbers beyond 2\*\*24 .* such as 16777217"):
+        load_data(tmp_path / "t.npy")
+    even = (identifiers - identifiers % 2).astype(dtype)
+    assert sorted(np.unique(all_rows(load_data(even[:, None])))) == sorted(np.unique(even))
+
+
+def test_large_fractions_are_rounded_as_any():
+    rows = np.random.default_rng(0).normal(size=(40, 2)) * 1e9
+    np.testing.assert_allclose(sorted_rows(all_rows(load_data(rows))), sorted_rows(rows), rtol=1e-6)
+    with pytest.raises(ValueError, match="such as 9223372036854775807"):
+        load_data(np.full((40, 1), 2**63 - 1))
+
+
 def save_parquet(path: Path) -> None:
     pd.DataFrame(ROWS, columns=list("abc"), index=range(5, 45)).to_parquet(path)
 
@@ -184,7 +217,30 @@ def test_unsuitable_arrays_and_options_are_refused(case):
         load_data(array, **options)
 
 
+def save_header(path: Path, shape: tuple[int, ...]) -> None:
+    """A file of no numbers whose header promises an array of that shape."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+
+
+def save_bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("data.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": (2**28, 1)})
+        for _ in range(2**8):
+            member.write(bytes(2**20))
+
+
+def save_promise(path: Path) -> None:
+    save_header(path.with_suffix(".npy"), (10**12, 4))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(path.with_suffix(".npy"), "data.npy")
+
+
 BAD_FILES = {
+    "huge.npy": (lambda path: save_header(path, (10**12, 4)), r"huge\.npy must hold plain numeric arrays; it is damaged"),
+    "huge.npz": (save_promise, r"huge\.npz .* data\.npy should have shape \(1000000000000, 4\) of float64, more than its 128 bytes"),
+    "bomb.npz": (save_bomb, r"bomb\.npz .* data\.npy is \d+ bytes long and unpacks to 268435584"),
+    "mixed.csv": (lambda path: path.write_text("NA,1,2\n1,2,3\n"), "mixed.csv .* words, 'NA', and numbers, '1', '2'"),
     "pickle.npz": (lambda path: np.savez(path, train=np.array([{}])), "pickled objects"),
     "pickle.npy": (lambda path: np.save(path, np.array([{}]), allow_pickle=True), "pickled objects"),
     "junk.npz": (lambda path: path.write_bytes(b"PK\x03\x04 junk"), "damaged"),

@@ -1,7 +1,9 @@
 """Every word of a recipe builds the part it names, with every other."""
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, product
 import math
 from typing import get_args
 
@@ -13,13 +15,33 @@ from torch import nn
 from inference.predictive.draws import encode
 from inference.recipes.build import build_vae, evaluate_vae, fit_vae
 from inference.recipes.codes import CODE_ENCODERS, CODE_PRIORS
+from inference.recipes.combinations import check_parts
 from inference.recipes.encoders import ENCODERS
-from inference.recipes.fitted_priors import EXPOST, ExpostName
+from inference.recipes.fits import OBJECTIVES, SCHEDULES
+from inference.recipes.fitted_priors import EXPOST
 from inference.recipes.likelihoods import LIKELIHOODS
-from inference.recipes.networks import NETWORKS
-from inference.recipes.options import EncoderName, EvaluateOptions, FitOptions, LikelihoodName, NetworkName, PriorName, StructureName
+from inference.recipes.networks import INITS, NETWORKS
+from inference.recipes.options import (
+    EncoderName,
+    EvaluateOptions,
+    ExpostName,
+    FitOptions,
+    InitName,
+    LikelihoodName,
+    MethodName,
+    NetworkName,
+    ObjectiveName,
+    Precision,
+    PriorName,
+    ProposalName,
+    ScheduleName,
+    StructureName,
+)
 from inference.recipes.priors import PRIORS
 from inference.recipes.structures import STRUCTURES
+from inference.scoring.annealed.score import METHODS
+from inference.scoring.proposals.assembly import PROPOSALS
+from inference.tracing.precision import PRECISIONS
 
 
 @pytest.mark.parametrize(
@@ -31,9 +53,15 @@ from inference.recipes.structures import STRUCTURES
         (LikelihoodName, LIKELIHOODS),
         (NetworkName, NETWORKS),
         (ExpostName, EXPOST),
+        (InitName, INITS),
+        (ObjectiveName, OBJECTIVES),
+        (ScheduleName, SCHEDULES),
+        (Precision, PRECISIONS),
+        (ProposalName, PROPOSALS),
+        (MethodName, METHODS),
     ],
 )
-def test_every_name_an_option_takes_is_registered(names: object, registry: dict) -> None:
+def test_every_name_an_option_takes_is_registered(names: object, registry: Collection[str]) -> None:
     assert set(get_args(names)) == set(registry)
 
 
@@ -126,11 +154,43 @@ def test_codes_combine_with_every_prior_network_and_likelihood(words: dict) -> N
         assert result.history["code_perplexity"].between(1, vae.encoder.num_codes).all()
 
 
-def test_a_prior_of_codes_needs_an_encoder_of_codes() -> None:
-    x = draw("bernoulli", 8, 5)
-    for words, message in (
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         ({"prior": "uniform"}, "needs an encoder of codes; got 'normal'"),
         ({"encoder": "vq"}, "needs a prior of codes; got 'standard'"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            build_vae(replace(SMALL, **words), x)
+        (
+            {"prior": "dirichlet"},
+            "prior 'dirichlet' has proportions, encoder 'normal' real vectors.*encoder.*dirichlet, logistic-normal",
+        ),
+        ({"prior": "sphere", "encoder": "dirichlet"}, "has unit vectors, .*proportions.*power-spherical"),
+        ({"structure": "stacked", "encoder": "iaf"}, "stacked structure has normal guides; got encoder 'iaf'"),
+        (
+            {"structure": "stacked", "prior": "uniform"},
+            "stacked structure needs .* got prior 'uniform' of discrete codes.*structure flat",
+        ),
+        ({"structure": "ladder", "prior": "sphere"}, "ladder structure needs .* got prior 'sphere' of unit vectors"),
+        ({"structure": "stacked", "network": "conv"}, "mlp or gated networks"),
+        ({"structure": "ladder", "network": "conv", "levels": 3}, r"each of 3 levels; got \(6,\)"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused_by_name(words: dict, message: str) -> None:
+    options = replace(SMALL, **words)
+    with pytest.raises(ValueError, match=message):
+        check_parts(options)
+    with pytest.raises(ValueError, match=message):
+        build_vae(options, draw("bernoulli", 8, 5))
+
+
+def test_what_is_not_refused_by_name_is_built() -> None:
+    x, counts = draw("bernoulli", 8, 5), Counter()
+    for structure, prior, encoder in product(*map(get_args, (StructureName, PriorName, EncoderName))):
+        options = replace(SMALL, structure=structure, prior=prior, encoder=encoder, num_codes=4, num_slots=2, fsq_levels=(3, 2))
+        try:
+            check_parts(options)
+        except ValueError:
+            counts["refused"] += 1
+        else:
+            build_vae(options, x)
+            counts["built"] += 1
+    assert counts == {"built": 76, "refused": 431}

@@ -7,6 +7,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
+from shell import contents
 import torch
 
 from inference import Evaluation, load_checkpoint, log_weights
@@ -52,15 +53,23 @@ def test_a_prior_fitted_after_training_scores_as_it_did(kind, folder):
     same(evaluate_vae(run_under(run, place, kind).vae, run.data, OPTIONS), Evaluation.from_netcdf(place / SCORE))
 
 
-def test_kept_scores_serve_a_comparison(folder, capsys):
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.nc")}
-    main(
-        ["compare", *RUNS, "--expost", *EXPOST, "--expost_of", "standard", "--evaluate.num_particles", "30", "--evaluate.proposal", "guide"]
-    )
-    printed = capsys.readouterr().out
+def test_kept_priors_serve_a_comparison_and_kept_scores_are_made_anew(folder, capsys):
+    """A prior's file holds the weights that it was fitted to; a score's file of version 0.1.0 does not say what it is of."""
+    before, kept = contents(folder), {path: Evaluation.from_netcdf(path) for path in folder.rglob("*.nc")}
+    command = f"compare {' '.join(RUNS)} --expost {' '.join(EXPOST)} --expost_of standard --evaluate.num_particles 30"
+    main([*command.split(), "--evaluate.proposal", "guide"])
+    printed = capsys.readouterr()
     rows = [*RUNS, "codes~soft", *(f"standard+{kind}" for kind in EXPOST)]
-    assert {line.split()[0] for line in printed.splitlines() if line.strip()} >= set(rows)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.nc")} == before
+    assert {line.split()[0] for line in printed.out.splitlines() if line.strip()} >= set(rows)
+    assert printed.err.count("test-K30-seed0.nc does not say what it comes from") == len(rows) == printed.err.count("; scored anew.")
+    for path, score in kept.items():
+        if "soft" not in path.parts:  # whose temperature is found again
+            same(Evaluation.from_netcdf(path), score)
+    after = contents(folder)
+    assert {name for name in before if name.endswith(".safetensors") and after[name] != before[name]} == set()
+
+    main([*command.split(), "--evaluate.proposal", "guide"])
+    assert "anew" not in capsys.readouterr().err and contents(folder) == after
 
 
 def test_a_checkpoint_of_two_functions_gives_the_weights_it_had(folder):

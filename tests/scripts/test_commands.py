@@ -152,7 +152,7 @@ def test_runs_are_named_by_what_tells_them_apart():
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("train --out {} --model.priro vamp", "unrecognized arguments: --model.priro"),
+        ("train --out {} --model.priro vamp", "unrecognized arguments: --model.priro vamp. Did you mean --model.prior?"),
         ("train --out {} --model.prior vampire", "Got value: vampire"),
         ("train --out {} --fit.epochs 0", "fit.epochs"),
         ("train --out {} --data.source digitz", "source must be one of"),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from inference import evaluate, fit
-from inference.svi import compiled
+from inference.svi import compiled, traced
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_compiled_is_refused_or_runs_eagerly(name, interpreted, m
 
 
 def test_a_compiler_that_gives_nan_is_found_out(monkeypatch):
-    monkeypatch.setattr(compiled, "compile_graph", lambda graph, *inputs: lambda *i: tuple(t * torch.nan for t in graph(*i)))
+    monkeypatch.setattr(traced, "compile_graph", lambda graph, *inputs: lambda *i: tuple(t * torch.nan for t in graph(*i)))
     monkeypatch.setattr(compiled, "EARNS_BACK", 1)
     expected = fitted(make_vae, False)
     with pytest.warns(UserWarning, match="the loss is nan, not"):
@@ -109,7 +109,7 @@ def test_a_missing_compiler_is_said_in_one_warning(monkeypatch):
 
 def test_what_changes_later_is_found_out(interpreted, monkeypatch):
     """No hook tells of the change, so a check does that comes now and then; a fit that has begun goes on."""
-    monkeypatch.setattr(compiled, "CHECK_EVERY", 4)
+    monkeypatch.setattr(traced, "CHECK_EVERY", 4)
 
     def changing():
         vae = make_vae(layers=Counts())
@@ -212,7 +212,7 @@ def test_a_compiler_that_spoils_the_update_is_found_out(place, monkeypatch):
         optimizers.append(torch.optim.Adam(parameters, lr=lr))
         return optimizers[-1]
 
-    monkeypatch.setattr(compiled, "compile_graph", spoiling)
+    monkeypatch.setattr(traced, "compile_graph", spoiling)
     vae = make_vae()
     with pytest.raises(ValueError, match=f"a {'parameter' if place == 'parameter' else 'running average'} becomes"):
         fitted(lambda: vae, True, optimizer=make_optimizer)
@@ -270,7 +270,7 @@ def test_parameters_may_be_frozen_between_epochs(interpreted):
 
 
 def test_auto_leaves_short_runs_alone(monkeypatch):
-    monkeypatch.setattr(compiled, "compile_graph", lambda *_: pytest.fail("compiled a short run"))
+    monkeypatch.setattr(traced, "compile_graph", lambda *_: pytest.fail("compiled a short run"))
     assert fitted(make_vae, "auto").compile_seconds == 0
 
 

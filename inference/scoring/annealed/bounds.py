@@ -25,7 +25,7 @@ from inference.scoring.proposals.score import row_jobs
 from inference.scoring.reduction import standard_error_of_mean
 from inference.scoring.workers import workers
 from inference.tracing.codegen import check_compile
-from pyro_lvm.checks import check_counts
+from pyro_lvm.checks import check_counts, check_seeds
 from pyro_lvm.pair import Batch
 
 _LAYOUT_ROWS = 1024  # on which the layout of particles is tried
@@ -149,7 +149,7 @@ def bidirectional(
         https://arxiv.org/abs/1611.04273
     """
     check_counts(num_particles=num_particles, num_steps=num_steps, chunk_size=chunk_size)
-    check_counts(0, seed=seed)
+    check_seeds(seed=seed)
     check_compile(compile)
     with scoring(pair, torch.device("cpu")):
         batch, latents = simulate(pair, data, seed)

@@ -1,0 +1,94 @@
+"""Runs that go on: one that was interrupted, or a finished one for more epochs."""
+
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+import shutil
+
+from inference.checkpoint import load_checkpoint
+from inference.files.claims import dead_partials, live_partials
+from inference.files.folders import resolved
+from inference.recipes.options import Recipe
+from inference.runs.folders import parse_recipe, read_history, read_summary
+from inference.runs.kinds import RUN
+from inference.runs.run import CHECKPOINT, CONFIG, SUMMARY, Run, fit_run
+from inference.svi.state import last_path
+
+LAST = last_path(CHECKPOINT).name
+_MAY_CHANGE = ("epochs", "patience")
+
+
+def begun(out: Path, holds: str = CONFIG) -> Path | None:
+    """Return the folder from which what belongs at ``out`` can go on: the newest unfinished one, or ``out`` itself.
+
+    Args:
+        out: Path of the finished folder.
+        holds: Pattern of a file in a folder from which one can go on.
+
+    Raises:
+        ValueError: If another process is writing the folder.
+    """
+    folder = resolved(out)
+    for partial in live_partials(folder):
+        raise ValueError(f"another process is writing {out} (in {partial}). Wait for it, or stop it.")
+    places = [*reversed(dead_partials(folder)), folder]
+    return next((place for place in places if any(place.glob(holds))), None)
+
+
+def go_on(run: Run, folder: Path, *, device: str | None = None) -> None:
+    """Fit a run in a folder where it may have been begun, or even finished, and write the folder; the run's model gets the best weights.
+
+    Raises:
+        ValueError: If what was begun there had other options.
+    """
+    if (folder / CONFIG).is_file():
+        check_same(run.recipe, parse_recipe(folder), folder)
+    if is_done(run.recipe, folder):
+        load_checkpoint(run.vae, folder / CHECKPOINT)
+        return
+    (folder / SUMMARY).unlink(missing_ok=True)  # as long as the fit goes on, the run is not finished
+    fit_run(run, folder, resume=(folder / LAST).is_file(), device=device)
+
+
+def check_same(recipe: Recipe, earlier: Recipe, folder: Path) -> None:
+    """Check that a run goes on with its options, but for the number of epochs and the patience.
+
+    Raises:
+        ValueError: If another option differs, or there are fewer epochs.
+    """
+    kept = replace(recipe, fit=replace(recipe.fit, **{name: getattr(earlier.fit, name) for name in _MAY_CHANGE}))
+    parts, before = asdict(kept), asdict(earlier)
+    for part, options in parts.items():
+        for name, value in options.items():
+            if value != before[part][name]:
+                raise ValueError(
+                    f"--{part}.{name} must be {before[part][name]}, as in {folder}, which goes on; got {value}. Leave it out, or train "
+                    "anew under another --out."
+                )
+    if recipe.fit.schedule != "constant" and recipe.fit.epochs != earlier.fit.epochs:
+        raise ValueError(
+            f"--fit.epochs must be {earlier.fit.epochs}, as the schedule {recipe.fit.schedule!r} of {folder} depends on it; got "
+            f"{recipe.fit.epochs}. Leave it out, or train anew under another --out."
+        )
+
+
+def is_done(recipe: Recipe, folder: Path) -> bool:
+    """Whether a folder holds a finished run for which no epochs are left."""
+    if not RUN.is_finished(folder):
+        return False
+    with suppress(OSError, ValueError):  # damaged, and therefore fitted again from the last state
+        stopped = read_summary(folder)["stopped_early"] and recipe.fit.patience == parse_recipe(folder).fit.patience
+        return stopped or len(read_history(folder)) >= recipe.fit.epochs
+    return False
+
+
+def copy_state(source: Path, folder: Path) -> None:
+    """Copy what a finished run needs in order to go on elsewhere.
+
+    Raises:
+        FileNotFoundError: If the run has not kept its last state, as those of earlier versions.
+    """
+    if not (source / LAST).is_file():
+        raise FileNotFoundError(f"{source} has no {LAST}, from which it could go on. Train it anew: leave out --resume, add --overwrite.")
+    for name in (CONFIG, CHECKPOINT, LAST):
+        shutil.copyfile(source / name, folder / name)

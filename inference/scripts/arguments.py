@@ -1,0 +1,94 @@
+"""The options of each command. Nothing here imports torch, so that help and refusals take no seconds."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jsonargparse.typing import PositiveInt
+
+from inference.recipes.options import EvaluateOptions, ExpostName, PriorName, Recipe, Split
+from inference.recipes.sizes import Seed
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+PRIORS = ("standard", "mixture", "vamp", "spline")
+
+
+def _train(parser: "ArgumentParser") -> None:
+    parser.add_argument("--out", type=str, required=True, help="Run folder to write.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier run once training is done.")
+    parser.add_argument("--resume", action="store_true", help="Go on with the run of that name; options left out are its own.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to fit on, such as cuda.")
+    parser.add_class_arguments(Recipe)
+
+
+def _evaluate(parser: "ArgumentParser") -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folder.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
+    parser.add_argument("--if_missing", action="store_true", help="Keep a score of the present weights that is already there.")
+    parser.add_argument("--bidirectional", type=PositiveInt | None, default=None, help="Simulated data whose log p(x) is bounded too.")
+    parser.add_class_arguments(EvaluateOptions)
+
+
+def _compare(parser: "ArgumentParser") -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; without any, priors are trained.")
+    parser.add_argument("--priors", type=tuple[PriorName, ...], default=PRIORS, help="Priors to train.")
+    parser.add_argument(
+        "--seeds", type=PositiveInt, default=1, help="Fits with each prior, by seeds 0, 1, ...; each in a process of its own."
+    )
+    parser.add_argument("--expost", type=list[ExpostName], default=[], help="Priors to fit after training.")
+    parser.add_argument("--expost_of", type=str, nargs="+", help="Models to fit them to; by default standard, or all runs.")
+    parser.add_argument("--out", type=str, help="Folder to write; for trained priors, by default runs/compare-DATA.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier comparison once the new one is complete.")
+    parser.add_argument("--resume", action="store_true", help="Go on with an unfinished comparison of that name.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
+    parser.add_class_arguments(Recipe)
+    parser.add_class_arguments(EvaluateOptions, "evaluate")
+
+
+def _diagnose(parser: "ArgumentParser") -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folder.")
+    parser.add_argument("--split", type=Split, default="test", help="Split whose codes form q(z).")
+    parser.add_argument("--quantile", type=float, default=0.01, help="Share of codes that count as outside the codes.")
+    parser.add_argument("--num_draws", type=PositiveInt | None, default=None, help="Number of prior draws and of codes scored.")
+    parser.add_argument("--seed", type=Seed, default=0, help="Seed of codes and draws.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to diagnose on, such as cuda.")
+
+
+def _report(parser: "ArgumentParser") -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Finished run.")
+    parser.add_argument("--out", type=str, default="report", help="Folder to write.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier report once the new one is complete.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
+    parser.add_class_arguments(EvaluateOptions, "evaluate")
+
+
+def _sample(parser: "ArgumentParser") -> None:
+    parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
+    parser.add_argument("--expost", type=ExpostName, help="Draw from this prior, fitted after training, instead of the run's own.")
+    parser.add_argument("--num_draws", type=PositiveInt, default=20, help="Number of draws and of reconstructions.")
+    parser.add_argument("--split", type=Split, default="test", help="Split to encode.")
+    parser.add_argument("--seed", type=Seed, default=0, help="Seed of the draws.")
+    parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples, or RUN/expost-KIND/samples.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace earlier samples once the new ones are complete.")
+
+
+def _sweep(parser: "ArgumentParser") -> None:
+    words = "An option and its values; seed stands for model.seed and fit.seed."
+    parser.add_argument("--over", type=str, nargs="+", action="append", required=True, metavar="OPTION VALUE", help=words)
+    parser.add_argument("--out", type=str, required=True, help="Folder of the runs; those that are already in it are kept, or go on.")
+    parser.add_argument("--processes", type=PositiveInt | None, default=None, help="Runs at a time; by default, one for each core.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
+    parser.add_class_arguments(Recipe)
+    parser.add_class_arguments(EvaluateOptions, "evaluate")
+
+
+OPTIONS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a command is used, and what adds its options
+    "train": ("--out RUN [options]", _train),
+    "evaluate": ("RUN [RUN ...] [options]", _evaluate),
+    "compare": ("[RUN ...] [options]", _compare),
+    "sweep": ("--over OPTION VALUE ... --out FOLDER [options]", _sweep),
+    "diagnose": ("RUN [RUN ...] [options]", _diagnose),
+    "report": ("RUN [RUN ...] [options]", _report),
+    "sample": ("RUN [options]", _sample),
+}

@@ -1,0 +1,102 @@
+"""Words of a command line as values of options, or one line that says which word is wrong and what is near it."""
+
+from argparse import ArgumentError
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+import re
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from inference.scripts.arguments import OPTIONS
+
+_WORDS = r"(?!-).+"
+_NUMBERS = r"[\d,]+"
+_LISTS = {  # options that take lists, and what a word of the list looks like
+    "--priors": _WORDS,
+    "--expost": _WORDS,
+    "--data.shape": _NUMBERS,
+    "--model.hidden": _NUMBERS,
+    "--model.decoder_hidden": _NUMBERS,
+    "--model.flow_hidden": _NUMBERS,
+    "--model.fsq_levels": _NUMBERS,
+}
+
+
+def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
+    """Read the options of a command.
+
+    Args:
+        command: Name of the command.
+        purpose: What it is for.
+        words: What follows the name on the command line; ``words`` of the result, with lists as the parser reads them.
+
+    Raises:
+        ArgumentError: If an option is unknown, missing, or has a value that it cannot have.
+        ValueError: If the device does not exist.
+    """
+    usage, add_options = OPTIONS[command]
+    parser = ArgumentParser(usage=f"pyro-lvm {command} {usage}", description=purpose, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file of options; options that follow it take precedence.")
+    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
+    add_options(parser)
+    takes_lists = command != "sample"  # its --expost is one name
+    words = [*_joined(words)] if takes_lists else [*words]
+    try:
+        args = parser.instantiate(parser.parse_args(words))
+        if command == "train" and args.resume and (options := _earlier_options(Path(args.out))):
+            args = parser.instantiate(parser.parse_args(["--config", str(options), *words]))
+    except ArgumentError as error:
+        _add_nearest(error, known=parser.get_defaults(skip_validation=True).keys())
+        raise
+    _check_device(getattr(args, "device", "cpu"))
+    args.words = words
+    return args
+
+
+def _joined(words: Sequence[str]) -> Iterator[str]:
+    """Write lists of words as the parser reads them: ``--priors a,b`` and ``--priors a b`` as ``--priors=[a,b]``."""
+    rest = list(words)
+    while rest:
+        option, _, value = rest.pop(0).partition("=")
+        like = _LISTS.get(option)
+        if like is None or (rest and not value and re.match(r"\[|null$", rest[0])) or re.match(r"\[|null$", value):
+            yield f"{option}={value}" if value else option
+            continue
+        items = [value] if value else []
+        while rest and not value and re.fullmatch(like, rest[0]):
+            items.append(rest.pop(0))
+        yield from [f"{option}=[{','.join(items)}]"] if items else [option]
+
+
+def _add_nearest(error: ArgumentError, known: Iterable[str]) -> None:
+    """Name the nearest known options after the unknown ones that an error names."""
+    unknown = re.match(r"unrecognized arguments: (.*)", error.message, re.S)
+    keys = re.search(r"(?:(?:Group|Key) '([\w.]+)' )?does not accept (?:option|nested key) '([\w.]+)'", error.message)
+    options = [word.split("=")[0] for word in unknown[1].split() if word.startswith("--")] if unknown else []
+    options += ["--" + ".".join(filter(None, keys.groups()))] if keys else []
+    nearest = [near for option in options for near in get_close_matches(option, [f"--{name}" for name in known], n=1)]
+    if nearest:
+        error.message = f"{error.message.rstrip('.')}. Did you mean {' and '.join(nearest)}?"
+
+
+def _earlier_options(out: Path) -> Path | None:
+    """Return the file of the options with which a run was begun."""
+    from inference.runs.resuming import CONFIG, begun  # here, as it imports torch
+
+    earlier = begun(out)
+    return earlier and earlier / CONFIG
+
+
+def _check_device(name: Any) -> None:
+    """Check that there is a device of that name."""
+    if name == "cpu":
+        return
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    count = torch.accelerator.device_count() if accelerator else 0
+    there = ["cpu", *([accelerator.type, *(f"{accelerator.type}:{i}" for i in range(count))] if accelerator else [])]
+    if name not in there:
+        raise ValueError(f"--device must name a device of this machine, {' or '.join(there)}; got {name!r}. Choose one of these.")
