@@ -12,6 +12,7 @@ from inference.expost.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
 from inference.predictive.draws import decode, encode, reconstruct, sample_latents, sample_prior
 from inference.predictive.features import classifier_features, pca_features
 from inference.predictive.quality import SampleQuality, pair_samples, quality_table, sample_quality
+from inference.runs.saved import SavedRun, load_run
 from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate, log_weights
