@@ -1,7 +1,7 @@
 """Words of a command line as values of options, or one line that says which word is wrong and what is near it."""
 
 from argparse import ArgumentError
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 import re
@@ -38,7 +38,7 @@ def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
 
     Raises:
         ArgumentError: If an option is unknown, missing, or has a value that it cannot have.
-        ValueError: If the device does not exist.
+        ValueError: If the device does not exist, or a seed is out of range.
     """
     usage, add_options = OPTIONS[command]
     parser = ArgumentParser(usage=f"pyro-lvm {command} {usage}", description=purpose, exit_on_error=False, allow_abbrev=False)
@@ -48,10 +48,12 @@ def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
     if command != "sample":  # its --expost is one name
         words = [*_joined(words)]
     try:
-        args = parser.instantiate(parser.parse_args([_known_as(command, word) for word in words]))
+        parsed = parser.parse_args([_known_as(command, word) for word in words])
+        args = parser.instantiate(parsed)
     except ArgumentError as error:
         _add_nearest(error, known=[*parser.get_defaults(skip_validation=True).keys()])
         raise
+    _check_seeds({name: value for name, value in parsed.items() if name.split(".")[-1] == "seed"})
     _check_device(getattr(args, "device", "cpu"))
     return args
 
@@ -90,6 +92,12 @@ def _add_nearest(error: ArgumentError, known: Sequence[str]) -> None:
     nearest = [near for option in options for near in get_close_matches(option, [f"--{name}" for name in known], n=1)]
     if nearest:
         error.message = f"{error.message.rstrip('.')}. Did you mean {' and '.join(nearest)}?"
+
+
+def _check_seeds(seeds: Mapping[str, int]) -> None:
+    for name, seed in seeds.items():
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"--{name} must be a whole number from 0 to 2**63 - 1; got {seed}. Take a smaller one, such as 0.")
 
 
 def _check_device(name: Any) -> None:

@@ -161,6 +161,7 @@ def test_runs_are_named_by_what_tells_them_apart():
         ("train --out {} --data.binarize null", "'bernoulli' cannot have generated the data"),
         ("train --out {} --device banana", "--device must name a device of this machine, cpu"),
         ("train --out {} --model.structure stacked --model.prior uniform", "stacked structure needs a prior on the whole space"),
+        ("compare --out {} --priors []", "--priors must name at least one prior"),
         ("compare --out {} --model.structure ladder --priors vamp,sphere", "got prior 'sphere' on the sphere"),
         ("evaluate {}", "must hold a finished run; it has no config.yaml"),
         ("compare {}", "must hold a finished run; it has no config.yaml"),

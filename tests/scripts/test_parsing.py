@@ -80,3 +80,16 @@ def test_an_accelerator_is_known_by_its_numbers(monkeypatch: pytest.MonkeyPatch)
         assert read(f"evaluate r --device {device}").device == device
     with pytest.raises(ValueError, match="cpu or cuda or cuda:0 or cuda:1; got 'cuda:2'"):
         read("evaluate r --device cuda:2")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**30])
+def test_seeds_out_of_range_are_refused_by_name(seed: int) -> None:
+    for line in (
+        "train --out x --data.seed",
+        "train --out x --model.seed",
+        "compare --evaluate.seed",
+        "evaluate r --seed",
+        "sample r --seed",
+    ):
+        with pytest.raises(ValueError, match=rf"{line.split()[-1]} must be a whole number from 0 to 2\*\*63 - 1; got {seed}"):
+            read(f"{line} {seed}")
