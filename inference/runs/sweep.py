@@ -110,7 +110,7 @@ class _Children:
 
     def run(self, commands: Sequence[Sequence[str]], log: Path) -> str | None:
         """Run commands until one fails, and return the last line of its output."""
-        environment = {"OMP_NUM_THREADS": "1"} | os.environ
+        environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYRO_LVM_PARENT": str(os.getpid())}
         with log.open("wb") as output:
             for arguments in commands:
                 with self.lock:

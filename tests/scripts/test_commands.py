@@ -21,7 +21,15 @@ def test_train_keeps_options_history_weights_and_a_picture(trained: Path) -> Non
     assert sorted(contents(trained)) == [
         f"{prior}/{name}"
         for prior in PRIORS
-        for name in ("checkpoint.safetensors", "config.yaml", "history.csv", "history.png", "manifest.json", "summary.yaml")
+        for name in (
+            "checkpoint.last.safetensors",
+            "checkpoint.safetensors",
+            "config.yaml",
+            "history.csv",
+            "history.png",
+            "manifest.json",
+            "summary.yaml",
+        )
     ]
     history = pd.read_csv(trained / "vamp" / "history.csv")
     summary = yaml.safe_load((trained / "vamp" / "summary.yaml").read_text())
