@@ -73,6 +73,12 @@ def _sample(parser: "ArgumentParser") -> None:
     parser.add_argument("--overwrite", action="store_true", help="Replace earlier samples once the new ones are complete.")
 
 
+def _runs(parser: "ArgumentParser") -> None:
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", type=str, default="runs", help="Folder to look into, with its subfolders.")
+    parser.add_argument("--clean", action="store_true", help="Remove what is left over from processes that are gone.")
+    parser.add_argument("--unfinished", action="store_true", help="With --clean, remove unfinished work too, from which runs could go on.")
+
+
 def _sweep(parser: "ArgumentParser") -> None:
     words = "An option and its values; seed stands for model.seed and fit.seed."
     parser.add_argument("--over", type=str, nargs="+", action="append", required=True, metavar="OPTION VALUE", help=words)
@@ -91,4 +97,5 @@ OPTIONS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a 
     "diagnose": ("RUN [RUN ...] [options]", _diagnose),
     "report": ("RUN [RUN ...] [options]", _report),
     "sample": ("RUN [options]", _sample),
+    "runs": ("[FOLDER] [options]", _runs),
 }

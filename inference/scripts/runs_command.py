@@ -1,22 +1,17 @@
 """Lists what commands have written into a folder, and removes what killed ones have left: ``pyro-lvm runs runs --clean``."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+
+from jsonargparse import Namespace
 
 from inference.files.leftovers import LEFT_OVER, UNFINISHED, Found, find_folders
 from inference.runs.kinds import KINDS
 from inference.runs.run import CHECKPOINT
-from inference.scripts.cli import make_parser
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(args: Namespace) -> None:
     """List finished and unfinished folders with sizes and dates, and remove left-overs if asked to."""
-    parser = make_parser("runs", "[FOLDER] [options]")
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", type=str, default="runs", help="Folder to look into, with its subfolders.")
-    parser.add_argument("--clean", action="store_true", help="Remove what is left over from processes that are gone.")
-    parser.add_argument("--unfinished", action="store_true", help="With --clean, remove unfinished work too.")
-    args = parser.instantiate(parser.parse_args(argv))
     if args.unfinished and not args.clean:
         raise ValueError("--unfinished has no effect without --clean. Leave it out.")
     folder = Path(args.folder)
