@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inference.checkpoint import load_checkpoint, save_checkpoint
+    from inference.comparison.recipes import compare_recipes
     from inference.comparison.table import compare
     from inference.data.load import load_data
     from inference.data.text import decode_text
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from inference.predictive.draws import decode, encode, reconstruct, sample_latents, sample_prior
     from inference.predictive.features import classifier_features, pca_features
     from inference.predictive.quality import SampleQuality, pair_samples, quality_table, sample_quality
+    from inference.runs.saved import SavedRun, load_run
     from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
     from inference.scoring.evaluation import Evaluation
     from inference.scoring.importance import evaluate, log_weights
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _NAMES = {  # by module: each is imported when a name in it is first asked for, as torch takes seconds
     "checkpoint": "load_checkpoint save_checkpoint",
+    "comparison.recipes": "compare_recipes",
     "comparison.table": "compare",
     "data.load": "load_data",
     "data.text": "decode_text",
@@ -38,6 +41,7 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "predictive.draws": "decode encode reconstruct sample_latents sample_prior",
     "predictive.features": "classifier_features pca_features",
     "predictive.quality": "SampleQuality pair_samples quality_table sample_quality",
+    "runs.saved": "SavedRun load_run",
     "scoring.annealed.bounds": "BidirectionalBounds bidirectional",
     "scoring.evaluation": "Evaluation",
     "scoring.importance": "evaluate log_weights",

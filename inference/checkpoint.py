@@ -17,8 +17,7 @@ from pyro_lvm.modules import roots_of, unregistered
 from pyro_lvm.scopes import belongings
 
 State = dict[str, Tensor]
-FORMAT = "3"  # of files; format 2 had no digest, and format 1 no metadata, and names such as module0.prior.loc and param.scale
-_READABLE = (None, "2", FORMAT)
+FORMAT = "2"  # of the names in files; format 1 had no metadata, and names such as module0.prior.loc and param.scale
 _FACTS, _FORMAT, _ROWS, _FIXED, _ORIGIN, _DIGEST = "pyro_lvm", "format", "rows", "fixed", "origin", "digest"
 
 
@@ -137,7 +136,7 @@ def load_checkpoint(pair: object, path: str | Path) -> None:
     state, facts = _read(Path(path))
     if _FORMAT not in facts:
         state = _renamed(pair, state)
-    elif facts[_FIXED] != _fingerprint(pair):
+    elif facts.get(_FIXED, "") != _fingerprint(pair):
         raise ValueError(
             f"the pair runs modules or tensors that are not registered with Pyro and differ from those with which {path} was saved; or it "
             "has not run, so that they are unknown. Call check_pair(pair, x) first, and build them with the same weights; or register them "
@@ -169,10 +168,10 @@ def _read(path: Path) -> tuple[State, dict[str, Any]]:
         with safe_open(path, "pt") as file:
             facts = dict(json.loads((file.metadata() or {}).get(_FACTS, "{}")))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, as it is not a dict
-        is_whole = facts.get(_FORMAT) != FORMAT or facts.pop(_DIGEST) == _digest(state, facts)
+        is_whole = not facts.keys() & {_DIGEST, _ORIGIN} or facts.pop(_DIGEST) == _digest(state, facts)
     except Exception as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}). Save it again.") from error
-    if facts.get(_FORMAT) not in _READABLE:
+    if facts.get(_FORMAT, FORMAT) != FORMAT:
         raise ValueError(f"{path} has the format {facts[_FORMAT]}; this version reads formats up to {FORMAT}. Install a newer version.")
     if not is_whole:
         raise ValueError(f"{path} is damaged: its tensors are not those that were saved. Save it again.")

@@ -129,6 +129,15 @@ def markdown_table(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def spreadsheet_name(name: object) -> str:
+    """A name for a CSV file: with a leading apostrophe if a spreadsheet would otherwise run it as a formula.
+
+    >>> spreadsheet_name("=cmd()"), spreadsheet_name("runs/vamp")
+    ("'=cmd()", 'runs/vamp')
+    """
+    return f"'{name}" if str(name).startswith(("=", "+", "-", "@", "\t", "\r")) else str(name)
+
+
 def _check_error(error: float) -> None:
     if error < 0:
         raise ValueError(f"error must be zero or larger; got {error}. Pass a standard error.")

@@ -142,7 +142,7 @@ def test_networks_keep_their_names_in_whatever_order_a_program_takes_them(x, tmp
     for pair, file in ((saved, "a"), (loaded, "b")):
         save_checkpoint(pair, tmp_path / file)
     with safe_open(tmp_path / "a", "pt") as a, safe_open(tmp_path / "b", "pt") as b:
-        assert set(a.keys()) == set(b.keys()) and a.metadata() == b.metadata()
+        assert set(a.keys()) == set(b.keys())
     load_checkpoint(loaded, tmp_path / "a")
     assert all(torch.equal(nets[name].weight, others[name].weight) for name in nets)
     assert torch.equal(log_weights(loaded, x, num_particles=3, seed=0), log_weights(saved, x, num_particles=3, seed=0))

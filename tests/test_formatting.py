@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inference.formatting import format_error, format_share, format_value, format_with_error, markdown_table
+from inference.formatting import format_error, format_share, format_value, format_with_error, markdown_table, spreadsheet_name
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,9 @@ def test_impossible_errors_and_shares_are_refused() -> None:
             function(1.0, -0.1)
     with pytest.raises(ValueError, match="between 0 and 1; got 3"):
         format_share(3, 50)
+
+
+@pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@x", "\t=1", "\r=1"])
+def test_names_are_no_formulas(name):
+    assert spreadsheet_name(name) == "'" + name
+    assert spreadsheet_name("a=1") == "a=1"

@@ -155,42 +155,42 @@ def _own_path(source: str | Path) -> Path:
 
 def _own_text(path: Path, fractions: Fractions) -> Content:
     codes, alphabet = encode_text(read_text(path))
-    splits = cut_in_order(codes, _sizes(fractions, len(codes), "character"))
+    splits = cut_in_order(codes, _sizes(path.name, fractions, len(codes), "character"))
     return Content(path.name, f"{path.name} in windows of characters, split in order of the text", splits, alphabet=alphabet)
 
 
 def _own_rows(name: str, arrays: Arrays, fractions: Fractions, seed: int) -> Content:
     arrays = {key: as_float32(array, f"{name}: {key}") for key, array in arrays.items()}
-    splits, origin = _own_splits(arrays, fractions, seed)
+    splits, origin = _own_splits(name, arrays, fractions, seed)
     if len({x.shape[1:] for x in splits.values()}) > 1:
         shapes = {split: x.shape for split, x in splits.items()}
         raise ValueError(f"{name} must hold splits that agree on X in [N, *X]; got {shapes}. Reshape them.")
     return Content(name, f"{name}, {origin}", splits, levels=_gray_levels(splits))
 
 
-def _own_splits(arrays: Arrays, fractions: Fractions, seed: int) -> tuple[Arrays, str]:
+def _own_splits(name: str, arrays: Arrays, fractions: Fractions, seed: int) -> tuple[Arrays, str]:
     if len(arrays) == 1:
         given = {"train": next(iter(arrays.values()))}
     elif set(arrays) in ({"train", "test"}, set(SPLITS)):
         given = arrays
     else:
         raise ValueError(
-            f"a .npz file must hold one array, or train, test and possibly valid; got {', '.join(arrays)}. Save it with these names only."
+            f"{name} must hold one array, or train, test and possibly valid; got {', '.join(arrays)}. Save it with these names only."
         )
     _refuse_fractions("the file has that split", **{s: fractions[s] for s in given if s != "train"})
     missing = {split: fractions[split] for split in SPLITS if split not in given}
     if not missing:
         return given, "split as given"
-    rows = cut_rows(len(given["train"]), _sizes(missing, len(given["train"]), "row"), seed)
+    rows = cut_rows(len(given["train"]), _sizes(name, missing, len(given["train"]), "row"), seed)
     drawn = {split: given["train"][chosen] for split, chosen in rows.items()}
     return given | drawn, f"{' and '.join(missing)} drawn from its rows with seed {seed}"
 
 
-def _sizes(fractions: Fractions, total: int, unit: str) -> dict[str, int]:
+def _sizes(name: str, fractions: Fractions, total: int, unit: str) -> dict[str, int]:
     sizes = {split: round((0.1 if share is None else share) * total) for split, share in fractions.items()}
     if min(sizes.values()) < 1 or sum(sizes.values()) >= total:
         raise ValueError(
-            f"the fractions must leave at least one {unit} to each split; got sizes {sizes} of {total} {unit}s. "
+            f"{name}: the fractions must leave at least one {unit} to each split; got sizes {sizes} of {total} {unit}s. "
             f"Change valid_fraction and test_fraction, or give more {unit}s."
         )
     return sizes

@@ -5,7 +5,7 @@ from inference.recipes.encoders import ENCODERS
 from inference.recipes.options import ModelOptions
 from inference.recipes.priors import PRIORS
 
-_REAL, _SIMPLEX, _SPHERE, _CODES = "real vectors", "proportions", "unit vectors", "discrete codes"
+_REAL, _SIMPLEX, _SPHERE, _CODES = "the whole space", "the simplex", "the sphere", "discrete codes"
 _OTHER_LATENTS = {"dirichlet": _SIMPLEX, "logistic-normal": _SIMPLEX, "sphere": _SPHERE, "power-spherical": _SPHERE}
 _OF_THE_ENCODER = ("vamp",)  # priors made of the encoder's distributions, whatever their latents
 
@@ -37,8 +37,8 @@ def _check_latents(options: ModelOptions) -> None:
             f"{', '.join(CODE_PRIORS)}."
         )
     raise ValueError(
-        f"prior and encoder must have the same kind of latents; prior {options.prior!r} has {ours}, encoder {options.encoder!r} {theirs}. "
-        f"Choose another model.encoder ({encoders}) or model.prior ({', '.join(_OF_THE_ENCODER)}, {_names_of(theirs, *PRIORS)})."
+        f"prior {options.prior!r} does not go with encoder {options.encoder!r}: the prior lives on {ours}, the guide on {theirs}. Choose "
+        f"another model.encoder ({encoders}) or model.prior ({_names_of(theirs, *PRIORS)})."
     )
 
 
@@ -51,7 +51,7 @@ def _check_levels(options: ModelOptions) -> None:
         )
     if latents != _REAL:
         raise ValueError(
-            f"a {structure} structure needs a prior of {_REAL}; got prior {options.prior!r} of {latents}. Choose another model.prior "
+            f"a {structure} structure needs a prior on {_REAL}; got prior {options.prior!r} on {latents}. Choose another model.prior "
             f"({_names_of(_REAL, *PRIORS)}), or take model.structure flat."
         )
     if structure == "stacked" and options.network == "conv":
@@ -68,4 +68,4 @@ def _latents(part: str) -> str:
 
 
 def _names_of(latents: str, *parts: str) -> str:
-    return ", ".join(part for part in parts if _latents(part) == latents)
+    return ", ".join(part for part in parts if _latents(part) == latents or part in _OF_THE_ENCODER)

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from inference.data.splits import random_rows
+from inference.formatting import spreadsheet_name
 from inference.predictive.features import default_features
 from inference.predictive.quality import (
     MIN_ROWS,
@@ -81,7 +82,7 @@ def quality_blocks(judgement: Judgement, out: Path) -> list[Block]:
     if judgement.real is None:
         return [Paragraph(judgement.features)]
     table = judgement.table()
-    table.to_csv(out / "quality.csv")
+    table.rename(index=spreadsheet_name).to_csv(out / "quality.csv")
     differences = quality_differences({name: (model.prior_samples, model.reconstructions) for name, model in judgement.models.items()})
     caption = (
         f"Each row compares {judgement.real.num_samples} samples with {judgement.real.num_real} test data; standard errors come from "

@@ -13,7 +13,7 @@ from inference.data.splits import random_rows
 from inference.densities.scope import scoring
 from inference.diagnostics.aggregate import is_matrix_form
 from inference.diagnostics.diagnosis import Diagnosis, diagnose
-from inference.formatting import format_bias, format_error, format_share, format_with_error, markdown_table
+from inference.formatting import format_bias, format_error, format_share, format_with_error, markdown_table, spreadsheet_name
 from inference.predictive.draws import Values, encode, in_blocks, sample_latents
 from inference.predictive.quality import format_quality, quality_table
 from inference.recipes.build import seen_by_model
@@ -65,10 +65,10 @@ def write_report(
         run.vae.cpu()
     fits = budget(folders, scores)
     description = runs[names[0]].data.description
-    table.to_csv(out / TABLE)
+    table.rename(index=spreadsheet_name).to_csv(out / TABLE)
     diagnoses, judgement = _diagnosed(runs), judge(runs)
     overview = _overview(table, diagnoses, judgement)
-    overview.to_csv(out / OVERVIEW)
+    overview.rename(index=spreadsheet_name).to_csv(out / OVERVIEW)
     notes = [note for name, note in _OVERVIEW_NOTES.items() if name in overview]
     tables = [table.to_markdown(), markdown_table(overview.T), markdown_table(fits)]
     (out / "comparison.md").write_text("\n\n".join([description, *tables]) + "\n")

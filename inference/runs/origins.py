@@ -31,6 +31,12 @@ def score_origin(run: Run, options: EvaluateOptions, suffix: str) -> Origin:
     return _plain(_model(run) | _named("evaluate", asked) | facts)
 
 
+def asked(origin: Mapping[str, Any]) -> EvaluateOptions:
+    """The options that a score's origin names."""
+    named = {field.name: origin.get(f"evaluate.{field.name}", field.default) for field in fields(EvaluateOptions)}
+    return EvaluateOptions(**named | {"num_steps": named["num_steps"] or None})
+
+
 def expost_origin(run: Run, expost: str) -> Origin:
     """What determines a prior fitted after training, by name."""
     return _plain(_fitted_to(run) | _named("fit", asdict(run.recipe.fit)) | {"version": EXPOST_VERSION, "expost": expost})

@@ -25,10 +25,10 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise type(error)(f"{path} cannot be read: {error.strerror or error}. {remedy}") from error
+        raise type(error)(f"{path} cannot be read: {error.strerror or error}. {remedy}.") from error
     except Exception as error:  # of any of the libraries that read it
         reason = str(error).rstrip(". ") or type(error).__name__
-        raise ValueError(f"{path} is damaged: {reason}. {remedy}") from error
+        raise ValueError(f"{path} is damaged: {reason}. {remedy}.") from error
 
 
 def read_text(path: Path) -> str:
@@ -61,7 +61,7 @@ def read_sealed(path: Path, kinds: Mapping[str, type | tuple[type, ...]], remedy
     Args:
         path: Path of the file.
         kinds: Types by name of the values that it must hold.
-        remedy: What to do about a damaged file.
+        remedy: What to do about a damaged file, without the final stop.
 
     Raises:
         OSError: If the file cannot be opened.
@@ -75,7 +75,8 @@ def read_sealed(path: Path, kinds: Mapping[str, type | tuple[type, ...]], remedy
             raise ValueError("its values do not match its checksum")
         for name, kind in kinds.items():
             if not isinstance(values.get(name), kind):
-                raise ValueError(f"{name} must be {kind}; got {values.get(name)!r}")
+                kinds_of = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+                raise ValueError(f"{name} must be of type {kinds_of}; got {values.get(name)!r}")
     return values
 
 

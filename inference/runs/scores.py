@@ -1,21 +1,21 @@
 """Scores of runs, kept in their folders: of the fitted model, under priors fitted after training, and with soft proposals."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 import sys
 import time
 from typing import NamedTuple
 
-from inference.checkpoint import save_checkpoint, saved_origin, weights_id
+from inference.checkpoint import save_checkpoint
 from inference.data.fingerprint import data_id
 from inference.files import replacing_file, write_yaml
 from inference.recipes.build import bound_vae, evaluate_rows, evaluate_vae
-from inference.recipes.fitted_priors import fit_expost, load_expost
+from inference.recipes.fitted_priors import fit_expost
 from inference.recipes.options import EvaluateOptions
-from inference.runs.origins import changes, expost_origin, score_origin, temperature_origin
-from inference.runs.reading import read_sealed, sealed
+from inference.runs.kept import PROPOSAL, SOFT, evaluation_path, expost_path, kept_expost, kept_temperature, read_evaluation, soft_run
+from inference.runs.origins import expost_origin, score_origin, temperature_origin
+from inference.runs.reading import sealed
 from inference.runs.run import CHECKPOINT, Run
 from inference.scoring import netcdf
 from inference.scoring.annealed.bounds import BidirectionalBounds
@@ -24,8 +24,7 @@ from inference.scoring.temperature import fit_temperature
 from pyro_lvm.encoders.quantizer import Quantizer
 from pyro_lvm.models.vqvae import VQVAE
 
-PROPOSAL = "proposal.yaml"
-SOFT = "~soft"  # suffix of a row with a soft proposal
+ROW_SOFT = "~soft"  # suffix of a row with a soft proposal
 BOUNDS = "bidirectional.csv"
 _MOST_PARTICLES = 200  # when a temperature is chosen
 
@@ -35,7 +34,7 @@ class ScoredRow(NamedTuple):
 
     Attributes:
         suffix: What is appended to the name of the run: nothing for the run as fitted, ``"+KIND"`` for a prior fitted after training,
-            ``SOFT`` for a soft proposal.
+            ``ROW_SOFT`` for a soft proposal.
         run: The run, with the model of this row.
         score: Its score.
     """
@@ -43,20 +42,6 @@ class ScoredRow(NamedTuple):
     suffix: str
     run: Run
     score: Evaluation
-
-
-def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
-    """Path of the netCDF file of an evaluation, whose name says how it was made; that of a score with the guide says nothing of it."""
-    precision = "" if options.precision == "full" else f"-{options.precision}"
-    proposal = "" if options.proposal == "guide" else f"-{options.proposal}"
-    num_particles, num_steps = options.counts
-    method = f"-{options.method}{num_steps}" if num_steps else ""
-    return folder / f"{options.split}-K{num_particles}-seed{options.seed}{precision}{method}{proposal}.nc"
-
-
-def expost_path(folder: Path, expost: str) -> Path:
-    """Folder of a prior fitted after training."""
-    return folder / f"expost-{expost}"
 
 
 def evaluate_run(
@@ -78,37 +63,6 @@ def bound_run(
     with replacing_file(folder / BOUNDS) as temporary:
         bounds.to_frame().to_csv(temporary)
     return bounds, evaluate_rows(run.vae, bounds.data[0], options, device=device, progress=progress)
-
-
-def read_evaluation(run: Run, folder: Path, options: EvaluateOptions, suffix: str = "", *, remedy: str = "left out") -> Evaluation | None:
-    """Read a score that :func:`evaluate_run` saved, or return ``None`` if there is none of the present weights, data and options.
-
-    One that is damaged, or of anything else, is told of on stderr, with the remedy.
-    """
-    path = evaluation_path(folder, options)
-    if not path.exists():
-        return None
-    try:
-        score, origin = netcdf.read(path, Evaluation)
-    except (ValueError, OSError) as error:
-        _say(f"{error} {remedy.capitalize()}.")
-        return None
-    if changed := changes(origin, score_origin(run, options, suffix), path.name) or _disagreement(score, run, options):
-        _say(f"{folder}: {changed}; {remedy}.")
-        return None
-    return score
-
-
-def _disagreement(score: Evaluation, run: Run, options: EvaluateOptions) -> str:
-    """Say what of a score is not as asked for, or nothing; one draw is made where more would be alike."""
-    x, num_particles = getattr(run.data, options.split), 1 if score.num_particles == 1 else options.counts[0]
-    asked = {"K": num_particles, "seed": options.seed, "precision": options.precision, "data_id": data_id(x), "rows": len(x)}
-    found = {name: getattr(score, {"K": "num_particles"}.get(name, name)) for name in asked if name != "rows"} | {"rows": len(score.log_px)}
-    return " and ".join(f"{name} is {found[name]} instead of {asked[name]}" for name in asked if found[name] != asked[name])
-
-
-def _say(message: str) -> None:
-    print(" ".join(message.split()), file=sys.stderr, flush=True)
 
 
 def score_run(
@@ -144,10 +98,10 @@ def score_run(
 def _rows(suffix: str, run: Run, folder: Path, options: EvaluateOptions, anew: bool, device: str | None) -> Iterator[ScoredRow]:
     yield ScoredRow(suffix, run, _score(run, folder, options, suffix, anew, device))
     if isinstance(run.vae, VQVAE) and isinstance(run.vae.encoder, Quantizer):
-        temperature, place = _temperature(run.vae, run, folder, options, device), folder / "soft"
-        soft = replace(run, vae=run.vae.soft(temperature))
+        temperature, place = _temperature(run.vae, run, folder, options, device), folder / SOFT
+        soft, name = soft_run(run, suffix, temperature)
         place.mkdir(exist_ok=True)
-        yield ScoredRow(suffix + SOFT, soft, _score(soft, place, options, f"{suffix}~soft {temperature!r}", anew, device))
+        yield ScoredRow(suffix + ROW_SOFT, soft, _score(soft, place, options, name, anew, device))
 
 
 def _score(run: Run, folder: Path, options: EvaluateOptions, name: str, anew: bool, device: str | None) -> Evaluation:
@@ -159,7 +113,7 @@ def _temperature(vae: VQVAE, run: Run, folder: Path, options: EvaluateOptions, d
     """The temperature saved in the folder for this number of draws, or one fitted now to validation data."""
     path, num_particles = folder / PROPOSAL, min(options.counts[0], _MOST_PARTICLES)
     origin = temperature_origin(run, num_particles)
-    kept = _kept_temperature(path, origin) if path.exists() else None
+    kept = kept_temperature(path, origin, remedy="fitted anew")
     if kept is not None:
         return kept
     temperature = fit_temperature(vae.to(device).soft, run.data.valid.to(device), num_particles=num_particles, seed=run.recipe.fit.seed)
@@ -167,52 +121,17 @@ def _temperature(vae: VQVAE, run: Run, folder: Path, options: EvaluateOptions, d
     return temperature
 
 
-def _kept_temperature(path: Path, origin: dict[str, object]) -> float | None:
-    """The temperature in a file, if it is of this origin; otherwise what differs is said on stderr."""
-    try:
-        kept = read_sealed(path, {"temperature": float}, "")
-    except (ValueError, OSError) as error:
-        _say(f"{error} Fitted anew.")
-        return None
-    if changed := changes(kept.get("origin"), origin, path.name):
-        _say(f"{path.parent}: {changed}; fitted anew.")
-        return None
-    return kept["temperature"]
-
-
 def run_under(run: Run, folder: Path, expost: str, device: str | None = None) -> Run:
     """A run's model under a prior fitted after training, which is loaded from a folder, or fitted and saved there."""
-    origin = expost_origin(run, expost)
-    kept = _kept_expost(run, folder / CHECKPOINT, expost, origin) if (folder / CHECKPOINT).exists() else None
+    kept = kept_expost(run, folder, expost, remedy="fitted anew")
     if kept is not None:
         return kept
     start = time.perf_counter()
     fitted = replace(run, vae=fit_expost(run.vae, run.data, expost, run.recipe, device=device))
     seconds = time.perf_counter() - start
     print(f"{folder}: fitted to {len(run.data.train)} codes in {seconds:.1f} s", flush=True)
-    save_checkpoint(fitted.vae, folder / CHECKPOINT, origin=origin)
+    save_checkpoint(fitted.vae, folder / CHECKPOINT, origin=expost_origin(run, expost))
     return fitted
-
-
-def _kept_expost(run: Run, path: Path, expost: str, origin: dict[str, object]) -> Run | None:
-    """A run's model under the prior in a file, if it was fitted to the present weights; otherwise what differs is said on stderr.
-
-    A file also holds the weights that it was fitted to, so that one of an earlier version, which names no origin, can be trusted.
-    """
-    own = deepcopy(run.vae)  # into which another file's weights may go
-    try:
-        kept = saved_origin(path)
-        changed = changes(kept, origin, path.name) if kept else ""
-        if not changed:
-            loaded = load_expost(own, expost, run.recipe, path)
-            changed = "" if weights_id(own) == weights_id(run.vae) else f"the weights have changed since {path.name} was written"
-    except (ValueError, OSError) as error:
-        _say(f"{error} Fitted anew.")
-        return None
-    if changed:
-        _say(f"{path.parent}: {changed}; fitted anew.")
-        return None
-    return replace(run, vae=loaded)
 
 
 def score_runs(

@@ -58,29 +58,32 @@ def read(path: str | os.PathLike[str], make: Callable[..., T]) -> tuple[T, dict[
     try:
         root, fields = _read(path)
         if (number := int(root.get("format", 1))) > FORMAT:
-            raise ValueError(f"it has the format {number}, and this version reads formats up to {FORMAT}")
+            raise ValueError(f"the format {number}, and this version reads formats up to {FORMAT}")
         if number > 1 and root["checksum"] != _checksum(fields, root["origin"]):
-            raise ValueError("its values are not those that were written")
+            raise ValueError("other values than were written")
         return make(**fields), json.loads(root["origin"]) if number > 1 else None
     except Exception as error:  # of any of the libraries that read it
         reason = str(error) or type(error).__name__
-        raise ValueError(f"{path} must hold an evaluation, and cannot be read: {reason}. Write it again with to_netcdf.") from error
+        raise ValueError(f"{path} must hold an evaluation; got {reason}. Write it with to_netcdf.") from error
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """Read the attributes of the file and the fields of an evaluation."""
-    from xarray import open_datatree
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the attributes of the file and the fields of an evaluation; by h5py, as h5netcdf prints tracebacks about damaged files."""
+    import h5py
 
-    with open_datatree(path, engine="h5netcdf") as tree:
-        if GROUP not in tree.children or not set(ATTRIBUTES) <= tree[GROUP].attrs.keys():
-            raise ValueError(f"its groups are {list(tree.children)}")
-        root, stats = dict(tree.attrs), tree[GROUP].to_dataset().load()
-    tensors = {name: torch.from_numpy(stats[name].to_numpy()) for name in (*PER_DATUM, *LATER_PER_DATUM, "curve") if name in stats}
-    names = (*ATTRIBUTES, *(name for name in LATER_ATTRIBUTES if name in stats.attrs))
-    attributes = {name: _plain(stats.attrs[name]) for name in names}
-    counts = tuple(stats["curve_particles"].to_numpy().tolist())
+    with h5py.File(path) as file:
+        if GROUP not in file or not set(ATTRIBUTES) <= file[GROUP].attrs.keys():
+            raise ValueError(f"groups {list(file)}")
+        root, stats, known = _attributes(file), {name: file[GROUP][name][()] for name in file[GROUP]}, _attributes(file[GROUP])
+    tensors = {name: torch.from_numpy(stats[name]) for name in (*PER_DATUM, *LATER_PER_DATUM, "curve") if name in stats}
+    attributes = {name: known[name] for name in (*ATTRIBUTES, *LATER_ATTRIBUTES) if name in known}
     flags = {name: bool(attributes[name]) for name in FLAGS if name in attributes}
-    return root, tensors | attributes | flags | {"curve_particles": counts}
+    return root, tensors | attributes | flags | {"curve_particles": tuple(stats["curve_particles"].tolist())}
+
+
+def _attributes(group: Any) -> dict[str, Any]:
+    """Attributes of a group of a file as plain values; some are netCDF's own."""
+    return {name: value.item() if hasattr(value, "item") else value for name, value in group.attrs.items() if not name.startswith("_")}
 
 
 def _checksum(fields: Mapping[str, Any], origin: str) -> str:
@@ -95,7 +98,3 @@ def _checksum(fields: Mapping[str, Any], origin: str) -> str:
 
 def _storable(attribute: object) -> object:
     return int(attribute) if isinstance(attribute, bool) else attribute
-
-
-def _plain(attribute: object) -> object:
-    return attribute.item() if hasattr(attribute, "item") else attribute

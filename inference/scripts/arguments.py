@@ -89,6 +89,12 @@ def _sweep(parser: "ArgumentParser") -> None:
     parser.add_class_arguments(EvaluateOptions, "evaluate")
 
 
+def _runs(parser: "ArgumentParser") -> None:
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", type=str, default="runs", help="Folder to look into, with its subfolders.")
+    parser.add_argument("--clean", action="store_true", help="Remove what is left over from processes that are gone.")
+    parser.add_argument("--unfinished", action="store_true", help="With --clean, remove unfinished work too.")
+
+
 OPTIONS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a command is used, and what adds its options
     "train": ("--out RUN [options]", _train),
     "evaluate": ("RUN [RUN ...] [options]", _evaluate),

@@ -29,6 +29,8 @@ def main(args: Namespace) -> None:
     """Train and score priors on one data set, or score finished runs, and print the table."""
     recipe = Recipe(args.data, args.model, args.fit)
 
+    if not args.priors:
+        raise ValueError("--priors must name at least one prior; got none. Leave it out for the usual ones.")
     if args.model.prior != Recipe().model.prior:
         raise ValueError(f"--model.prior has no effect; got {args.model.prior!r}. Use --priors instead.")
     if args.runs:

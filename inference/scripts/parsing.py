@@ -1,7 +1,8 @@
 """Words of a command line as values of options, or one line that says which word is wrong and what is near it."""
 
 from argparse import ArgumentError
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 import re
@@ -9,6 +10,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from inference.recipes.options import EvaluateOptions
 from inference.scripts.arguments import OPTIONS
 
 _WORDS = r"(?!-).+"
@@ -22,6 +24,9 @@ _LISTS = {  # options that take lists, and what a word of the list looks like
     "--model.flow_hidden": _NUMBERS,
     "--model.fsq_levels": _NUMBERS,
 }
+
+
+_SCORE_OPTIONS = {f"--{field.name}" for field in fields(EvaluateOptions)} - {"--seed"}  # in compare, a seed may be of many things
 
 
 def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
@@ -41,14 +46,15 @@ def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
     parser.add_argument("--config", action="config", help="YAML file of options; options that follow it take precedence.")
     parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     add_options(parser)
-    takes_lists = command != "sample"  # its --expost is one name
-    words = [*_joined(words)] if takes_lists else [*words]
+    if command != "sample":  # its --expost is one name
+        words = [*_joined(words)]
+    words = [_known_as(command, word) for word in words]
     try:
         args = parser.instantiate(parser.parse_args(words))
         if command == "train" and args.resume and (options := _earlier_options(Path(args.out))):
             args = parser.instantiate(parser.parse_args(["--config", str(options), *words]))
     except ArgumentError as error:
-        _add_nearest(error, known=parser.get_defaults(skip_validation=True).keys())
+        _add_nearest(error, known=[*parser.get_defaults(skip_validation=True).keys()])
         raise
     _check_device(getattr(args, "device", "cpu"))
     args.words = words
@@ -67,10 +73,20 @@ def _joined(words: Sequence[str]) -> Iterator[str]:
         items = [value] if value else []
         while rest and not value and re.fullmatch(like, rest[0]):
             items.append(rest.pop(0))
-        yield from [f"{option}=[{','.join(items)}]"] if items else [option]
+        yield from [f"{option}=[{','.join(filter(None, ','.join(items).split(',')))}]"] if items else [option]
 
 
-def _add_nearest(error: ArgumentError, known: Iterable[str]) -> None:
+def _known_as(command: str, word: str) -> str:
+    """The word with the name that an option of scores has in this command: with or without ``evaluate.``, as users take both."""
+    option, equals, value = word.partition("=")
+    if command == "evaluate":
+        option = option.replace("--evaluate.", "--", 1) if option.startswith("--") else option
+    elif command in ("compare", "report") and option in _SCORE_OPTIONS:
+        option = option.replace("--", "--evaluate.", 1)
+    return option + equals + value
+
+
+def _add_nearest(error: ArgumentError, known: Sequence[str]) -> None:
     """Name the nearest known options after the unknown ones that an error names."""
     unknown = re.match(r"unrecognized arguments: (.*)", error.message, re.S)
     keys = re.search(r"(?:(?:Group|Key) '([\w.]+)' )?does not accept (?:option|nested key) '([\w.]+)'", error.message)

@@ -13,8 +13,9 @@ from inference.files import replacing_file, write_yaml
 from inference.recipes.combinations import check_parts
 from inference.recipes.options import EvaluateOptions, Recipe
 from inference.runs.folders import budget, load_runs
+from inference.runs.kept import evaluation_path
 from inference.runs.resuming import is_done
-from inference.runs.scores import SOFT, evaluation_path, score_runs
+from inference.runs.scores import ROW_SOFT, score_runs
 from inference.runs.sweep import Job, make_jobs, run_jobs
 from inference.scoring.evaluation import Evaluation
 from inference.scripts.parsing import parse
@@ -100,7 +101,7 @@ def _compared(jobs: Sequence[Job], scores: Mapping[str, Evaluation]) -> Comparis
     """Compare recipes if there is more than one fit of any, and fits otherwise."""
     groups: dict[str, list[Evaluation]] = {}
     for job in jobs:
-        for suffix in ("", SOFT):
+        for suffix in ("", ROW_SOFT):
             if job.name + suffix in scores:
                 groups.setdefault(job.group + suffix, []).append(scores[job.name + suffix])
     return compare_recipes(groups) if any(len(fits) > 1 for fits in groups.values()) else compare(scores)

@@ -80,7 +80,7 @@ class Keeper:
     """
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
-        self.path, self.facts, self.written, self.is_off = path, facts, time.monotonic(), False
+        self.path, self.facts, self.written, self.is_off = path, facts, -_EVERY, False
 
     @property
     def is_due(self) -> bool:

@@ -130,3 +130,10 @@ def test_a_browser_shows_all_of_it_without_the_network(width: int, written: Path
     html = (written / "report.html").read_text()
     seen = measured_in_browser(html, tmp_path, width)
     assert seen == {"title": "2 models of digits", "images": len(Page(html).sources), "broken": 0, "overflow": 0, "requests": []}
+
+
+def test_a_name_is_no_formula_in_a_table_of_the_report(both: list[Path], tmp_path: Path) -> None:
+    run = both[0].rename(tmp_path / "=cmd()")
+    main(["report", str(run), "--out", str(tmp_path / "out"), "--num_particles", "5"])
+    for table in ("comparison.csv", "overview.csv"):
+        assert (tmp_path / "out" / table).read_text().splitlines()[1].startswith("'=cmd()")

@@ -176,7 +176,7 @@ def test_groups_of_chains_give_what_all_give_at_once():
         return target_of(component)(vector)
 
     vector = torch.randn(13, 4, DIM, generator=generator(), dtype=torch.float64)
-    got = in_groups(scores, one_site(), ())(vector)
+    got = in_groups(scores, one_site(), (), 8)(vector)
     assert sizes == [8, 8]
     for value, expected in zip(got, target_of(component)(vector), strict=True):
         assert torch.equal(value, expected)
@@ -185,7 +185,7 @@ def test_groups_of_chains_give_what_all_give_at_once():
 def test_the_density_is_zero_where_latents_are_rounded_to_their_boundary():
     positive = one_site(torch.float32, torch.distributions.biject_to(torch.distributions.constraints.positive))
     vector = torch.tensor([[[0.0, -3.0]], [[0.0, -120.0]]], dtype=torch.float64)
-    log_p, _ = in_groups(lambda batch, vector: target_of(student(5.0))(vector), positive, ())(vector)
+    log_p, _ = in_groups(lambda batch, vector: target_of(student(5.0))(vector), positive, (), 8)(vector)
     assert log_p[0].isfinite() and log_p[1] == -torch.inf
 
 

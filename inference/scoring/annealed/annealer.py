@@ -15,9 +15,8 @@ from inference.scoring.annealed.hamiltonian import moved
 from inference.scoring.annealed.path import Path, Target
 from inference.scoring.annealed.shares import after_pilot, for_pilot
 from inference.scoring.eager import Scores
-from inference.scoring.proposals.fitting import NUM_DRAWS
 from inference.scoring.proposals.judging import Pilot, judged
-from inference.scoring.proposals.normal import FullNormal
+from inference.scoring.proposals.normal import DiagonalNormal
 from inference.scoring.proposals.refined import Fitted, Refiner
 from inference.scoring.proposals.student import Mixture
 from pyro_lvm.pair import Batch
@@ -81,7 +80,8 @@ class Annealer:
 
     def prepare(self, batch: Batch, seed: int) -> Prepared:
         """Find proposals, schedules and step sizes for a block of data; they depend only on the seed."""
-        fitted, target = self.refiner.fit(batch, seed), in_groups(self.refiner.scores, self.refiner.coordinates, batch)
+        refiner, fitted = self.refiner, self.refiner.fit(batch, seed)
+        target = in_groups(refiner.scores, refiner.coordinates, batch, refiner.family.num_draws)
         mixture, num_fitted = self._start(fitted)
         path = Path(for_pilot(mixture, num_fitted), target)
         pilot = piloted(path, self.num_steps, torch.Generator(batch[0].device).manual_seed(block_seed(seed, _PILOT)))
@@ -93,7 +93,8 @@ class Annealer:
         if fitted.mixture is None:
             raise TypeError("the refiner of an annealer must be forced.")
         components, shares = fitted.mixture.components, fitted.mixture.shares.clone()
-        num_fitted = sum(isinstance(each.normal, FullNormal) for each in components)  # then the guide's moments, and maybe the prior's
+        are_fitted = [not isinstance(each.normal, DiagonalNormal) for each in components]  # then the guide's moments, and maybe the prior's
+        num_fitted = sum(are_fitted)
         if not self.starts_at_guide:
             return fitted.mixture, num_fitted
         shares[num_fitted] = 1 - shares[num_fitted + 1 :].sum(0)
@@ -133,8 +134,8 @@ def log_mean(log_weights: Tensor) -> Tensor:
     return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
-def in_groups(scores: Scores, coordinates: Coordinates, batch: Batch) -> Target:
-    """Return the model's density and gradients at vectors ``[K, R, D]``, computed for as many chains at once as in a fit.
+def in_groups(scores: Scores, coordinates: Coordinates, batch: Batch, size: int) -> Target:
+    """Return the model's density and gradients at vectors ``[K, R, D]``, computed for as many chains at once as draws in a fit.
 
     Compiled programs take this number only, so the last group is filled up with chains that do not count. The density is zero where
     latents are rounded to the boundary of their space.
@@ -142,8 +143,8 @@ def in_groups(scores: Scores, coordinates: Coordinates, batch: Batch) -> Target:
 
     def target(vector: Tensor) -> tuple[Tensor, Tensor]:
         count = len(vector)
-        places = torch.arange(-(-count // NUM_DRAWS) * NUM_DRAWS, device=vector.device).clamp_max(count - 1)
-        groups = [scores(batch, part) for part in vector[places].split(NUM_DRAWS)]
+        places = torch.arange(-(-count // size) * size, device=vector.device).clamp_max(count - 1)
+        groups = [scores(batch, part) for part in vector[places].split(size)]
         log_p, slope = (torch.cat(parts)[:count] for parts in zip(*groups, strict=True))
         return log_p.where(coordinates.are_inside(coordinates.latents(vector)[0]), -torch.inf), slope
 

@@ -1,6 +1,7 @@
 """Put a refiner together from a pair's programs, run by Pyro or compiled."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -15,7 +16,7 @@ from inference.scoring.chunks import ChunkedDensity, Chunks, RescoredDensity, nu
 from inference.scoring.compiled import CompiledDensity, CompiledDraws, CompiledScores
 from inference.scoring.eager import Density as ChunkDensity
 from inference.scoring.eager import Draws, Eager, Scores
-from inference.scoring.proposals.fitting import NUM_DRAWS
+from inference.scoring.proposals.families import Family, family_of
 from inference.scoring.proposals.judging import NUM_PILOT, NUM_SCOUTS
 from inference.scoring.proposals.normal import DiagonalNormal
 from inference.scoring.proposals.refined import Refiner
@@ -26,10 +27,9 @@ from pyro_lvm.structure import Structure
 
 ProposalName = Literal["auto", "guide", "refined"]
 PROPOSALS = get_args(ProposalName)
-_MOST_DIMS = 256
+_MOST_DIMS = 4096
 LEAST = 100  # draws from which on a fit is worth its time
 _CHUNK = 1024  # draws times data at which gradients are computed at once
-_ENTRIES = 2**22  # of the covariances of a block of data
 _PRIOR_DRAWS = 1024
 _ONE_SIGMA = (0.1587, 0.5, 0.8413)  # probabilities of a standard normal number below -1, 0 and 1
 
@@ -76,7 +76,7 @@ def coordinates_of_fit(pair: object, structure: Structure, batch: Batch) -> Coor
     """
     found = coordinates(pair, batch, structure)
     if found.dim > _MOST_DIMS:
-        raise ConstrainedError(f"the latents have {found.dim} coordinates, and full covariances are fitted of at most {_MOST_DIMS}")
+        raise ConstrainedError(f"the latents have {found.dim} coordinates, and proposals are fitted to at most {_MOST_DIMS}")
     return found
 
 
@@ -110,12 +110,22 @@ class Assembly:
     batch: Batch
     num_particles: int
 
+    @cached_property
+    def prior(self) -> DiagonalNormal:
+        """The prior's moments, ``[1, D]``."""
+        return prior_moments(self.eager, self.coordinates, self.batch)
+
+    @cached_property
+    def family(self) -> Family:
+        """The normal distributions that are fitted."""
+        return family_of(self.coordinates.dim, self.prior)
+
     def rows(self) -> int:
         """Return the number of data whose proposals are fitted together."""
         if self.chunks.layout.needs_all_rows:
             return len(self.batch[0])
         size = _CHUNK if self.batch[0].device.type == "cpu" else 64 * _CHUNK
-        return max(2, min(size // NUM_DRAWS, _ENTRIES // self.coordinates.dim**2))
+        return max(2, min(size // self.family.num_draws, self.family.rows(self.coordinates.dim)))
 
     def interpreted(self, *, is_forced: bool) -> Refiner:
         """Make a refiner that runs the pair by Pyro."""
@@ -157,11 +167,11 @@ class Assembly:
         return CompiledDensity(self.eager, precision, parts, count)
 
     def _compiled_scores(self, blocks: list[Batch], latents: list[Latents]) -> CompiledScores:
-        parts = [part_of(block, values, self._score_rows(), NUM_DRAWS) for block, values in zip(blocks, latents, strict=True)]
+        parts = [part_of(block, values, self._score_rows(), self.family.num_draws) for block, values in zip(blocks, latents, strict=True)]
         return CompiledScores(self.eager, self.coordinates, self.precision, [(x, self.coordinates.vector(z)) for x, z in parts])
 
     def _score_rows(self) -> int:
-        return self.chunks.shape(tuple(x[: self.rows()] for x in self.batch), NUM_DRAWS)[0]
+        return self.chunks.shape(tuple(x[: self.rows()] for x in self.batch), self.family.num_draws)[0]
 
     def _refiner(
         self, draws: Draws, pilot: ChunkDensity, density: ChunkDensity, again: ChunkDensity, scores: Scores, is_forced: bool
@@ -175,7 +185,8 @@ class Assembly:
             density=chunked if self.precision == "full" else RescoredDensity(chunked, ChunkedDensity(again, self.chunks)),
             scores=ChunkedScores(scores, self._score_rows()),
             chunks=self.chunks,
-            prior=prior_moments(self.eager, self.coordinates, self.batch),
+            prior=self.prior,
+            family=self.family,
             is_forced=is_forced,
         )
 

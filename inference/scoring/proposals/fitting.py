@@ -9,7 +9,7 @@ from inference.numerics import row_slices
 from inference.scoring.eager import Scores
 from inference.scoring.proposals.judging import Pilot, judged
 from inference.scoring.proposals.matching import matched, matched_pairs, matched_together
-from inference.scoring.proposals.normal import FullNormal, log_density_of, standard_normal
+from inference.scoring.proposals.normal import FullNormal, Normal, log_density_of, standard_normal
 from pyro_lvm.pair import Batch
 
 NUM_DRAWS = 8  # for each update of batch and match
@@ -17,7 +17,7 @@ _RATE = 16.0  # of the first update, in units of its draws
 _SEARCHES, _SETTLES = 10, 24  # updates until a fit is near, and further sets of draws, in 40 dimensions or fewer
 _MANY_DIMS = 40
 _MORE_SEARCHES, _MORE_SETTLES, _MORE_DRAWS = 3, 8, 16  # the same of another fit, and its draws besides D
-_LITTLE_DRIFT = 1.0  # squared mean difference of scores, in units of standard deviations, below which a fit has converged
+LITTLE_DRIFT = 1.0  # squared mean difference of scores, in units of standard deviations, below which a fit has converged
 
 
 class Drawn(NamedTuple):
@@ -46,14 +46,14 @@ class Fit(NamedTuple):
         has_converged: Whether the mean difference of scores is small, ``[R]``.
     """
 
-    normal: FullNormal
+    normal: Normal
     pilot: Pilot
     has_converged: Tensor
 
 
 def first_update(scores: Scores, batch: Batch, start: FullNormal, generator: torch.Generator) -> FullNormal:
     """Return distributions after one update."""
-    some = _drawn(scores, batch, start, generator, NUM_DRAWS)
+    some = drawn(scores, batch, start, generator, NUM_DRAWS)
     return matched(start, some.draws, some.scores, _RATE * NUM_DRAWS)
 
 
@@ -119,14 +119,12 @@ class Spread:
 def _joined(fits: list[Fit]) -> Fit:
     """Join fits of several groups of data."""
     normals, pilots, converged = zip(*fits, strict=True)
-    normal = FullNormal(*(torch.cat(parts) for parts in zip(*((n.loc, n.covariance, n.scale_tril) for n in normals), strict=True)))
+    normal = FullNormal(*(torch.cat(parts) for parts in zip(*(normal.columns() for normal in normals), strict=True)))
     pilot = Pilot(*(torch.cat(parts) for parts in zip(*pilots, strict=True)))
     return Fit(normal, pilot, torch.cat(converged))
 
 
-def _drawn(
-    scores: Scores, batch: Batch, normal: FullNormal, generator: torch.Generator, num_draws: int, *, in_pairs: bool = False
-) -> Drawn:
+def drawn(scores: Scores, batch: Batch, normal: Normal, generator: torch.Generator, num_draws: int, *, in_pairs: bool = False) -> Drawn:
     """Draw from normal distributions; in pairs, the second half of the draws mirrors the first."""
     noise = standard_normal((num_draws // 2 if in_pairs else num_draws, *normal.loc.shape), normal.loc, generator)
     if in_pairs:
@@ -143,7 +141,7 @@ def _searched(
     """Update distributions with a few draws at each rate, and then with all of the later draws together."""
     seen = []
     for rate in rates:
-        seen.append(_drawn(scores, batch, normal, generator, num_draws))
+        seen.append(drawn(scores, batch, normal, generator, num_draws))
         normal = matched(normal, seen[-1].draws, seen[-1].scores, rate)
     later = seen[len(rates) // 4 :]
     return matched_together(normal, *(values.flatten(0, 1) for values in _columns(later)))
@@ -151,12 +149,12 @@ def _searched(
 
 def _settled(scores: Scores, batch: Batch, near: FullNormal, generator: torch.Generator, count: int, num_draws: int) -> Fit:
     """Update distributions twice, each time with many pairs of draws, the second time with all of them."""
-    first = [_drawn(scores, batch, near, generator, num_draws, in_pairs=True) for _ in range(count // 2)]
+    first = [drawn(scores, batch, near, generator, num_draws, in_pairs=True) for _ in range(count // 2)]
     nearer = matched_pairs(near, *_columns(first))
-    second = [_drawn(scores, batch, nearer, generator, num_draws, in_pairs=True) for _ in range(count - count // 2)]
+    second = [drawn(scores, batch, nearer, generator, num_draws, in_pairs=True) for _ in range(count - count // 2)]
     drift = torch.cat([some.difference for some in second]).mean(0).square().sum(1)  # [R]
     pilot = judged(torch.cat([some.log_weights for some in second]))
-    return Fit(matched_pairs(nearer, *_columns(first + second)), pilot, drift < _LITTLE_DRIFT)
+    return Fit(matched_pairs(nearer, *_columns(first + second)), pilot, drift < LITTLE_DRIFT)
 
 
 def _columns(seen: list[Drawn]) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from inference.scoring.pareto import pareto_k
-from inference.scoring.proposals.normal import DiagonalNormal, FullNormal
+from inference.scoring.proposals.normal import DiagonalNormal, Normal
 from inference.scoring.reduction import effective_sample_size
 
 NUM_PILOT, NUM_SCOUTS = 96, 32  # draws from the guide, and scouts, by which a datum is judged
@@ -76,11 +76,11 @@ def likeliest(vector: Tensor, log_p: Tensor, default: Tensor) -> Tensor:
     return found.where(found.isfinite().all(1, keepdim=True), default)
 
 
-def divergence(start: DiagonalNormal, other: FullNormal) -> Tensor:
+def divergence(start: DiagonalNormal, other: Normal) -> Tensor:
     """Return KL(start || other) of normal distributions in nats, shape ``[R]``."""
-    ratio = other.inverse * start.scale[:, None]  # [R, D, D]
+    ratio = other.precisions * start.scale.square()  # [R, D]
     shift = other.whitened((start.loc - other.loc)[None])[0]
-    return 0.5 * (ratio.square().sum((1, 2)) + shift.square().sum(1) - shift.shape[1]) + other.log_scale - start.log_scale
+    return 0.5 * (ratio + shift.square() - 1).sum(1) + other.log_scale - start.log_scale
 
 
 def needs_fit(guide: Pilot, outside: Tensor, step: Tensor, dim: int) -> Tensor:

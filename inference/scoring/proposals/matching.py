@@ -47,7 +47,7 @@ def matched(normal: FullNormal, draws: Tensor, scores: Tensor, rate: float) -> F
     spread = _factor(draws, mean_draw, normal.loc - mean_draw, rate)
     target = normal.covariance + spread @ spread.mT  # V, [R, D, D]
     loose = target @ factor
-    values, vectors = _eigen(factor.mT @ loose)
+    values, vectors = eigen(factor.mT @ loose)
     removed = loose @ vectors * (2 / (1 + (1 + 4 * values.clamp_min(0)).sqrt()))[:, None]  # W, [R, D, B + 1]
     covariance = target - removed @ removed.mT
     loc = (1 - share) * normal.loc + share * ((covariance @ mean_score[..., None]).squeeze(-1) + mean_draw)
@@ -97,7 +97,7 @@ def _newton(normal: FullNormal, draws: Tensor, scores: Tensor) -> FullNormal:
     spread, slopes = ((values - mean).permute(1, 2, 0) for values, mean in ((draws, mean_draw), (scores, mean_score)))  # [R, D, B]
     root, failure = torch.linalg.cholesky_ex(spread @ spread.mT)
     product = root.mT @ slopes
-    values, vectors = _eigen(product @ product.mT)
+    values, vectors = eigen(product @ product.mT)
     half = root @ (vectors * values.pow(-0.25)[:, None])
     covariance = torch.where((failure == 0)[:, None, None], half @ half.mT, torch.nan)
     return _updated(normal, mean_draw + (covariance @ mean_score[..., None]).squeeze(-1), covariance)
@@ -129,7 +129,7 @@ def _factor(values: Tensor, mean: Tensor, shift: Tensor, rate: float) -> Tensor:
     return torch.linalg.qr(root.mT, mode="r").R.mT  # [R, D, D], as the product of roots is all that counts
 
 
-def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return eigenvalues and eigenvectors of symmetric matrices; those that are not finite, which LAPACK refuses, count as zero."""
     finite = matrix.isfinite().flatten(1).all(1)[:, None, None]
     return torch.linalg.eigh(torch.where(finite, matrix, 0.0))

@@ -1,9 +1,9 @@
-"""Normal distributions of vectors, one for each datum: with full covariances, or with independent coordinates."""
+"""Normal distributions of vectors, one for each datum: with full covariances, with few directions, or with independent coordinates."""
 
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields, replace
 from functools import cached_property
 import math
-from typing import Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ class Normal(Protocol):
     Attributes:
         loc: Means, shape ``[R, D]``.
         log_scale: Half of the logarithm of the covariance's determinant, ``[R]``.
+        precisions: Diagonals of the inverse covariances, ``[R, D]``.
     """
 
     @property
@@ -22,6 +23,9 @@ class Normal(Protocol):
 
     @property
     def log_scale(self) -> Tensor: ...
+
+    @property
+    def precisions(self) -> Tensor: ...
 
     def colored(self, noise: Tensor) -> Tensor:
         """Turn standard normal vectors ``[K, R, D]`` into deviations from the mean."""
@@ -35,8 +39,14 @@ class Normal(Protocol):
     def recolored(self, gradients: Tensor) -> Tensor:
         """Turn gradients ``[K, R, D]`` with respect to the whitened deviations into those with respect to the deviations."""
 
-    def rows(self, rows: slice) -> Self:
+    def around(self, loc: Tensor) -> Self:
+        """Return the distributions with other means ``[R, D]``."""
+
+    def rows(self, rows: slice | Tensor) -> Self:
         """Return the distributions of some of the data."""
+
+    def replaced(self, rows: Tensor, other: Self) -> Self:
+        """Return the same with other distributions for some of the data."""
 
 
 def log_density(normal: Normal, value: Tensor) -> Tensor:
@@ -49,8 +59,28 @@ def log_density_of(normal: Normal, noise: Tensor) -> Tensor:
     return -0.5 * noise.square().sum(2) - normal.log_scale - 0.5 * math.log(2 * math.pi) * noise.shape[2]
 
 
+class _Rows:
+    """Distributions whose fields have one row for each datum."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def columns(self) -> tuple[Tensor, ...]:
+        """Return the fields."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def around(self, loc: Tensor) -> Self:
+        return replace(self, loc=loc)
+
+    def rows(self, rows: slice | Tensor) -> Self:
+        return type(self)(*(value[rows] for value in self.columns()))
+
+    def replaced(self, rows: Tensor, other: Self) -> Self:
+        pairs = zip(self.columns(), other.columns(), strict=True)
+        return type(self)(*(value.index_copy(0, rows, new) for value, new in pairs))
+
+
 @dataclass(frozen=True)
-class FullNormal:
+class FullNormal(_Rows):
     """Normal distributions with full covariances.
 
     Args:
@@ -73,6 +103,10 @@ class FullNormal:
     def log_scale(self) -> Tensor:
         return self.scale_tril.diagonal(dim1=1, dim2=2).log().sum(1)
 
+    @property
+    def precisions(self) -> Tensor:
+        return self.inverse.square().sum(1)
+
     def colored(self, noise: Tensor) -> Tensor:
         return (self.scale_tril @ noise.permute(1, 2, 0)).permute(2, 0, 1)
 
@@ -85,17 +119,55 @@ class FullNormal:
     def recolored(self, gradients: Tensor) -> Tensor:
         return (self.inverse.mT @ gradients.permute(1, 2, 0)).permute(2, 0, 1)
 
-    def rows(self, rows: slice | Tensor) -> "FullNormal":
-        return FullNormal(self.loc[rows], self.covariance[rows], self.scale_tril[rows])
 
-    def replaced(self, rows: Tensor, other: "FullNormal") -> "FullNormal":
-        """Return the same with other distributions for some of the data."""
-        pairs = zip((self.loc, self.covariance, self.scale_tril), (other.loc, other.covariance, other.scale_tril), strict=True)
-        return FullNormal(*(value.index_copy(0, rows, new) for value, new in pairs))
+@dataclass(frozen=True)
+class LowRankNormal(_Rows):
+    r"""Normal distributions with a few directions in which their variances differ from those of independent coordinates.
+
+    .. math:: S = A^{1/2} (I + V (\Lambda - I) V^T) A^{1/2}, \quad A = \operatorname{diag}(a^2), \quad V^T V = I
+
+    Covariance and precision are both diagonal but for a part of low rank. A direction that is zero does not count.
+
+    Args:
+        loc: Means, shape ``[R, D]``.
+        scale: a, ``[R, D]``.
+        directions: V, ``[R, D, r]``.
+        variances: Diagonals of :math:`\Lambda`, ``[R, r]``; one where the direction is zero.
+    """
+
+    loc: Tensor
+    scale: Tensor
+    directions: Tensor
+    variances: Tensor
+
+    @property
+    def log_scale(self) -> Tensor:
+        return self.scale.log().sum(1) + 0.5 * self.variances.log().sum(1)
+
+    @property
+    def precisions(self) -> Tensor:
+        return (1 + (self.directions.square() * (1 / self.variances - 1)[:, None]).sum(2)) / self.scale.square()
+
+    def colored(self, noise: Tensor) -> Tensor:
+        return self.scale * self._stretched(noise, self.variances.sqrt())
+
+    def whitened(self, deviations: Tensor) -> Tensor:
+        return self._stretched(deviations / self.scale, self.variances.rsqrt())
+
+    def uncolored(self, gradients: Tensor) -> Tensor:
+        return self._stretched(self.scale * gradients, self.variances.sqrt())
+
+    def recolored(self, gradients: Tensor) -> Tensor:
+        return self._stretched(gradients, self.variances.rsqrt()) / self.scale
+
+    def _stretched(self, vectors: Tensor, factors: Tensor) -> Tensor:
+        """Return vectors ``[K, R, D]`` stretched along the directions by factors ``[R, r]``."""
+        along = self.directions.mT @ vectors.permute(1, 2, 0)  # [R, r, K]
+        return vectors + (self.directions @ ((factors - 1)[..., None] * along)).permute(2, 0, 1)
 
 
 @dataclass(frozen=True)
-class DiagonalNormal:
+class DiagonalNormal(_Rows):
     """Normal distributions of independent coordinates.
 
     Args:
@@ -109,6 +181,10 @@ class DiagonalNormal:
     @property
     def log_scale(self) -> Tensor:
         return self.scale.log().sum(1)
+
+    @property
+    def precisions(self) -> Tensor:
+        return self.scale.pow(-2)
 
     def colored(self, noise: Tensor) -> Tensor:
         return self.scale * noise
@@ -126,8 +202,10 @@ class DiagonalNormal:
         """Return the same distributions with full covariances."""
         return FullNormal(self.loc, torch.diag_embed(self.scale.square()), torch.diag_embed(self.scale))
 
-    def rows(self, rows: slice) -> "DiagonalNormal":
-        return DiagonalNormal(self.loc[rows], self.scale[rows])
+    def low_rank(self, rank: int) -> LowRankNormal:
+        """Return the same distributions with room for a number of directions."""
+        shape = (*self.loc.shape, rank)
+        return LowRankNormal(self.loc, self.scale, self.loc.new_zeros(shape), self.loc.new_ones(shape[0], rank))
 
 
 def standard_normal(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:

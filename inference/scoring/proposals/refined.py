@@ -1,7 +1,7 @@
 """Proposals refined for each datum: from the guide's draws to a mixture around the posterior, then fresh draws from it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import math
 from typing import NamedTuple
 
@@ -13,7 +13,8 @@ from inference.densities.unconstrained import Coordinates
 from inference.numerics import block_seed, row_slices, seed_generators
 from inference.scoring.chunks import Chunks
 from inference.scoring.eager import PYRO, Draws, Eager, Scores
-from inference.scoring.proposals.fitting import Fit, first_update, fit_again, fit_all
+from inference.scoring.proposals.families import Family
+from inference.scoring.proposals.fitting import Fit
 from inference.scoring.proposals.judging import (
     NUM_PILOT,
     NUM_SCOUTS,
@@ -28,7 +29,7 @@ from inference.scoring.proposals.judging import (
     needs_fit,
     shares,
 )
-from inference.scoring.proposals.normal import DiagonalNormal, FullNormal
+from inference.scoring.proposals.normal import DiagonalNormal, Normal
 from inference.scoring.proposals.scouts import MANY_TIMES, OUT_OF_REACH, Scouts, Seen, around
 from inference.scoring.proposals.student import Mixture, StudentT
 from pyro_lvm.pair import Batch
@@ -78,6 +79,7 @@ class Refiner:
         scores: Log density at unconstrained vectors, and its gradients.
         chunks: How draws are divided into blocks.
         prior: Normal distribution with the prior's moments, ``[1, D]``.
+        family: The normal distributions that are fitted.
         is_forced: Whether all data are refined.
     """
 
@@ -89,6 +91,7 @@ class Refiner:
     scores: Scores
     chunks: Chunks
     prior: DiagonalNormal
+    family: Family
     is_forced: bool = False
 
     def fit(self, batch: Batch, seed: int) -> Fitted:
@@ -100,13 +103,13 @@ class Refiner:
         scouts = around(start, self.prior, _HEAVY)
         log_p, seen = self._seen(batch, latents, log_q, scouts, generator, block_seed(seed, 3))
         guide, pilot = judged(log_p - log_q), judged(seen.log_p - seen.log_q)
-        updated = first_update(self.scores, batch, start.full(), generator)
+        updated = self.family.first_update(self.scores, batch, self.family.started(start), generator)
         first = divergence(start, updated)
         outside = seen.share_outside(scouts.near.log_prob(seen.vector), guide.estimate)
         if not (self.is_forced or needs_fit(guide, outside, first, self.coordinates.dim).any()):
             return Fitted(None, torch.zeros_like(first, dtype=torch.bool), guide, None, pilot, outside)
-        at_mode = replace(start, loc=likeliest(vector, log_p, start.loc))
-        shape, normal = self._rescued(batch, at_mode, fit_all(self.scores, batch, updated, generator), generator)
+        at_mode = start.around(likeliest(vector, log_p, start.loc))
+        shape, normal = self._rescued(batch, at_mode, self.family.fit_all(self.scores, batch, updated, generator), generator)
         best = torch.maximum(guide.estimate, normal.estimate)
         parts, still = self._modes(batch, shape, scouts.near, seen, best, generator)
         mixture = Mixture((*parts, scouts.near, scouts.wide), shares(pilot.estimate - best, still)).without_unused()
@@ -127,7 +130,7 @@ class Refiner:
         return outside if log_q is None else seen.share_outside(log_q + log_jacobian, estimate)
 
     def _modes(
-        self, batch: Batch, shape: FullNormal, near: StudentT, seen: Seen, estimate: Tensor, generator: torch.Generator
+        self, batch: Batch, shape: Normal, near: StudentT, seen: Seen, estimate: Tensor, generator: torch.Generator
     ) -> tuple[list[StudentT], list[Tensor]]:
         """Return the fitted component, and more from other starts, as long as scouts find mass elsewhere.
 
@@ -142,7 +145,7 @@ class Refiner:
             missed = self._rows(still[-1] > OUTSIDE)
             if len(missed) == 0 or len(parts) == MOST_MODES:
                 return parts, still
-            start = replace(shape.rows(missed), loc=seen.heaviest_outside(reached, estimate, times=times)[missed])
+            start = shape.rows(missed).around(seen.heaviest_outside(reached, estimate, times=times)[missed])
             shape = shape.replaced(missed, self._fit_again(batch, missed, start, generator).normal)
 
     def _rows(self, chosen: Tensor) -> Tensor:
@@ -209,18 +212,18 @@ class Refiner:
         log_weights = self.density(batch, latents, log_q) - log_q
         return log_weights.where(self.coordinates.are_inside(latents), -torch.inf)
 
-    def _rescued(self, batch: Batch, start: DiagonalNormal, fit: Fit, generator: torch.Generator) -> tuple[FullNormal, Pilot]:
+    def _rescued(self, batch: Batch, start: DiagonalNormal, fit: Fit, generator: torch.Generator) -> tuple[Normal, Pilot]:
         """Fit those data again whose fits have not converged, and keep what is better."""
         rows = self._rows(~fit.has_converged)
         if len(rows) == 0:
             return fit.normal, fit.pilot
-        again = self._fit_again(batch, rows, start.full().rows(rows), generator)
+        again = self._fit_again(batch, rows, self.family.started(start).rows(rows), generator)
         better = again.pilot.elbo > fit.pilot.elbo[rows]
         chosen = rows[better]
         return fit.normal.replaced(chosen, again.normal.rows(better)), fit.pilot.replaced(chosen, again.pilot.at(better))
 
-    def _fit_again(self, batch: Batch, rows: Tensor, start: FullNormal, generator: torch.Generator) -> Fit:
-        return fit_again(self.scores, batch, rows, start, generator, needs_all_rows=self.chunks.layout.needs_all_rows)
+    def _fit_again(self, batch: Batch, rows: Tensor, start: Normal, generator: torch.Generator) -> Fit:
+        return self.family.fit_again(self.scores, batch, rows, start, generator, needs_all_rows=self.chunks.layout.needs_all_rows)
 
 
 def tail(dim: int) -> tuple[float, float]:
