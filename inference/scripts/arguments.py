@@ -73,12 +73,6 @@ def _sample(parser: "ArgumentParser") -> None:
     parser.add_argument("--overwrite", action="store_true", help="Replace earlier samples once the new ones are complete.")
 
 
-def _runs(parser: "ArgumentParser") -> None:
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", type=str, default="runs", help="Folder to look into, with its subfolders.")
-    parser.add_argument("--clean", action="store_true", help="Remove what is left over from processes that are gone.")
-    parser.add_argument("--unfinished", action="store_true", help="With --clean, remove unfinished work too, from which runs could go on.")
-
-
 def _sweep(parser: "ArgumentParser") -> None:
     words = "An option and its values; seed stands for model.seed and fit.seed."
     parser.add_argument("--over", type=str, nargs="+", action="append", required=True, metavar="OPTION VALUE", help=words)
