@@ -6,7 +6,7 @@ import time
 from typing import Any, NamedTuple
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 import torch
 from torch import Tensor, nn
 
@@ -109,7 +109,7 @@ def save_state(path: Path, resumed: Resumed) -> None:
     plain = {"format": _FORMAT, "facts": _as_written(resumed.facts), "state": _packed(resumed.state, tensors)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing_file(path) as temporary:
-        save_file(tensors, temporary, metadata={_ENTRY: json.dumps(plain)})
+        temporary.write_bytes(save(tensors, metadata={_ENTRY: json.dumps(plain)}))
 
 
 def load_state(path: Path) -> Resumed:

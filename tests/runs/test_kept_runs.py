@@ -40,7 +40,7 @@ def test_an_interrupted_training_keeps_both_the_old_run_and_the_new_weights(
     assert exit.value.code == 130 and f"is kept in {both[0]}.partial" in capsys.readouterr().err
     assert contents(both[0]) == before
     assert contents(both[0].with_name("standard.partial")).keys() == {
-        *("checkpoint.safetensors", "config.yaml", "history.csv", "unfinished.json")
+        *("checkpoint.last.safetensors", "checkpoint.safetensors", "config.yaml", "history.csv", "unfinished.json")
     }
 
     monkeypatch.undo()
