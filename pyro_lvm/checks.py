@@ -27,8 +27,10 @@ def check_seeds(**seeds: object) -> None:
         ValueError: If one is not; the error names it.
     """
     for name, seed in seeds.items():
-        if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < SEEDS:
-            raise ValueError(f"{name} must be an integer from 0 to 2**63 - 1; got {seed!r}.")
+        if isinstance(seed, bool) or not isinstance(seed, Integral):
+            raise ValueError(f"{name} must be an integer; got {seed!r}.")
+        if not 0 <= int(seed) < SEEDS:
+            raise ValueError(f"{name} must be an integer of at least 0 and below 2**63; got {seed!r}.")
 
 
 def check_positive(**numbers: float | None) -> None:

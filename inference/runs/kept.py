@@ -35,7 +35,7 @@ def expost_path(folder: Path, expost: str) -> Path:
 
 
 def read_evaluation(run: Run, folder: Path, options: EvaluateOptions, suffix: str = "", *, remedy: str = "left out") -> Evaluation | None:
-    """Read a score that :func:`evaluate_run` saved, or return ``None`` if there is none of the present weights, data and options.
+    """Read a score that a run keeps, or return ``None`` if there is none of the present weights, data and options.
 
     One that is damaged, or of anything else, is told of on stderr, with the remedy.
     """

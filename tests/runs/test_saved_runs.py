@@ -101,7 +101,7 @@ def test_a_seed_out_of_range_is_refused_by_functions(seed: object) -> None:
         lambda: inference.diagnose(lvm.Pair(lambda x: None, lambda x: None), x, seed=seed),
     ]
     for call in calls:
-        with pytest.raises(ValueError, match=r"seed must be an integer from 0 to 2\*\*63 - 1; got"):
+        with pytest.raises(ValueError, match=r"seed must be an integer( of at least 0 and below 2\*\*63)?; got"):
             call()
 
 
