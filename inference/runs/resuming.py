@@ -7,7 +7,7 @@ import shutil
 
 from inference.checkpoint import load_checkpoint
 from inference.files.claims import dead_partials, live_partials
-from inference.files.folders import resolved
+from inference.files.folders import recover, resolved
 from inference.recipes.options import Recipe
 from inference.runs.folders import parse_recipe, read_history, read_summary
 from inference.runs.kinds import RUN
@@ -29,6 +29,7 @@ def begun(out: Path, holds: str = CONFIG) -> Path | None:
         ValueError: If another process is writing the folder.
     """
     folder = resolved(out)
+    recover(folder)
     for partial in live_partials(folder):
         raise ValueError(f"another process is writing {out} (in {partial}). Wait for it, or stop it.")
     places = [*reversed(dead_partials(folder)), folder]

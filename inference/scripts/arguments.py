@@ -1,6 +1,8 @@
 """The options of each command. Nothing here imports torch, so that help and refusals take no seconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveInt
@@ -11,6 +13,7 @@ from inference.recipes.sizes import Seed
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+Expost = Mapping[str, Sequence[str]]
 PRIORS = ("standard", "mixture", "vamp", "spline")
 
 
@@ -99,3 +102,22 @@ OPTIONS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a 
     "sample": ("RUN [options]", _sample),
     "runs": ("[FOLDER] [options]", _runs),
 }
+
+
+def default_out(source: str) -> Path:
+    """The folder for a comparison on a data set; for a file, its path is part of the name, as other folders may have one of that name."""
+    path = Path(source)
+    mark = f"-{sha256(bytes(path.expanduser().resolve())).hexdigest()[:8]}" if path.suffix else ""
+    return Path("runs", f"compare-{path.stem}{mark}")
+
+
+def plan_expost(expost: Sequence[str], of: Sequence[str] | None, default: Sequence[str], names: Sequence[str]) -> Expost:
+    """The priors to fit after training, by the model to which they are fitted."""
+    if not expost:
+        if of:
+            raise ValueError(f"--expost_of has no effect without --expost; got {' '.join(of)}. Leave it out.")
+        return {}
+    for name in of or default:
+        if name not in names:
+            raise ValueError(f"--expost_of must name compared models, {', '.join(names)}; got {name!r}. Choose among them.")
+    return dict.fromkeys(of or default, expost)

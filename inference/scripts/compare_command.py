@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -17,12 +16,9 @@ from inference.runs.kinds import COMPARISON
 from inference.runs.resuming import begun, go_on
 from inference.runs.run import CHECKPOINT, CONFIG, Run, build_run
 from inference.runs.scores import score_run, score_runs
-from inference.runs.sweep import make_jobs
 from inference.scoring.evaluation import Evaluation
-from inference.scripts.arguments import PRIORS
-from inference.scripts.sweep_command import sweep
-
-Expost = Mapping[str, Sequence[str]]
+from inference.scripts.arguments import PRIORS, Expost, default_out, plan_expost
+from inference.scripts.sweep_command import sweep_seeds
 
 
 def main(args: Namespace) -> None:
@@ -46,33 +42,14 @@ def main(args: Namespace) -> None:
         return
     out = Path(args.out or default_out(recipe.data.source))
     if args.seeds > 1:
-        compare_seeds(args, recipe, out if args.out else out.with_name(f"{out.name}-seeds"))
+        sweep_seeds(args, recipe, out if args.out else out.with_name(f"{out.name}-seeds"))
         return
     expost = plan_expost(args.expost, args.expost_of, ["standard"], args.priors)
     taken = begun(out, f"*/{CONFIG}") if args.resume else None
-    taken = None if taken == resolved(out) else taken  # a finished comparison
+    if taken == resolved(out):
+        print(f"{out} is finished. To make it anew, take --overwrite instead of --resume.")
+        return
     compare_priors(args.priors, expost, recipe, args.evaluate, out, args.overwrite, args.device, taken)
-
-
-def compare_seeds(args: Namespace, recipe: Recipe, out: Path) -> None:
-    """Train models with each prior and several seeds, several at a time, and compare the priors."""
-    if args.expost or recipe.model.seed or recipe.fit.seed:
-        raise ValueError("--seeds sets the seeds from 0 on, and priors are not fitted after training then. Leave out the others.")
-    jobs = make_jobs({"model.prior": list(args.priors), "seed": [str(seed) for seed in range(args.seeds)]})
-    recipes = {}
-    for job in jobs:
-        values = job.values
-        model = replace(recipe.model, prior=values["model.prior"], seed=int(values["model.seed"]))
-        recipes[job.name] = replace(recipe, model=model, fit=replace(recipe.fit, seed=int(values["fit.seed"])))
-        check_parts(model)
-    sweep(jobs, recipes, args.evaluate, out, device=args.device)
-
-
-def default_out(source: str) -> Path:
-    """The folder for a comparison on a data set; for a file, its path is part of the name, as other folders may have one of that name."""
-    path = Path(source)
-    mark = f"-{sha256(bytes(path.expanduser().resolve())).hexdigest()[:8]}" if path.suffix else ""
-    return Path("runs", f"compare-{path.stem}{mark}")
 
 
 def compare_priors(
@@ -123,18 +100,6 @@ def compare_runs(
     with replacing_folder(folder, COMPARISON, overwrite=overwrite, worth_keeping=CHECKPOINT) as new:
         report(folders, models, scores, new)
     print(f"\nWrote {out}.")
-
-
-def plan_expost(expost: Sequence[str], of: Sequence[str] | None, default: Sequence[str], names: Sequence[str]) -> Expost:
-    """The priors to fit after training, by the model to which they are fitted."""
-    if not expost:
-        if of:
-            raise ValueError(f"--expost_of has no effect without --expost; got {' '.join(of)}. Leave it out.")
-        return {}
-    for name in of or default:
-        if name not in names:
-            raise ValueError(f"--expost_of must name compared models, {', '.join(names)}; got {name!r}. Choose among them.")
-    return dict.fromkeys(of or default, expost)
 
 
 def report(folders: Mapping[str, Path], models: Mapping[str, Run], scores: Mapping[str, Evaluation], out: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from inference.files.folders import checked_folder, replacing_folder
+from inference.files.folders import checked_folder, replacing_folder, resolved
 from inference.recipes.build import load
 from inference.recipes.combinations import check_parts
 from inference.recipes.options import Recipe
@@ -20,7 +20,7 @@ def main(args: Namespace) -> None:
 
     check_parts(recipe.model)
     earlier = begun(Path(args.out)) if args.resume else None
-    is_finished = earlier is not None and RUN.is_finished(earlier)
+    is_finished = earlier is not None and earlier == resolved(Path(args.out))
     if earlier is not None:
         check_same(recipe, parse_recipe(earlier), earlier)
         if is_finished and is_done(recipe, earlier):

@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from inference.numerics import values_kept
-from inference.svi.adam import Adam
 from inference.svi.step import Step, parameters_of
-from inference.svi.traced import Checks, CompiledStep
+from inference.svi.traced import Adam, Checks, CompiledStep
 from inference.tracing.graph import UntraceableError
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.pair import Batch
