@@ -130,6 +130,12 @@ def _second_stage(recipe: Recipe, codes: Tensor) -> VAE:
     return second
 
 
+def _like_codes(recipe: Recipe, shapes: dict[str, torch.Size]) -> Tensor:
+    """Two codes for which the second stage is built as in a checkpoint: with a standardizing layer unless all lie in [0, 1]."""
+    lowest = -1.0 if "code_encoder.network.0.loc" in shapes else 0.0
+    return torch.linspace(lowest, 1, 2 * recipe.model.latent_dim).reshape(2, -1)  # [2, D]
+
+
 class _Budget(TypedDict):
     epochs: int
     batch_size: int
@@ -166,7 +172,7 @@ EXPOST: dict[str, Expost] = {
     "flow": Expost(fit=_fit_flow, blank=_blank_flow),
     "two-stage": Expost(
         fit=_fit_two_stage,
-        blank=lambda vae, recipe, shapes: TwoStageVAE(vae, _second_stage(recipe, torch.randn(2, recipe.model.latent_dim))),
+        blank=lambda vae, recipe, shapes: TwoStageVAE(vae, _second_stage(recipe, _like_codes(recipe, shapes))),
     ),
     "autoregressive": Expost(
         fit=_fit_autoregressive, blank=lambda vae, recipe, shapes: vae.with_prior(_autoregressive(vae, recipe)), is_of_codes=True

@@ -14,6 +14,7 @@ from inference import Evaluation, load_checkpoint, log_weights
 from inference.recipes.build import evaluate_vae
 from inference.recipes.options import EvaluateOptions
 from inference.runs.folders import load_runs, read_history
+from inference.runs.kept import kept_expost
 from inference.runs.scores import expost_path, run_under
 from inference.scripts.cli import main
 from pyro_lvm import Pair, check_pair
@@ -51,6 +52,13 @@ def test_a_run_scores_as_it_did(name, folder):
 def test_a_prior_fitted_after_training_scores_as_it_did(kind, folder):
     run, place = load_runs({"standard": folder / "standard"})["standard"], expost_path(folder / "standard", kind)
     same(evaluate_vae(run_under(run, place, kind).vae, run.data, OPTIONS), Evaluation.from_netcdf(place / SCORE))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_second_stage_is_loaded_whatever_the_random_state(seed, folder):
+    run = load_runs({"standard": folder / "standard"})["standard"]
+    torch.manual_seed(seed)
+    assert kept_expost(run, folder / "standard" / "expost-two-stage", "two-stage", remedy="fitted anew") is not None
 
 
 def test_kept_priors_serve_a_comparison_and_kept_scores_are_made_anew(folder, capsys):
