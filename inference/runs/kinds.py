@@ -1,5 +1,7 @@
 """The kinds of folders that commands write, with the names of all files in them."""
 
+from hashlib import sha256
+from pathlib import Path
 import re
 from typing import get_args
 
@@ -25,3 +27,10 @@ COMPARISON = Kind("compare", (TABLE, PAGE), re.compile(rf"{_REPORT}|({_PRIORS})/
 REPORT = Kind("report", (TABLE, PAGE), re.compile(_REPORT))
 SAMPLES = Kind("sample", (ARRAYS,), re.compile(_SAMPLES))
 KINDS = (RUN, COMPARISON, REPORT, SAMPLES)
+
+
+def default_out(source: str) -> Path:
+    """The folder for a comparison on a data set; for a file, its path is part of the name, as other folders may have one of that name."""
+    path = Path(source)
+    mark = f"-{sha256(bytes(path.expanduser().resolve())).hexdigest()[:8]}" if path.suffix else ""
+    return Path("runs", f"compare-{path.stem}{mark}")

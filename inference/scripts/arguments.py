@@ -1,8 +1,6 @@
 """The options of each command. Nothing here imports torch, so that help and refusals take no seconds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveInt
@@ -102,13 +100,6 @@ OPTIONS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a 
     "sample": ("RUN [options]", _sample),
     "runs": ("[FOLDER] [options]", _runs),
 }
-
-
-def default_out(source: str) -> Path:
-    """The folder for a comparison on a data set; for a file, its path is part of the name, as other folders may have one of that name."""
-    path = Path(source)
-    mark = f"-{sha256(bytes(path.expanduser().resolve())).hexdigest()[:8]}" if path.suffix else ""
-    return Path("runs", f"compare-{path.stem}{mark}")
 
 
 def plan_expost(expost: Sequence[str], of: Sequence[str] | None, default: Sequence[str], names: Sequence[str]) -> Expost:

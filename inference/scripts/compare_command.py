@@ -12,12 +12,12 @@ from inference.recipes.build import load
 from inference.recipes.combinations import check_parts
 from inference.recipes.options import EvaluateOptions, Recipe
 from inference.runs.folders import budget, load_runs
-from inference.runs.kinds import COMPARISON
+from inference.runs.kinds import COMPARISON, default_out
 from inference.runs.resuming import begun, go_on
 from inference.runs.run import CHECKPOINT, CONFIG, Run, build_run
 from inference.runs.scores import score_run, score_runs
 from inference.scoring.evaluation import Evaluation
-from inference.scripts.arguments import PRIORS, Expost, default_out, plan_expost
+from inference.scripts.arguments import PRIORS, Expost, plan_expost
 from inference.scripts.sweep_command import sweep_seeds
 
 

@@ -6,8 +6,7 @@ import pytest
 
 from inference.files.contents import strangers
 from inference.files.folders import checked_folder
-from inference.runs.kinds import COMPARISON, RUN
-from inference.scripts.arguments import default_out
+from inference.runs.kinds import COMPARISON, RUN, default_out
 
 VERSION_0_1 = Path(__file__).parent / "version_0_1"
 
