@@ -1,0 +1,162 @@
+"""Commands that go on where they were, and sweeps."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+import torch
+
+from inference.runs import sweep as sweeps
+from inference.runs.sweep import make_jobs, run_jobs
+from inference.scripts.cli import main
+from inference.svi import state
+from inference.svi.loop import Loop
+
+
+def run_cli(words):
+    main(words.split() if isinstance(words, str) else words)
+
+
+TINY = "--model.hidden [8] --model.latent_dim 2 --fit.batch_size 400"
+
+
+@pytest.fixture(autouse=True)
+def kept_after_every_epoch(monkeypatch):
+    monkeypatch.setattr(state, "_EVERY", 0.0)
+
+
+@pytest.fixture
+def stopping(monkeypatch):
+    """Interrupts the next fit in some epoch, as Ctrl-C would."""
+
+    def stop_in(number: int, times: int = 1) -> None:
+        original, left = Loop._epoch, [times]
+
+        def epoch(self, now):
+            if now == number and left[0]:
+                left[0] -= 1
+                raise KeyboardInterrupt
+            return original(self, now)
+
+        monkeypatch.setattr(Loop, "_epoch", epoch)
+
+    return stop_in
+
+
+def assert_same_runs(one: Path, other: Path) -> None:
+    first, second = (load_file(folder / "checkpoint.safetensors") for folder in (one, other))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    histories = [pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (one, other)]
+    pd.testing.assert_frame_equal(*histories)
+
+
+def test_an_interrupted_training_goes_on(tmp_path, stopping, capsys):
+    run_cli(f"train --out {tmp_path}/whole --fit.epochs 5 {TINY}")
+    stopping(4)
+    with pytest.raises(SystemExit):
+        run_cli(f"train --out {tmp_path}/run --fit.epochs 5 {TINY}")
+    assert not (tmp_path / "run").exists() and (tmp_path / "run.partial").is_dir()
+    capsys.readouterr()
+    run_cli(f"train --out {tmp_path}/run --resume")  # with its own options
+    assert "epoch 4:" in capsys.readouterr().out.splitlines()[1]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["run", "whole"]
+    assert_same_runs(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_finished_training_goes_on_for_more_epochs(tmp_path, capsys):
+    run_cli(f"train --out {tmp_path}/whole --fit.epochs 4 {TINY}")
+    run_cli(f"train --out {tmp_path}/run --fit.epochs 2 {TINY}")
+    run_cli(f"train --out {tmp_path}/run --fit.epochs 4 --resume")
+    assert_same_runs(tmp_path / "run", tmp_path / "whole")
+    capsys.readouterr()
+    run_cli(f"train --out {tmp_path}/run --resume")
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_a_training_goes_on_as_it_was_begun(tmp_path, capsys):
+    run_cli(f"train --out {tmp_path}/run --fit.epochs 1 {TINY}")
+    for options, said in (
+        ("--model.prior vamp", "--model.prior must be standard"),
+        ("--fit.seed 3", "--fit.seed must be 0"),
+        ("--fit.batch_size 300", "--fit.batch_size must be 400"),
+    ):
+        with pytest.raises(SystemExit):
+            run_cli(f"train --out {tmp_path}/run --resume --fit.epochs 3 {options}")
+        assert said in capsys.readouterr().err
+    run_cli(f"train --out {tmp_path}/new --resume --fit.epochs 1 {TINY}")  # nothing to go on with: begun
+    assert (tmp_path / "new" / "summary.yaml").is_file()
+
+
+def test_an_interrupted_comparison_goes_on(tmp_path, stopping):
+    words = f"compare --priors [standard,mixture] --fit.epochs 2 {TINY} --evaluate.num_particles 10 --out"
+    run_cli(f"{words} {tmp_path}/whole")
+    stopping(2)
+    with pytest.raises(SystemExit):
+        run_cli(f"{words} {tmp_path}/all")
+    run_cli(f"{words} {tmp_path}/all --resume")
+    assert (tmp_path / "all" / "comparison.csv").read_text() == (tmp_path / "whole" / "comparison.csv").read_text()
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["all", "whole"]
+
+
+def in_this_process(jobs, commands, folder, *, processes):
+    failures = {}
+    for job in jobs:
+        try:
+            for words in commands(job):
+                run_cli(words)
+        except SystemExit:
+            failures[job.name] = "failed"
+    return failures
+
+
+def test_a_sweep_compares_recipes_and_is_not_stopped_by_a_failure(tmp_path, monkeypatch, stopping, capsys):
+    monkeypatch.setattr(sweeps, "run_jobs", in_this_process)
+    words = (
+        f"sweep --over model.prior standard mixture --over seed 0,1 --fit.epochs 2 {TINY} --evaluate.num_particles 10 --out {tmp_path}/s"
+    )
+    stopping(2)  # of the first run
+    with pytest.raises(SystemExit):
+        run_cli(words)
+    assert "1 of 4 runs have failed: standard-seed0" in capsys.readouterr().err
+    table = pd.read_csv(tmp_path / "s" / "comparison.csv", index_col=0)
+    assert table["fits"].to_dict() == {"standard": 1, "mixture": 2}
+    run_cli(words)
+    table = pd.read_csv(tmp_path / "s" / "comparison.csv", index_col=0)
+    assert table["fits"].to_dict() == {"standard": 2, "mixture": 2}
+    assert {path.name for path in (tmp_path / "s").iterdir() if path.is_dir()} == {
+        f"{prior}-seed{seed}" for prior in ("standard", "mixture") for seed in (0, 1)
+    }
+    before = (tmp_path / "s" / "comparison.csv").read_text()
+    run_cli(f"compare --priors [standard,mixture] --seeds 2 --fit.epochs 2 {TINY} --evaluate.num_particles 10 --out {tmp_path}/s")
+    assert (tmp_path / "s" / "comparison.csv").read_text() == before
+
+
+def test_sweeps_that_cannot_be_are_refused(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    for words, said in (
+        ("--over model.prior standard standard", "must have different values"),
+        ("--over data.seed 0 1", "split the data otherwise"),
+        ("--over model.prior vamp banana", "banana"),
+        ("--over model.prior vamp", "must be a new folder or that of a sweep"),
+    ):
+        with pytest.raises(SystemExit):
+            run_cli(f"sweep {words} --out {tmp_path}")
+        assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_jobs_are_named_by_their_values():
+    jobs = make_jobs({"model.prior": ["vamp"], "model.hidden": ["[30,20]"], "fit.seed": ["1"]})
+    assert [(job.name, job.group) for job in jobs] == [("vamp-30-20-fit-seed1", "vamp-30-20")]
+    assert jobs[0].values == {"model.prior": "vamp", "model.hidden": "[30,20]", "fit.seed": "1"}
+    assert make_jobs({"seed": ["4"]})[0].values == {"model.seed": "4", "fit.seed": "4"}
+
+
+def test_processes_run_at_a_time_and_say_how_they_end(tmp_path, capsys):
+    jobs = make_jobs({"model.prior": ["standard", "vamp"]})
+    commands = {"standard": [["--help"]], "vamp": [["--help"], ["nonsense"], ["--help"]]}
+    failures = run_jobs(jobs, lambda job: commands[job.name], tmp_path)
+    assert list(failures) == ["vamp"] and "got 'nonsense'" in failures["vamp"]
+    assert "usage: pyro-lvm" in (tmp_path / "standard.log").read_text()
+    assert "vamp: failed: error: the command must be one of" in capsys.readouterr().out
