@@ -13,6 +13,7 @@ from inference.scoring.evaluation import Evaluation
 from inference.scoring.reduction import standard_error_of_mean
 
 UNITS = ("nats", "bits/dim")
+ONE_FIT = "Each row is one fit: another seed of its recipe may differ by more than these errors, which are over data and draws."
 _ERROR_OF = {
     "log_px": "se",
     "bits_per_dim": "se",
@@ -204,3 +205,5 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
         yield "bad_k: k-hat above min(1 - 1/log10 K, 0.7); log p(x) is unreliable there, most often too low."
     if (comparison["bad_k"].isna() & ~bounds & ~exact).any():
         yield "bad_k is blank where 20 particles or fewer are too few for k-hat."
+    if len(comparison) > 1:
+        yield ONE_FIT

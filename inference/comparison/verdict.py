@@ -6,7 +6,7 @@ from math import isnan
 import pandas as pd
 
 from inference.comparison.differences import Difference, heavy_tail
-from inference.comparison.table import Comparison, compare
+from inference.comparison.table import ONE_FIT, Comparison, compare
 from inference.formatting import format_bias, format_share, format_with_error
 from inference.scoring.evaluation import Evaluation
 
@@ -46,6 +46,7 @@ def _ranking(table: Comparison) -> Iterator[str]:
     for name, gap in differences.items():
         if note := heavy_tail(gap):
             yield f"{best} and {name}: {note}"
+    yield ONE_FIT
 
 
 def _listed(differences: Mapping[str, Difference]) -> str:
