@@ -13,7 +13,7 @@ from inference.scoring.evaluation import Evaluation
 from inference.scoring.reduction import standard_error_of_mean
 
 UNITS = ("nats", "bits/dim")
-ONE_FIT = "Each row is one fit: another seed of its recipe may differ by more than these errors, which are over data and draws."
+ONE_FIT = "These are single fits: another seed of a recipe may differ by more than these errors, which are over data and draws."
 _ERROR_OF = {
     "log_px": "se",
     "bits_per_dim": "se",

@@ -86,7 +86,7 @@ def test_notes_only_where_needed(scores: dict[str, Evaluation]) -> None:
         "Means over 50 data in nats.",
         "A difference of two bounds is no bound on the difference of log p(x).",
         "At 95%, with biases allowed for, the difference from b may be zero: a.",
-        "Each row is one fit: another seed of its recipe may differ by more than these errors, which are over data and draws.",
+        "These are single fits: another seed of a recipe may differ by more than these errors, which are over data and draws.",
     )
 
 

@@ -25,11 +25,12 @@ def test_the_verdict_names_the_best_and_what_cannot_be_told_apart():
     scores = {"c": score(-15, seed=1), "a": score(-10, seed=2), "b": score(-10.0, seed=3, noise=3.0)}
     gap = float((scores["a"].log_px - scores["b"].log_px).mean())
     assert abs(gap) < 2 * 3 / 20
-    first, second, third, *rest = verdict(scores)
+    first, second, third, fits, *rest = verdict(scores)
     best, other = ("a", "b") if gap > 0 else ("b", "a")
     assert first.startswith(f"{best} comes first, with log p(x) = -10.")
     assert second.startswith("It is ahead of c (by 5.") and "the 95% interval of the paired difference excludes zero" in second
     assert third.startswith(f"It cannot be told apart from {other} (by ")
+    assert fits.startswith("These are single fits: another seed of a recipe may differ by more")
     assert rest[0].startswith("Estimated biases in nats, which are not subtracted: ") and rest[0].count("-0.0000") == 3
     assert rest[1:] == ["Pareto k-hat finds no datum whose estimate is unreliable."]
     assert verdict({"a": scores["a"], "c": scores["c"]})[0].startswith("a is best, with log p(x) = -10.")
