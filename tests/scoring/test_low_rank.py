@@ -273,4 +273,3 @@ def test_no_matrix_has_as_many_rows_and_columns_as_there_are_latents():
     assert not seen.shapes
     assert ((score.log_px - truth).abs() < 5 * score.mc_error).all()
     assert not score.is_unreliable.any()
-

@@ -32,7 +32,7 @@ class Curvature(NamedTuple):
         directions: V, ``[R, D, r]``.
         precisions: Diagonals of :math:`\\Lambda`, ``[R, r]``; one along directions that do not count.
         divergence: Mean squared difference of scores, in units of the standard deviations, ``[R]``.
-        left_out: Largest change of a precision, relative to the diagonal, of which the directions leave the least out, ``[R]``.
+        left_out: Largest change of a precision, relative to the diagonal, in directions for which there is no room, ``[R]``.
     """
 
     scale: Tensor
