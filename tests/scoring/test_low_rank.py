@@ -213,12 +213,12 @@ def test_linear_models_are_scored_rightly_whatever_the_guide(count, spread, shif
     assert score.ess.min() > 600
 
 
-@pytest.mark.parametrize(("count", "correlation"), [(20, 0.6), (20, 0.2), (130, 0.0)])
+@pytest.mark.parametrize(("count", "correlation"), [(20, 0.6), (130, 0.0)])
 def test_posteriors_of_a_higher_rank_are_marked(count, correlation):
     places = torch.arange(DIM)
     pair, x, truth = linear(count, prior=correlation ** (places[:, None] - places).abs().double())
     score = evaluate(pair, x, **QUIET)
-    assert ((score.log_px - truth).abs() > 5 * score.mc_error + score.bias.abs()).any()
+    assert (truth - score.log_px).min() > 5
     assert score.is_unreliable.all()
 
 
