@@ -67,7 +67,7 @@ class Diagnosis:
         distortion: Mean over the data of -E_q[log p(x|z)].
         approximation_gap: Mean of log p(x) - ELBO(r) over random data, at most 256, for a normal distribution r fitted to p(z|x) of each
             datum in unconstrained coordinates; r matches scores and does not maximize the ELBO, so that this is an upper bound on the gap
-            of full-covariance normal guides.
+            of full-covariance normal guides; above 256 coordinates, r has a precision that is diagonal but for a part of low rank.
         amortization_gap: Mean of ELBO(r) - ELBO over the same data: what a fit to each datum gains over the guide. For a diagonal guide,
             it includes what a full covariance gains; it is negative if the guide is better than r, as a flow can be.
         holes_prior: Share of prior draws that lie outside the codes; ``quantile`` if prior and codes agree.

@@ -113,9 +113,10 @@ def evaluate(
     The expectation of this estimate is at most log p(x) and rises with K. Memory does not grow with the number of data times K.
 
     An encoder's q(z|x) is often too narrow for this, or misses a part of p(z|x). A refined proposal is fitted to each datum: from the
-    guide's moments, batch and match moves a normal distribution of all latents, in unconstrained space, towards p(z|x); the K draws then
-    come from a Student's t distribution around it, mixed with wider ones; see
-    :class:`~inference.scoring.proposals.refined.Refiner`. Draws that fit or judge a proposal are never part of the figure.
+    guide's moments, a normal distribution of all latents, in unconstrained space, moves towards p(z|x). Its covariance is full up to 256
+    dimensions; above, its precision is diagonal but for a part of low rank. The K draws then come from a Student's t distribution around
+    it, mixed with wider ones; see :class:`~inference.scoring.proposals.refined.Refiner`. Draws that fit or judge a proposal are never part
+    of the figure.
 
     Annealed importance sampling is a second opinion that takes more time. Each draw is then the end of a chain, which moves in
     ``num_steps`` steps from the proposal towards p(z|x); see :class:`~inference.scoring.annealed.annealer.Annealer`. A schedule and step
@@ -139,7 +140,7 @@ def evaluate(
             precision, its mean error is subtracted from all other weights, and the remaining error is measured on a subset of the data.
         progress: Whether to show a progress bar.
         proposal: ``"guide"``; ``"refined"``, which refuses latents that are discrete and drawn, have no unconstrained coordinates, or more
-            than 256 of them; or ``"auto"``, which refines where that is possible, K is at least 100, and draws of a pilot show that the
+            than 4096 of them; or ``"auto"``, which refines where that is possible, K is at least 100, and draws of a pilot show that the
             guide does not suffice.
             Chains start at the refined proposal or, with ``"guide"``, at a Student's t distribution with the moments of the guide's draws.
 

@@ -146,6 +146,7 @@ entry("ppca-20, exact", partial(exact, 20, 30, noise=0.7), guide="exact", **CLOS
 entry("ppca-20, narrow", partial(exact, 20, 30, noise=0.7, scale=0.7), guide="narrow", pareto_k=0.51, **CLOSED)
 entry("ppca-20, wide", partial(exact, 20, 30, noise=0.7, scale=1.5), guide="wide", pareto_k=0.0, **CLOSED)
 entry("ppca-40, factorized", partial(factorized, 40, 60, noise=0.7), guide="factorized", **CLOSED)
+entry("factors-300, factorized", partial(factorized, 300, 40, noise=0.7), guide="factorized", **CLOSED)
 entry("nine decades, exact", partial(exact, 4, 9, **DECADES), guide="exact", **CLOSED)
 entry("nine decades, factorized", partial(factorized, 4, 9, **DECADES), guide="factorized", **CLOSED)
 entry("missing elements, factorized", missing, guide="factorized", **CLOSED)

@@ -195,11 +195,11 @@ def test_latents_in_which_chains_cannot_move_are_refused():
     with pytest.raises(ValueError, match="latent 'z' is periodic"):
         evaluate(angle, torch.randn(5), **AIS)
     many = pair_of(
-        dist.Normal(torch.zeros(300), 1.0).to_event(1),
+        dist.Normal(torch.zeros(4100), 1.0).to_event(1),
         lambda z: dist.Normal(z.sum(-1), 1.0),
-        lambda x: dist.Normal(x[:, None].expand(-1, 300), 1.0).to_event(1),
+        lambda x: dist.Normal(x[:, None].expand(-1, 4100), 1.0).to_event(1),
     )
-    with pytest.raises(ValueError, match="the latents have 300 coordinates, and full covariances are fitted of at most 256"):
+    with pytest.raises(ValueError, match="the latents have 4100 coordinates, and proposals are fitted to at most 4096"):
         evaluate(many, torch.randn(5), **AIS)
 
 

@@ -18,7 +18,7 @@ from inference.scoring.proposals.matching import eigen
 
 _SLACK = 1.05  # by which a singular value must exceed those of noise
 _SHARE = 0.3  # of the root mean square of scores that a precision has at least
-_TRIED, _STEPS, _LITTLE_CHANGE = 1, 8, 0.01  # alternations from each start, and most from the best one; relative changes that end them
+_TRIED, _STEPS, _LITTLE_CHANGE = 1, 8, 1e-3  # alternations from each start, and most from the best one; relative changes that end them
 _QUANTILE = 0.75  # place, among descending singular values, of one that is noise
 _LEAST_CHANGE, _ROUNDED = 1e-3, 1e-6  # changes of precisions that matter; relative size of singular values that rounding spoils
 _TINY = 1e-12  # relative size of directions that draws do not show
@@ -32,7 +32,7 @@ class Curvature(NamedTuple):
         directions: V, ``[R, D, r]``.
         precisions: Diagonals of :math:`\\Lambda`, ``[R, r]``; one along directions that do not count.
         divergence: Mean squared difference of scores, in units of the standard deviations, ``[R]``.
-        left_out: Largest change of a precision, relative to the diagonal, of which the directions leave the least out, ``[R]``.
+        left_out: Largest change of a precision, relative to the diagonal, in directions for which there is no room, ``[R]``.
     """
 
     scale: Tensor

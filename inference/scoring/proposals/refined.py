@@ -66,9 +66,9 @@ class Refiner:
     r"""Fits a proposal to the posterior of each datum, and draws from it.
 
     A normal distribution N(m, S) of all latents in unconstrained space starts at the moments of draws from the guide, and is fitted to
-    p(z|x) by :func:`~inference.scoring.proposals.matching.matched`. The proposal is a mixture of Student's t distributions: one with this
-    location and scale, a twentieth with the guide's moments, and others where scouts find mass that these do not reach. The guide itself
-    is used where its pilot draws are the better ones.
+    p(z|x) as its :class:`~inference.scoring.proposals.families.Family` says. The proposal is a mixture of Student's t distributions: one
+    with this location and scale, a twentieth with the guide's moments, and others where scouts find mass that these do not reach. The guide
+    itself is used where its pilot draws are the better ones.
 
     Attributes:
         coordinates: The latents as one unconstrained vector.
