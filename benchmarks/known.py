@@ -14,6 +14,7 @@ import warnings
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))  # before this folder, which has a file of the same name
 
 import coverage
+from known import deep
 from known.entries import ALL
 from known.estimators import DRAWS, ESTIMATORS
 from known.registry import Entry
@@ -21,7 +22,11 @@ from known.verdicts import ERRORS, LEAST, Verdict, judge
 import libraries
 import torch
 
+from inference.formatting import format_with_error
+from inference.scoring.reduction import standard_error_of_mean
+
 MANY = 5000
+DEEP_LATENTS = (2, 8, 20)
 NAMES = {"guide": f"guide, K = {DRAWS}", "auto": "auto", "refined": "refined", "ais": "AIS"}
 COLUMNS = {NAMES[name]: score for name, score in ESTIMATORS.items()}
 COLUMNS[f"guide, K = {MANY}"] = partial(ESTIMATORS["guide"], num_particles=MANY)
@@ -36,6 +41,13 @@ ENTRIES = """## Every estimator on every entry
 A cell: mean of log p-hat(x) - log p(x) over the data, in nats; share of the data within the interval; share marked. **Bold**: some
 datum is outside its interval and not marked. Must: what a trustworthy evaluator says. k: the true Pareto shape of the weights under
 the guide, where it is known.
+"""
+DEEP = f"""## Deep decoders, bracketed
+
+Networks of three layers with random weights, {deep.PIXELS} binary values, {deep.NUM_DATA} data simulated from the model.
+Bounds: annealed importance sampling from both sides, {deep.CHAINS} chains of {deep.STEPS} steps. A cell: how far the estimate lies
+below the upper bound and above the lower one, in nats, with standard errors over the data; share marked. Both must be positive within
+their errors, or the data marked.
 """
 COVERAGE = f"""## Coverage of {coverage.LEVEL:.0%} intervals
 
@@ -175,7 +187,25 @@ def library_cell(scored: libraries.Scored, entry: Entry) -> str:
     return f"{nats(off)}, {int(wrong.sum())} of {len(off)} wrong, {', '.join(said) or 'no word'}"
 
 
-SECTIONS = (print_entries, print_coverage, print_others)
+def print_deep() -> None:
+    print(DEEP)
+    header = ["latents", "guide", "bounds from below, above", *(f"{name}: below upper, above lower, marked" for name in NAMES.values())]
+    print_table(header, (deep_row(size, guide) for size in DEEP_LATENTS for guide in deep.GUIDES))
+
+
+def deep_row(num_latents: int, guide: str) -> Iterator[str]:
+    known = deep.deep(num_latents, guide)
+    yield from (f"{num_latents}", guide, ", ".join(f"{float(bound.mean()):.3f}" for bound in (known.bounds.lower, known.bounds.upper)))
+    for name in NAMES:
+        score = ESTIMATORS[name](known.pair, known.bounds.data, 0)
+        below, above = (
+            format_with_error(float(gap.mean()), standard_error_of_mean(gap))
+            for gap in (known.bounds.upper - score.log_px, score.log_px - known.bounds.lower)
+        )
+        yield f"{below}, {above}, {percent(score.is_unreliable)}"
+
+
+SECTIONS = (print_entries, print_deep, print_coverage, print_others)
 
 
 def main() -> None:
