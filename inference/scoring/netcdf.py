@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from io import BytesIO
 import json
 import os
 from pathlib import Path
@@ -42,8 +43,10 @@ def write(evaluation: Any, path: str | os.PathLike[str], *, origin: Mapping[str,
     tree, known = to_datatree(evaluation), json.dumps(origin, sort_keys=True)
     fields = {name: getattr(evaluation, name) for name in (*_FIELDS, "curve_particles")}
     tree.attrs = {"format": FORMAT, "origin": known, "checksum": _checksum(fields, known)}
+    whole = BytesIO()  # as HDF5 may end the process when there is no room for a file
+    tree.to_netcdf(whole, engine="h5netcdf")
     with replacing_file(path) as temporary:
-        tree.to_netcdf(temporary, engine="h5netcdf")
+        temporary.write_bytes(whole.getvalue())
 
 
 def read(path: str | os.PathLike[str], make: Callable[..., T]) -> tuple[T, dict[str, Any] | None]:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 import resource
 
+from evaluations import evaluation_of, lognormal
 import pytest
 from test_replaced_folders import KIND, paint
 
@@ -108,15 +109,22 @@ def vae(num_dims: int) -> lvm.VAE:
     return lvm.VAE(prior=lvm.StandardNormal(2), likelihood=likelihood, encoder=lvm.NormalEncoder(lvm.MLP(num_dims, [3], 4)))
 
 
-def test_a_limit_on_the_size_of_files_leaves_the_old_checkpoint(tmp_path):
-    path = tmp_path / "weights.safetensors"
-    save_checkpoint(vae(2), path)
+WRITES = {
+    "a checkpoint": lambda path, size: save_checkpoint(vae(size), path),
+    "a score": lambda path, size: evaluation_of(lognormal(size)).to_netcdf(path),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_a_limit_on_the_size_of_files_leaves_the_old_one(what, tmp_path):
+    path, write = tmp_path / "a.file", WRITES[what]
+    write(path, 2)
     before = path.read_bytes()
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
-            save_checkpoint(vae(99), path)
+            write(path, 99)
         except OSError as error:
             os._exit(9 if f"{path} cannot be written: File too large." in str(error) else 1)
         finally:
