@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from inference.recipes.sizes import Counts, Seed, Sizes
+from inference.recipes.sizes import Counts, Sizes
 
 # Nothing here imports torch, so that help and refusals take no seconds. Tests hold these names to those of the registries.
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class DataOptions:
         shape: Shape of one datum, such as [1,28,28] for the conv network, or the length of a piece of text; by default, that of the data.
         valid_fraction: Share of rows held out for validation, if the data come without a split.
         test_fraction: Share of rows held out for testing, if the data come without a split.
-        seed: Seed of the split and of noise that is drawn once.
+        seed: int of the split and of noise that is drawn once.
     """
 
     source: str = "digits"
@@ -82,7 +82,7 @@ class DataOptions:
     shape: Counts | None = None
     valid_fraction: float | None = None
     test_fraction: float | None = None
-    seed: Seed = 0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class FitOptions:
         patience: Stop after this many epochs without a better validation loss; null never stops early.
         clip_norm: Largest norm of the gradient of a step.
         alternating: Update guide and generative parameters in turn.
-        seed: Seed of shuffling and draws.
+        seed: int of shuffling and draws.
     """
 
     objective: ObjectiveName = "elbo"
@@ -144,7 +144,7 @@ class FitOptions:
     patience: PositiveInt | None = 30
     clip_norm: PositiveFloat | None = None
     alternating: bool = False
-    seed: Seed = 0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class EvaluateOptions:
     Args:
         split: Split to score.
         num_particles: Draws of z for each datum, K; by default 1000, or 16 chains.
-        seed: Seed of the draws.
+        seed: int of the draws.
         precision: Precision of matrix products: full, or bf16, which takes two thirds of the time on processors with instructions for it.
         proposal: What z is drawn from: the guide, refined for each datum, or auto, which refines where the guide does not suffice.
         method: Importance sampling, or ais for annealed importance sampling, a second opinion whose draws are ends of chains.
@@ -163,7 +163,7 @@ class EvaluateOptions:
 
     split: Split = "test"
     num_particles: PositiveInt | None = None
-    seed: Seed = 0
+    seed: int = 0
     precision: Precision = "full"
     proposal: ProposalName = "auto"
     method: MethodName = "importance"

@@ -4,17 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from jsonargparse.typing import PositiveFloat, PositiveInt, restricted_number_type
+from jsonargparse.typing import PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
     from torch import nn
 
 Counts = tuple[PositiveInt, ...]
 MakeNetwork = Callable[..., "nn.Module"]
-if TYPE_CHECKING:
-    Seed = int
-else:
-    Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**63)], docstring="An integer from 0 to 2**63 - 1.")
 
 
 @dataclass(frozen=True)
@@ -62,4 +58,4 @@ class Sizes:
     gumbel_temperature: PositiveFloat = 0.67
     logistic_components: PositiveInt = 1
     feature_noise: bool = False
-    seed: Seed = 0
+    seed: int = 0

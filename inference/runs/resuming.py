@@ -36,6 +36,12 @@ def begun(out: Path, holds: str = CONFIG) -> Path | None:
     return next((place for place in places if any(place.glob(holds))), None)
 
 
+def own_options(out: Path) -> list[str]:
+    """Return the options with which a run was begun, as words for the command line."""
+    earlier = begun(out)
+    return [] if earlier is None else ["--config", str(earlier / CONFIG)]
+
+
 def go_on(run: Run, folder: Path, *, device: str | None = None) -> None:
     """Fit a run in a folder where it may have been begun, or even finished, and write the folder; the run's model gets the best weights.
 

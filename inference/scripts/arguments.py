@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import PositiveInt
 
 from inference.recipes.options import EvaluateOptions, ExpostName, PriorName, Recipe, Split
-from inference.recipes.sizes import Seed
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -52,7 +51,7 @@ def _diagnose(parser: "ArgumentParser") -> None:
     parser.add_argument("--split", type=Split, default="test", help="Split whose codes form q(z).")
     parser.add_argument("--quantile", type=float, default=0.01, help="Share of codes that count as outside the codes.")
     parser.add_argument("--num_draws", type=PositiveInt | None, default=None, help="Number of prior draws and of codes scored.")
-    parser.add_argument("--seed", type=Seed, default=0, help="Seed of codes and draws.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of codes and draws.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to diagnose on, such as cuda.")
 
 
@@ -69,7 +68,7 @@ def _sample(parser: "ArgumentParser") -> None:
     parser.add_argument("--expost", type=ExpostName, help="Draw from this prior, fitted after training, instead of the run's own.")
     parser.add_argument("--num_draws", type=PositiveInt, default=20, help="Number of draws and of reconstructions.")
     parser.add_argument("--split", type=Split, default="test", help="Split to encode.")
-    parser.add_argument("--seed", type=Seed, default=0, help="Seed of the draws.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
     parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples, or RUN/expost-KIND/samples.")
     parser.add_argument("--overwrite", action="store_true", help="Replace earlier samples once the new ones are complete.")
 

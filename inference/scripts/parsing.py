@@ -1,7 +1,7 @@
 """Words of a command line as values of options, or one line that says which word is wrong and what is near it."""
 
 from argparse import ArgumentError
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,8 +24,6 @@ _LISTS = {  # options that take lists, and what a word of the list looks like
     "--model.flow_hidden": _NUMBERS,
     "--model.fsq_levels": _NUMBERS,
 }
-
-
 _SCORE_OPTIONS = {f"--{field.name}" for field in fields(EvaluateOptions)} - {"--seed"}  # in compare, a seed may be of many things
 
 
@@ -39,7 +37,7 @@ def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
 
     Raises:
         ArgumentError: If an option is unknown, missing, or has a value that it cannot have.
-        ValueError: If the device does not exist.
+        ValueError: If the device does not exist, or a seed is out of range.
     """
     usage, add_options = OPTIONS[command]
     parser = ArgumentParser(usage=f"pyro-lvm {command} {usage}", description=purpose, exit_on_error=False, allow_abbrev=False)
@@ -50,12 +48,16 @@ def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
         words = [*_joined(words)]
     words = [_known_as(command, word) for word in words]
     try:
-        args = parser.instantiate(parser.parse_args(words))
-        if command == "train" and args.resume and (options := _earlier_options(Path(args.out))):
-            args = parser.instantiate(parser.parse_args(["--config", str(options), *words]))
+        parsed = parser.parse_args(words)
+        if command == "train" and parsed.resume:
+            from inference.runs.resuming import own_options  # here, as it imports torch
+
+            parsed = parser.parse_args([*own_options(Path(parsed.out)), *words])
+        args = parser.instantiate(parsed)
     except ArgumentError as error:
         _add_nearest(error, known=[*parser.get_defaults(skip_validation=True).keys()])
         raise
+    _check_seeds({name: value for name, value in parsed.items() if name.split(".")[-1] == "seed"})
     _check_device(getattr(args, "device", "cpu"))
     args.words = words
     return args
@@ -97,12 +99,10 @@ def _add_nearest(error: ArgumentError, known: Sequence[str]) -> None:
         error.message = f"{error.message.rstrip('.')}. Did you mean {' and '.join(nearest)}?"
 
 
-def _earlier_options(out: Path) -> Path | None:
-    """Return the file of the options with which a run was begun."""
-    from inference.runs.resuming import CONFIG, begun  # here, as it imports torch
-
-    earlier = begun(out)
-    return earlier and earlier / CONFIG
+def _check_seeds(seeds: Mapping[str, int]) -> None:
+    for name, seed in seeds.items():
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"--{name} must be a whole number from 0 to 2**63 - 1; got {seed}. Take a smaller one, such as 0.")
 
 
 def _check_device(name: Any) -> None:

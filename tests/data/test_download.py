@@ -7,10 +7,10 @@ from internet import idx_gz, serve
 import numpy as np
 import pytest
 
-from inference import files
 from inference.data import download as sources
 from inference.data.load import load_data
 from inference.data.originals import SOURCES
+from inference.files import atomic
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -61,7 +61,7 @@ def test_an_interrupted_save_leaves_nothing_behind(tiny_mnist, cache, monkeypatc
     def replace(*paths: Path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(files.os, "replace", replace)
+    monkeypatch.setattr(atomic.os, "replace", replace)
     with pytest.raises(OSError, match="disk full"):
         load_data("mnist")
     assert list(cache.iterdir()) == []
