@@ -11,7 +11,7 @@ from pathlib import Path
 import re
 import socket
 
-from inference.files.locks import is_locked, lock
+from inference.files.locks import is_locked, lock, taken_lock
 from inference.files.manifest import UNFINISHED, library_version
 
 PARTIAL = re.compile(r"(?P<name>.+)\.partial\d*(\.old\d*)?")
@@ -43,16 +43,31 @@ def claimed(folder: Path, command: str, taken: Path | None = None) -> Iterator[P
     """Create the first of ``folder.partial``, ``folder.partial2``, ... that does not exist, or take over a dead one, and hold its lock.
 
     Raises:
+        ValueError: If another process has taken it over.
         OSError: If no folder can be created there.
     """
-    partial = taken or _new_folder(folder)
+    if taken is not None:
+        with taken_lock(taken / UNFINISHED) as is_ours:
+            if not is_ours:
+                raise ValueError(f"another process is writing {folder} (in {taken}), or has finished it. Wait for it, or stop it.")
+            with _claimed(folder, command, taken):
+                yield taken
+        return
+    partial = _new_folder(folder)
+    with _claimed(folder, command, partial):
+        yield partial
+
+
+@contextmanager
+def _claimed(folder: Path, command: str, partial: Path) -> Iterator[None]:
+    """Write who writes a folder, and hold the lock of that file."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     claim = Claim(folder.name, command, os.getpid(), socket.gethostname(), now, library_version())
     unlocked = partial / f".{os.getpid()}-0.part.json"
     unlocked.write_text(json.dumps(asdict(claim), indent=1) + "\n", encoding="utf-8")
     with lock(unlocked):  # before it has its name, so that it is never seen without a lock
         os.replace(unlocked, partial / UNFINISHED)
-        yield partial
+        yield
 
 
 def read_claim(folder: Path) -> Claim | None:

@@ -46,12 +46,18 @@ def remove_ours(folder: Path, kind: Kind) -> bool:
 
 def remove_empty(folder: Path) -> bool:
     """Remove a folder and its subfolders as far as they hold nothing but temporary files; return whether nothing is left."""
-    for place, _, names in os.walk(folder, topdown=False):
-        for name in filter(TEMPORARY.fullmatch, names):
-            Path(place, name).unlink()
+    remove_temporary(folder)
+    for place, _, _ in os.walk(folder, topdown=False):
         with suppress(OSError):  # not empty
             Path(place).rmdir()
     return not folder.exists()
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove the temporary files that a process which is gone has left in a folder and its subfolders."""
+    for place, _, names in os.walk(folder):
+        for name in filter(TEMPORARY.fullmatch, names):
+            Path(place, name).unlink()
 
 
 def _is_ours(path: Path, folder: Path, kind: Kind) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 import shutil
 import sys
 
-from inference.files.claims import claimed, dead_partials
-from inference.files.contents import Kind, remove_ours, strangers
+from inference.files.claims import PARTIAL, claimed, dead_partials
+from inference.files.contents import Kind, remove_ours, remove_temporary, strangers
 from inference.files.manifest import MANIFEST, UNFINISHED, read_manifest, write_manifest
 from inference.files.swap import swap
 
@@ -27,12 +27,9 @@ def checked_folder(out: Path, kind: Kind, *, overwrite: bool, beside: Iterable[P
         ValueError: If an existing file or folder must not be replaced, or the folder would lie in another finished one.
         OSError: If a folder cannot be created there.
     """
-    try:
-        folder = resolved(out)
-        recover(folder)
-        _check_place(folder)
-    except RuntimeError as error:  # a loop of links
-        raise ValueError(f"{out} must be a folder; got links that lead to one another. Choose another --out.") from error
+    folder = resolved(out)
+    recover(folder)
+    _check_place(folder)
     whole = folder.resolve()
     if any(whole in (run.resolve(), *run.resolve().parents) for run in beside):
         raise ValueError(f"{out} is or holds a run and would be replaced. Choose another --out.")
@@ -61,6 +58,8 @@ def replacing_folder(folder: Path, kind: Kind, *, overwrite: bool, worth_keeping
         ValueError: If the folder has come to hold files of others.
     """
     with claimed(folder, kind.command, taken) as partial:
+        if taken is not None:
+            remove_temporary(partial)
         try:
             yield partial
             write_manifest(partial, kind.command)
@@ -90,9 +89,18 @@ def recover(folder: Path) -> None:
 
 
 def resolved(out: Path) -> Path:
-    """Return the folder that a path names, as the user wrote it unless there are links or dots in it."""
-    resolved = out.resolve()
-    return out if out.name and out.absolute() == resolved else resolved
+    """Return the folder that a path names, as the user wrote it unless there are links or dots in it.
+
+    Raises:
+        ValueError: If links lead to one another, or the name is one of unfinished folders.
+    """
+    try:
+        whole = out.resolve()
+    except RuntimeError as error:  # a loop of links
+        raise ValueError(f"{out} must be a folder; got links that lead to one another. Choose another --out.") from error
+    if PARTIAL.fullmatch(whole.name):
+        raise ValueError(f"{out} has the name of an unfinished folder, which ends in .partial. Choose another --out.")
+    return out if out.name and out.absolute() == whole else whole
 
 
 def _check_place(folder: Path) -> None:

@@ -24,6 +24,26 @@ def lock(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def taken_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock of a file if no other process does and the file is still there under its name; yield whether it is held."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_there = path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino
+    except OSError:
+        is_there = False
+    try:
+        yield is_there
+    finally:
+        os.close(descriptor)
+
+
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock of a file; where that cannot be known, one may."""
     descriptor = os.open(path, os.O_RDWR)

@@ -1,5 +1,6 @@
 """Runs that go on: one that was interrupted, or a finished one for more epochs."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,10 +9,11 @@ import shutil
 from inference.checkpoint import load_checkpoint
 from inference.files.claims import dead_partials, live_partials
 from inference.files.folders import recover, resolved
+from inference.files.manifest import MANIFEST
 from inference.recipes.options import Recipe
 from inference.runs.folders import parse_recipe, read_history, read_summary
 from inference.runs.kinds import RUN
-from inference.runs.run import CHECKPOINT, CONFIG, SUMMARY, Run, fit_run
+from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, fit_run
 from inference.svi.state import last_path
 
 LAST = last_path(CHECKPOINT).name
@@ -39,6 +41,8 @@ def begun(out: Path, holds: str = CONFIG) -> Path | None:
 def own_options(out: Path) -> list[str]:
     """Return the options with which a run was begun, as words for the command line."""
     earlier = begun(out)
+    if earlier is not None:
+        parse_recipe(earlier)  # whose error names the file
     return [] if earlier is None else ["--config", str(earlier / CONFIG)]
 
 
@@ -72,11 +76,25 @@ def check_same(recipe: Recipe, earlier: Recipe, folder: Path) -> None:
                     f"--{part}.{name} must be {before[part][name]}, as in {folder}, which goes on; got {value}. Leave it out, or train "
                     "anew under another --out."
                 )
+    if RUN.is_finished(folder) and recipe.fit.epochs < earlier.fit.epochs:
+        raise ValueError(f"--fit.epochs must be {earlier.fit.epochs} or more, as in {folder}, which goes on; got {recipe.fit.epochs}.")
     if recipe.fit.schedule != "constant" and recipe.fit.epochs != earlier.fit.epochs:
         raise ValueError(
             f"--fit.epochs must be {earlier.fit.epochs}, as the schedule {recipe.fit.schedule!r} of {folder} depends on it; got "
             f"{recipe.fit.epochs}. Leave it out, or train anew under another --out."
         )
+
+
+def check_begun(recipes: Mapping[str, Recipe], folder: Path) -> None:
+    """Check that a folder of several runs goes on with these alone, by name, and with their options.
+
+    Raises:
+        ValueError: If there are others in it, or a run had other options.
+    """
+    for path in sorted(folder.glob(f"*/{CONFIG}")):
+        if path.parent.name not in recipes:
+            raise ValueError(f"{folder} has a run {path.parent.name}, which is none of {', '.join(recipes)}. Name it too, or start anew.")
+        check_same(recipes[path.parent.name], parse_recipe(path.parent), path.parent)
 
 
 def is_done(recipe: Recipe, folder: Path) -> bool:
@@ -97,5 +115,37 @@ def copy_state(source: Path, folder: Path) -> None:
     """
     if not (source / LAST).is_file():
         raise FileNotFoundError(f"{source} has no {LAST}, from which it could go on. Train it anew: leave out --resume, add --overwrite.")
-    for name in (CONFIG, CHECKPOINT, LAST):
+    for name in (CHECKPOINT, LAST, CONFIG):  # the options last, as they tell that a run has been begun
         shutil.copyfile(source / name, folder / name)
+
+
+def is_continued(out: Path, partial: Path) -> bool:
+    """Whether an unfinished run goes on from the finished one whose place it is to take: one of the same options and no more epochs."""
+    if not RUN.is_finished(out):
+        return False
+    try:
+        check_same(parse_recipe(partial), parse_recipe(out), out)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def keep_what_holds(earlier: Path, folder: Path) -> None:
+    """Copy what other commands have written into a run that went on, unless it has other weights now; then say what is left behind."""
+    own = {CONFIG, CHECKPOINT, LAST, SUMMARY, HISTORY, MANIFEST, "history.png"}
+    others = [path for path in earlier.iterdir() if path.name not in own and not path.name.startswith(".")]
+    if not others:
+        return
+    if weights(earlier) != weights(folder):
+        print(f"Of the earlier weights, and left behind: {', '.join(sorted(path.name for path in others))}.")
+        return
+    for path in others:
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns(MANIFEST))
+        else:
+            shutil.copyfile(path, folder / path.name)
+
+
+def weights(folder: Path) -> bytes:
+    """Return the file of a run's best weights."""
+    return (folder / CHECKPOINT).read_bytes()

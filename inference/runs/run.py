@@ -10,7 +10,7 @@ import torch
 from inference.data.datasets import PUBLISHED
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
-from inference.files import write_yaml
+from inference.files import replacing_file, write_yaml
 from inference.recipes.build import build_vae, fit_vae, seen_by_model
 from inference.recipes.options import Recipe
 from inference.recipes.structures import AnyVAE
@@ -59,7 +59,7 @@ def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None 
     is_terminal = sys.stderr.isatty()
 
     def keep(history: pd.DataFrame) -> None:
-        history.to_csv(folder / HISTORY, index=False)
+        _write(history, folder / HISTORY)
         if not is_terminal:
             epoch = history.iloc[-1]
             print(f"epoch {epoch.epoch:.0f}: train {epoch.train_loss:.2f}, valid {epoch.valid_loss:.2f}", flush=True)
@@ -68,8 +68,15 @@ def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None 
     options, checkpoint = run.recipe.fit, folder / CHECKPOINT
     start = checkpoint if resume else None
     result = fit_vae(run.vae, run.data, options, checkpoint=checkpoint, resume=start, on_epoch=keep, device=device, progress=is_terminal)
+    with replacing_file(folder / HISTORY) as temporary:  # whole, even where no epoch was left
+        _write(result.history, temporary)
     write_yaml(folder / SUMMARY, sealed(_summary(run, result) | _place(run.recipe) | {"files": checksums(folder)}))
     return result
+
+
+def _write(history: pd.DataFrame, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:  # pandas would take ~ in a name for the home folder
+        history.to_csv(file, index=False)
 
 
 def _summary(run: Run, result: FitResult) -> dict[str, object]:

@@ -18,9 +18,9 @@ from inference.comparison.recipes import compare_recipes
 from inference.comparison.table import Comparison, compare
 from inference.files import replacing_file, write_yaml
 from inference.recipes.options import EvaluateOptions, Recipe
-from inference.runs.folders import budget, load_runs
+from inference.runs.folders import budget, load_runs, parse_recipe
 from inference.runs.kept import evaluation_path
-from inference.runs.resuming import is_done
+from inference.runs.resuming import begun, check_same, is_done
 from inference.runs.scores import ROW_SOFT, score_runs
 from inference.scoring.evaluation import Evaluation
 
@@ -59,12 +59,24 @@ def make_jobs(over: Mapping[str, Sequence[str]]) -> list[Job]:
     Raises:
         ValueError: If an option has no values or one twice, or would give every run other data.
     """
+    over = {option: [_plain(value) if option in _SEEDS else value for value in values] for option, values in over.items()}
     for option, values in over.items():
+        if option not in _SEEDS and option.partition(".")[0] not in ("data", "model", "fit"):
+            raise ValueError(f"--over must name options of data, model or fit, or seed; got {option!r}. Give it to all runs alike.")
         if not values or len(set(values)) < len(values):
             raise ValueError(f"--over {option} must have different values; got {' '.join(values) or 'none'}. Give each once.")
         if option == "data.seed":
             raise ValueError("--over data.seed would split the data otherwise in every run, which cannot be compared then. Leave it out.")
-    return [_job(dict(zip(over, values, strict=True))) for values in product(*over.values())]
+    jobs = [_job(dict(zip(over, values, strict=True))) for values in product(*over.values())]
+    if twice := [job.name for number, job in enumerate(jobs) if job.name in [other.name for other in jobs[:number]]]:
+        raise ValueError(f"--over must give every run its own name; got {twice[0]} twice. Use values that differ in letters or digits.")
+    return jobs
+
+
+def _plain(seed: str) -> str:
+    if not seed.isdecimal():
+        raise ValueError(f"--over seed must have whole numbers from 0 on; got {seed!r}. Correct it.")
+    return str(int(seed))
 
 
 def _job(values: Mapping[str, str]) -> Job:
@@ -168,6 +180,9 @@ def sweep(
         ValueError: If the folder holds something else, or runs have failed; the others are compared nevertheless.
     """
     _check_folder(out)
+    for job in jobs:
+        if (earlier := begun(out / job.name)) is not None:
+            check_same(recipes[job.name], parse_recipe(earlier), earlier)
     out.mkdir(parents=True, exist_ok=True)
     write_yaml(out / SWEEP, {job.name: job.values for job in jobs})
     for job in jobs:

@@ -13,7 +13,7 @@ from inference.recipes.combinations import check_parts
 from inference.recipes.options import EvaluateOptions, Recipe
 from inference.runs.folders import budget, load_runs
 from inference.runs.kinds import COMPARISON, default_out
-from inference.runs.resuming import begun, go_on
+from inference.runs.resuming import begun, check_begun, go_on
 from inference.runs.run import CHECKPOINT, CONFIG, Run, build_run
 from inference.runs.scores import score_run, score_runs
 from inference.scoring.evaluation import Evaluation
@@ -46,9 +46,12 @@ def main(args: Namespace) -> None:
         return
     expost = plan_expost(args.expost, args.expost_of, ["standard"], args.priors)
     taken = begun(out, f"*/{CONFIG}") if args.resume else None
-    if taken == resolved(out):
-        print(f"{out} is finished. To make it anew, take --overwrite instead of --resume.")
-        return
+    if taken is not None:
+        check_begun({prior: replace(recipe, model=replace(recipe.model, prior=prior)) for prior in args.priors}, taken)
+        if COMPARISON.is_finished(taken):
+            print(f"{out} is finished. To make it anew, take --overwrite instead of --resume.")
+            return
+    taken = None if taken == resolved(out) else taken  # a folder of something else, which is refused
     compare_priors(args.priors, expost, recipe, args.evaluate, out, args.overwrite, args.device, taken)
 
 

@@ -27,7 +27,9 @@ def _values(over: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     for option, *some in over:
         if option in values:
             raise ValueError(f"--over {option} must be given once; got it twice. Give all its values together.")
-        values[option.removeprefix("--")] = [value for part in some for value in part.split(",") if value]
+        values[option.removeprefix("--")] = [
+            value for part in some for value in ([part] if part.startswith("[") else part.split(",")) if value
+        ]
     return values
 
 

@@ -10,7 +10,7 @@ from inference.recipes.combinations import check_parts
 from inference.recipes.options import Recipe
 from inference.runs.folders import parse_recipe
 from inference.runs.kinds import RUN
-from inference.runs.resuming import LAST, begun, check_same, copy_state, is_done
+from inference.runs.resuming import LAST, begun, check_same, copy_state, is_continued, is_done, keep_what_holds
 from inference.runs.run import CHECKPOINT, build_run, fit_run
 
 
@@ -26,18 +26,21 @@ def main(args: Namespace) -> None:
         if is_finished and is_done(recipe, earlier):
             print(f"{args.out} is finished; it goes on with more --fit.epochs.")
             return
-    overwrite = args.overwrite or is_finished  # by what goes on from it
+    taken = None if is_finished else earlier
+    finished = resolved(Path(args.out)) if is_finished or (taken and is_continued(resolved(Path(args.out)), taken)) else None
+    overwrite = args.overwrite or finished is not None  # by what goes on from it
     out = checked_folder(Path(args.out), RUN, overwrite=overwrite)
     run = build_run(recipe, load(recipe.data))
     print(run.data.description, flush=True)
 
-    taken = None if is_finished else earlier
     with replacing_folder(out, RUN, overwrite=overwrite, worth_keeping=CHECKPOINT, taken=taken) as folder:
-        if earlier is not None and is_finished:
-            copy_state(earlier, folder)
+        if finished is not None and taken is None:
+            copy_state(finished, folder)
         result = fit_run(run, folder, resume=(folder / LAST).is_file(), device=args.device)
         from inference.report.plots.curves import draw_history
 
+        if finished is not None:
+            keep_what_holds(finished, folder)
         draw_history({recipe.model.prior: result.history}, folder / "history.png")
 
     print(f"Best epoch {result.best_epoch}, validation loss {result.best_loss:.2f} nats. Wrote {args.out}.")

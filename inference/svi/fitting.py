@@ -160,6 +160,8 @@ def fit(
         keeper = None if checkpoint is None else Keeper(last_path(checkpoint), facts)
         state = None if resumed is None else state_of(resumed, facts)
         done = 0 if state is None else len(state["rows"])
+        if done > epochs:
+            raise ValueError(f"epochs must be at least {done}, which the fit to resume has made; got {epochs}. Give more.")
         with tqdm(range(done + 1, epochs + 1), desc="fit", unit="epoch", disable=not progress, initial=done, total=epochs) as bar:
             may_change = any(hook is not None for hook in (on_epoch, scheduler, transform))
             steps = step if compile is False else _compiled(step, modules, compile, steering, bar, may_change)

@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file
 import torch
 
+from inference.files.claims import claimed
 from inference.runs import sweep as sweeps
 from inference.runs.sweep import make_jobs, run_jobs
 from inference.scripts.cli import main
@@ -88,7 +89,7 @@ def test_a_training_goes_on_as_it_was_begun(tmp_path, capsys):
     assert (tmp_path / "new" / "summary.yaml").is_file()
 
 
-def test_an_interrupted_comparison_goes_on(tmp_path, stopping):
+def test_an_interrupted_comparison_goes_on(tmp_path, stopping, capsys):
     words = f"compare --priors [standard,mixture] --fit.epochs 2 {TINY} --evaluate.num_particles 10 --out"
     run_cli(f"{words} {tmp_path}/whole")
     stopping(2)
@@ -96,7 +97,72 @@ def test_an_interrupted_comparison_goes_on(tmp_path, stopping):
         run_cli(f"{words} {tmp_path}/all")
     run_cli(f"{words} {tmp_path}/all --resume")
     assert (tmp_path / "all" / "comparison.csv").read_text() == (tmp_path / "whole" / "comparison.csv").read_text()
+    run_cli(f"{words} {tmp_path}/all --resume")
+    assert f"{tmp_path}/all is finished" in capsys.readouterr().out
+    assert "--model.latent_dim must be 2" in refused(capsys, f"{words} {tmp_path}/all --resume --model.latent_dim 3")
+    assert "which is none of mixture" in refused(capsys, f"{words} {tmp_path}/all --resume --priors [mixture]")
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["all", "whole"]
+
+
+def refused(capsys, words):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        run_cli(words)
+    assert end.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_finished_run_that_went_on_and_was_killed_goes_on(tmp_path, stopping, capsys):
+    run_cli(f"train --out {tmp_path}/whole --fit.epochs 5 {TINY}")
+    run_cli(f"train --out {tmp_path}/run --fit.epochs 2 {TINY}")
+    stopping(4)
+    with pytest.raises(SystemExit):
+        run_cli(f"train --out {tmp_path}/run --fit.epochs 5 --resume")
+    assert (tmp_path / "run" / "summary.yaml").is_file()
+    run_cli(f"train --out {tmp_path}/run --resume")
+    assert_same_runs(tmp_path / "run", tmp_path / "whole")
+    assert "--fit.epochs must be 5 or more" in refused(capsys, f"train --out {tmp_path}/run --fit.epochs 3 --resume")
+
+
+def test_fewer_epochs_than_were_made_are_refused(tmp_path, stopping, capsys):
+    stopping(4)
+    with pytest.raises(SystemExit):
+        run_cli(f"train --out {tmp_path}/run --fit.epochs 5 {TINY}")
+    assert "epochs must be at least 3" in refused(capsys, f"train --out {tmp_path}/run --fit.epochs 2 --resume")
+    run_cli(f"train --out {tmp_path}/run --fit.epochs 3 --resume")  # none are left, and all files are there
+    assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 3
+    run_cli(f"evaluate {tmp_path}/run --num_particles 5")
+
+
+def test_what_was_made_of_the_weights_is_kept_as_long_as_they_are(tmp_path, capsys):
+    run_cli(f"train --out {tmp_path}/run --fit.epochs 1 --fit.learning_rate 1e-12 {TINY}")
+    run_cli(f"evaluate {tmp_path}/run --num_particles 5")
+    run_cli(f"train --out {tmp_path}/run --fit.epochs 2 --resume")
+    assert (tmp_path / "run" / "test-K5-seed0-auto.nc").is_file()
+    capsys.readouterr()
+    run_cli(f"train --out {tmp_path}/other --fit.epochs 1 {TINY}")
+    run_cli(f"evaluate {tmp_path}/other --num_particles 5")
+    run_cli(f"train --out {tmp_path}/other --fit.epochs 3 --resume")
+    assert "left behind: test-K5-seed0-auto.csv, test-K5-seed0-auto.nc" in capsys.readouterr().out
+    assert not (tmp_path / "other" / "test-K5-seed0-auto.nc").exists()
+
+
+def test_two_processes_do_not_go_on_with_one_folder(tmp_path, stopping, capsys):
+    stopping(3)
+    with pytest.raises(SystemExit):
+        run_cli(f"train --out {tmp_path}/run --fit.epochs 5 {TINY}")
+    partial = tmp_path / "run.partial"
+    with claimed(tmp_path / "run", "train", partial):
+        assert "another process is writing" in refused(capsys, f"train --out {tmp_path}/run --resume")
+        with pytest.raises(ValueError, match="another process is writing"), claimed(tmp_path / "run", "train", partial):
+            pytest.fail("both hold it")
+    run_cli(f"train --out {tmp_path}/run --resume")
+
+
+def test_names_of_unfinished_folders_and_loops_are_refused(tmp_path, capsys):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert "links that lead to one another" in refused(capsys, f"train --out {tmp_path}/loop --resume {TINY}")
+    assert "ends in .partial" in refused(capsys, f"train --out {tmp_path}/x.partial {TINY}")
 
 
 def in_this_process(jobs, commands, folder, *, processes):
@@ -128,6 +194,7 @@ def test_a_sweep_compares_recipes_and_is_not_stopped_by_a_failure(tmp_path, monk
         f"{prior}-seed{seed}" for prior in ("standard", "mixture") for seed in (0, 1)
     }
     before = (tmp_path / "s" / "comparison.csv").read_text()
+    assert "--model.hidden must be" in refused(capsys, f"{words} --model.hidden [9]")
     run_cli(f"compare --priors [standard,mixture] --seeds 2 --fit.epochs 2 {TINY} --evaluate.num_particles 10 --out {tmp_path}/s")
     assert (tmp_path / "s" / "comparison.csv").read_text() == before
 
@@ -136,6 +203,9 @@ def test_sweeps_that_cannot_be_are_refused(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     for words, said in (
         ("--over model.prior standard standard", "must have different values"),
+        ("--over seed 0 00", "must have different values"),
+        ("--over evaluate.seed 0 1", "must name options of data, model or fit"),
+        ("--over data.source a/x.npy a-x.npy", "every run its own name"),
         ("--over data.seed 0 1", "split the data otherwise"),
         ("--over model.prior vamp banana", "banana"),
         ("--over model.prior vamp", "must be a new folder or that of a sweep"),
