@@ -20,6 +20,8 @@ from pyro_lvm.structure import Structure, run_pair
 
 _SEEDS = (0, 1)  # of the runs whose supports are compared
 _PERIOD = 2 * math.pi
+_BISECTIONS = 12  # by which an edge is found
+_SATURATED = 0.5  # change of a coordinate, there and back again, that is more than rounding
 
 
 class ConstrainedError(ValueError):
@@ -36,6 +38,8 @@ class Part:
         free_shape: Shape of its unconstrained value.
         dtype: The dtype of its values.
         transform: Maps unconstrained values to values, or None if they are the same.
+        lower: Bound that its values exceed.
+        upper: Bound that they stay below.
     """
 
     name: str
@@ -43,6 +47,12 @@ class Part:
     free_shape: Size
     dtype: torch.dtype
     transform: Transform | None
+    lower: Tensor | float = -math.inf
+    upper: Tensor | float = math.inf
+
+    def is_off_edge(self, value: Tensor) -> Tensor:
+        """Return which values ``[K, B, *Z]`` lie on no edge of the support, where densities may be infinite, ``[K, B]``."""
+        return ((value > self.lower) & (value < self.upper)).reshape(*value.shape[:2], -1).all(2)
 
 
 class Coordinates:
@@ -70,16 +80,34 @@ class Coordinates:
         self.dtype = min((part.dtype for part in parts), key=lambda dtype: torch.finfo(dtype).bits)
 
     def vector(self, latents: Latents) -> Tensor:
-        """Return latents ``[K, B, *Z]`` by site as float64 vectors ``[K, B, D]``; not finite where a latent lies outside its support."""
-        values = [(part, latents[part.name].double()) for part in self.parts]
-        free = [value if part.transform is None else part.transform.inv(value) for part, value in values]
-        return torch.cat([value.reshape(*value.shape[:2], -1) for value in free], dim=2)  # [K, B, D]
+        """Return latents ``[K, B, *Z]`` by site as float64 vectors ``[K, B, D]``; not finite outside of supports and on edges."""
+        return torch.cat([_free(part, latents[part.name]) for part in self.parts], dim=2)
 
-    def are_inside(self, latents: Latents) -> Tensor:
-        """Return which latents lie inside of their spaces, ``[K, B]``; far out, rounding may have put them on the boundary."""
-        if all(part.transform is None for part in self.parts):
-            return torch.ones((), dtype=torch.bool, device=next(iter(latents.values())).device)
-        return self.vector(latents).isfinite().all(2)
+    def are_inside(self, vector: Tensor) -> Tensor:
+        """Return which vectors ``[K, B, D]`` have latents strictly inside of their spaces, ``[K, B]``.
+
+        Far out, rounding puts latents on an edge, and transforms saturate: they have one value for all coordinates beyond.
+        """
+        inside = vector.isfinite().all(2)
+        for part, free in zip(self.parts, vector.split(self.sizes, dim=2), strict=True):
+            if part.transform is not None:
+                value = part.transform(free.reshape(*vector.shape[:2], *part.free_shape))
+                back = part.transform.inv(value).reshape(free.shape)
+                is_known = ((back - free).abs() < _SATURATED) & _free(part, value.to(part.dtype)).isfinite()
+                inside = inside & is_known.all(2)
+        return inside
+
+    def pulled_inside(self, vector: Tensor, inside: Tensor, centre: Tensor) -> Tensor:
+        """Return vectors ``[K, B, D]``; those not inside are pulled to the last ones that are, on the way from centres ``[B, D]``."""
+        start, end = centre.expand_as(vector)[~inside][None], vector[~inside][None]  # [1, O, D]
+        least, most = (value.new_full((1, value.shape[1], 1), share) for value, share in ((end, 0.0), (end, 1.0)))
+        for _ in range(_BISECTIONS):
+            middle = (least + most) / 2
+            is_inside = self.are_inside(start + middle * (end - start))[..., None]
+            least, most = torch.where(is_inside, middle, least), torch.where(is_inside, most, middle)
+        pulled = vector.clone()
+        pulled[~inside] = (start + least * (end - start))[0]
+        return pulled
 
     def latents(self, vector: Tensor) -> tuple[Latents, Tensor]:
         """Return vectors ``[K, B, D]`` as latents ``[K, B, *Z]`` by site, and log |det dT/dv|, shape ``[K, B]``."""
@@ -132,7 +160,23 @@ def _part(sites: list[Site], drawn: Site) -> Part:
         transform = biject_to(support)
     except NotImplementedError as error:
         raise ConstrainedError(f"{name} lies in {support}, which has no unconstrained coordinates") from error
-    return Part(site["name"], shape, Size(transform.inverse_shape(shape)), dtype, transform)
+    return Part(site["name"], shape, Size(transform.inverse_shape(shape)), dtype, transform, *_bounds(support))
+
+
+def _bounds(support: Any) -> tuple[Tensor | float, Tensor | float]:
+    """Return what all elements of a support's values exceed, and what they stay below, inside of it."""
+    while isinstance(support, type(constraints.independent(constraints.real, 1))):
+        support = support.base_constraint
+    lower = 0.0 if support is constraints.simplex else getattr(support, "lower_bound", -math.inf)
+    return lower, getattr(support, "upper_bound", math.inf)
+
+
+def _free(part: Part, value: Tensor) -> Tensor:
+    """Return a latent's values ``[K, B, *Z]`` as unconstrained ones ``[K, B, d]``."""
+    if part.transform is None:
+        return value.double().reshape(*value.shape[:2], -1)
+    free = part.transform.inv(value.double()).reshape(*value.shape[:2], -1)
+    return free.where(part.is_off_edge(value)[..., None], torch.nan)
 
 
 def _is_whole_space(support: Constraint) -> bool:

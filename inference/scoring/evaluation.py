@@ -55,8 +55,9 @@ class Evaluation:
         rounding_bias: Mean of ``log_px`` minus its value in full precision with the same draws, measured on a subset of the data.
         rounding_error: Largest absolute value of this difference.
         is_unit_scaled: Whether x has a density and all data lie in [0, 1], as dequantized images do.
-        normal_elbo: ELBO of the normal distribution that was fitted to p(z|x) of each datum, shape ``[N]``, from the last 64 draws of the
-            fit; NaN where the guide is the proposal. By default, it is everywhere.
+        normal_elbo: ELBO of the normal distribution that was fitted to p(z|x) of each datum, before its last update and from its last
+            draws, shape ``[N]``; -inf if a draw has no density, as on an edge of the latents' space, and NaN where the guide is the
+            proposal. By default, it is NaN everywhere.
         num_steps: Steps of a chain in annealed importance sampling, or 0.
 
     Raises:

@@ -58,6 +58,11 @@ def test_scores_that_are_not_finite_change_nothing():
     draws, scores = torch.randn(4, 2, 3).double(), torch.randn(4, 2, 3).double()
     scores[0, 1, 0] = torch.nan
     got = matched(normal, draws, scores, 1.0)
+    assert (got.loc != normal.loc).any(1).all()  # by the other draws
+    draws[0, 1] += 5.0
+    torch.testing.assert_close(matched(normal, draws, scores, 1.0).loc, got.loc)
+    scores[:, 1] = torch.nan
+    got = matched(normal, draws, scores, 1.0)
     assert not torch.equal(got.loc[0], normal.loc[0])
     assert torch.equal(got.loc[1], normal.loc[1])
     assert torch.equal(got.covariance[1], normal.covariance[1])

@@ -146,7 +146,8 @@ def in_groups(scores: Scores, coordinates: Coordinates, batch: Batch, size: int)
         places = torch.arange(-(-count // size) * size, device=vector.device).clamp_max(count - 1)
         groups = [scores(batch, part) for part in vector[places].split(size)]
         log_p, slope = (torch.cat(parts)[:count] for parts in zip(*groups, strict=True))
-        return log_p.where(coordinates.are_inside(coordinates.latents(vector)[0]), -torch.inf), slope
+        inside = coordinates.are_inside(vector)
+        return log_p.where(inside, -torch.inf), slope.where(inside[..., None], 0.0)
 
     return target
 

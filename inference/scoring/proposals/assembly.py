@@ -17,7 +17,7 @@ from inference.scoring.compiled import CompiledDensity, CompiledDraws, CompiledS
 from inference.scoring.eager import Density as ChunkDensity
 from inference.scoring.eager import Draws, Eager, Scores
 from inference.scoring.proposals.families import Family, family_of
-from inference.scoring.proposals.judging import NUM_PILOT, NUM_SCOUTS
+from inference.scoring.proposals.judging import NUM_PILOT
 from inference.scoring.proposals.normal import DiagonalNormal
 from inference.scoring.proposals.refined import Refiner
 from inference.scoring.scorer import part_of
@@ -35,20 +35,23 @@ _ONE_SIGMA = (0.1587, 0.5, 0.8413)  # probabilities of a standard normal number 
 
 
 class ChunkedScores:
-    """Log density and gradients at a block of vectors, computed in chunks of rows.
+    """Log density and gradients at a block of vectors, computed in chunks of rows; -inf and NaN where latents are not inside their spaces.
 
     Args:
+        coordinates: The latents as one unconstrained vector.
         scores: Log density and gradients of one chunk.
         rows: Number of rows of a chunk.
     """
 
-    def __init__(self, scores: Scores, rows: int) -> None:
-        self.scores, self.rows = scores, rows
+    def __init__(self, coordinates: Coordinates, scores: Scores, rows: int) -> None:
+        self.coordinates, self.scores, self.rows = coordinates, scores, rows
 
     def __call__(self, batch: Batch, vector: Tensor) -> tuple[Tensor, Tensor]:
         slices = row_slices(len(batch[0]), self.rows)
         parts = [self.scores(tuple(x[some] for x in batch), vector[:, some]) for some in slices]
-        return torch.cat([log_p for log_p, _ in parts], dim=1), torch.cat([gradient for _, gradient in parts], dim=1)
+        log_p, gradient = (torch.cat(columns, dim=1) for columns in zip(*parts, strict=True))
+        inside = self.coordinates.are_inside(vector)
+        return log_p.where(inside, -torch.inf), gradient.where(inside[..., None], torch.nan)
 
 
 def coordinates_for(proposal: str, pair: object, structure: Structure, batch: Batch, num_particles: int) -> Coordinates | None:
@@ -150,8 +153,8 @@ class Assembly:
         with torch.random.fork_rng(), one_thread():
             blocks = two_blocks(self.batch, self.rows())
             draws = CompiledDraws(self.eager.draws, blocks, NUM_PILOT)
-            pilots = [self.eager.draws(block, NUM_PILOT + NUM_SCOUTS)[1] for block in blocks]
-            pilot = self._compiled_density(self.precision, blocks, pilots, NUM_PILOT + NUM_SCOUTS)
+            pilots = [self.eager.draws(block, NUM_PILOT)[1] for block in blocks]
+            pilot = self._compiled_density(self.precision, blocks, pilots, NUM_PILOT)
             particles, rows = self.chunks.block_shape(self.num_particles, self.batch)
             small = two_blocks(self.batch, rows)
             latents = [self.eager.draws(block, particles)[1] for block in small]
@@ -168,7 +171,9 @@ class Assembly:
 
     def _compiled_scores(self, blocks: list[Batch], latents: list[Latents]) -> CompiledScores:
         parts = [part_of(block, values, self._score_rows(), self.family.num_draws) for block, values in zip(blocks, latents, strict=True)]
-        return CompiledScores(self.eager, self.coordinates, self.precision, [(x, self.coordinates.vector(z)) for x, z in parts])
+        return CompiledScores(
+            self.eager, self.coordinates, self.precision, [(x, self.coordinates.vector(z).nan_to_num()) for x, z in parts]
+        )
 
     def _score_rows(self) -> int:
         return self.chunks.shape(tuple(x[: self.rows()] for x in self.batch), self.family.num_draws)[0]
@@ -183,7 +188,7 @@ class Assembly:
             eager=self.eager,
             pilot_density=ChunkedDensity(pilot, self.chunks),
             density=chunked if self.precision == "full" else RescoredDensity(chunked, ChunkedDensity(again, self.chunks)),
-            scores=ChunkedScores(scores, self._score_rows()),
+            scores=ChunkedScores(self.coordinates, scores, self._score_rows()),
             chunks=self.chunks,
             prior=self.prior,
             family=self.family,

@@ -148,4 +148,6 @@ def _drift(some: Drawn) -> Tensor:
     """Return the squared mean difference of scores less what its error explains, in units of standard deviations, ``[R]``."""
     first, second = some.difference.chunk(2)
     even = (first + second) / 2  # [P, R, D]
-    return (even.mean(0).square() - even.var(0) / len(even)).sum(1)
+    count, mean = (~even.isnan()).sum(0), even.nanmean(0)
+    error = (even - mean).square().nansum(0) / (count * (count - 1))  # squared, of the mean
+    return (mean.square() - error).sum(1)

@@ -132,6 +132,7 @@ def drawn(scores: Scores, batch: Batch, normal: Normal, generator: torch.Generat
     draws = normal.loc + normal.colored(noise)
     log_p, gradient = scores(batch, draws)
     gradient = gradient.double()
+    gradient = gradient.where(gradient.isfinite().all(2, keepdim=True), torch.nan)
     return Drawn(draws, gradient, log_p.double() - log_density_of(normal, noise), normal.uncolored(gradient) + noise)
 
 
@@ -152,7 +153,7 @@ def _settled(scores: Scores, batch: Batch, near: FullNormal, generator: torch.Ge
     first = [drawn(scores, batch, near, generator, num_draws, in_pairs=True) for _ in range(count // 2)]
     nearer = matched_pairs(near, *_columns(first))
     second = [drawn(scores, batch, nearer, generator, num_draws, in_pairs=True) for _ in range(count - count // 2)]
-    drift = torch.cat([some.difference for some in second]).mean(0).square().sum(1)  # [R]
+    drift = torch.cat([some.difference for some in second]).nanmean(0).square().sum(1)  # [R]
     pilot = judged(torch.cat([some.log_weights for some in second]))
     return Fit(matched_pairs(nearer, *_columns(first + second)), pilot, drift < LITTLE_DRIFT)
 

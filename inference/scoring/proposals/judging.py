@@ -10,11 +10,12 @@ from inference.scoring.pareto import pareto_k
 from inference.scoring.proposals.normal import DiagonalNormal, Normal
 from inference.scoring.reduction import effective_sample_size
 
-NUM_PILOT, NUM_SCOUTS = 96, 32  # draws from the guide, and scouts, by which a datum is judged
+NUM_PILOT = 96  # draws from the guide, by which a datum is judged
 _FAR = 7.0  # nats below the other estimates, from which on the broad component is left out
 SAFE, _MISSED = 0.05, 0.5  # share of a safe component, and of the broad one where it finds mass that guide and fit have missed
 _GOOD_K, _GOOD_ESS, _SMALL_STEP = 0.4, 0.5, 0.02  # of a guide that needs no refinement: k-hat, ESS / draws, nats of the first update
 _TIE, _EVEN = 0.8, 0.9  # share of the fit's ESS that the guide must have to be kept, and ESS / draws of weights that hardly differ
+_MANY = 4.0  # times the fit's ESS with which a guide is kept despite its k-hat, where ELBOs are infinite
 _SAME = 1e-3  # nats by which ELBOs of equal proposals may differ by rounding
 OUTSIDE = 0.02  # share of p(z|x) that a proposal may fail to reach
 
@@ -50,7 +51,7 @@ class Pilot(NamedTuple):
 def judged(log_weights: Tensor) -> Pilot:
     """Summarize the log weights ``[P, R]`` of pilot draws."""
     count = len(log_weights)
-    log_weights = log_weights.where(~log_weights.isnan(), -torch.inf)
+    log_weights = log_weights.where(log_weights < torch.inf, -torch.inf)  # as on an edge of the latents' space
     share = effective_sample_size(log_weights) / count
     return Pilot(
         estimate=log_weights.logsumexp(0) - math.log(count),
@@ -63,15 +64,18 @@ def judged(log_weights: Tensor) -> Pilot:
 
 
 def moments(vector: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
-    """Return normal distributions with the mean and the variances of draws ``[P, R, D]``, or the prior's where these are of no use."""
-    loc, scale = vector.mean(0), vector.std(0)
+    """Return normal distributions with the mean and the variances of finite draws ``[P, R, D]``, or the prior's if of no use."""
+    is_known = vector.isfinite().all(2, keepdim=True)
+    count, vector = is_known.sum(0), vector.where(is_known, torch.nan)
+    loc = vector.nanmean(0)
+    scale = ((vector - loc).square().nansum(0) / (count - 1)).sqrt()
     is_usable = (loc.isfinite() & scale.isfinite() & (scale > 0)).all(1, keepdim=True)
     return DiagonalNormal(loc.where(is_usable, prior.loc), scale.where(is_usable, prior.scale))
 
 
 def likeliest(vector: Tensor, log_p: Tensor, default: Tensor) -> Tensor:
     """Return the draw ``[R, D]`` of each datum, of P draws ``[P, R, D]``, where log p is highest; the default if it is not finite."""
-    place = log_p.nan_to_num(nan=-torch.inf).argmax(0)  # [R]
+    place = log_p.where(log_p.isfinite() & vector.isfinite().all(2), -torch.inf).argmax(0)  # [R]
     found = vector.take_along_dim(place[None, :, None], 0)[0]
     return found.where(found.isfinite().all(1, keepdim=True), default)
 
@@ -102,6 +106,8 @@ def is_better(guide: Pilot, normal: Pilot, outside: Tensor) -> Tensor:
     """
     is_close = guide.elbo >= normal.elbo - 2 * (guide.elbo_error**2 + normal.elbo_error**2).sqrt() - _SAME
     has_light_tails = (guide.pareto_k <= _GOOD_K) | (guide.ess_share >= _EVEN)  # k-hat of weights that hardly differ says nothing
+    is_infinite = ~(guide.elbo.isfinite() & normal.elbo.isfinite())  # a single weight of zero, as at hard edges, says little
+    is_close, has_light_tails = is_close | is_infinite, has_light_tails | (is_infinite & (guide.ess_share >= _MANY * normal.ess_share))
     return is_close & has_light_tails & (guide.ess_share >= _TIE * normal.ess_share) & (outside <= OUTSIDE)
 
 

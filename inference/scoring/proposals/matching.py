@@ -35,13 +35,16 @@ def matched(normal: FullNormal, draws: Tensor, scores: Tensor, rate: float) -> F
         rate: :math:`\lambda`, positive; the larger, the less the present distribution counts.
 
     Returns:
-        The updated distributions. One whose scores are not finite, or whose covariance loses its rank to rounding, stays as it is.
+        The updated distributions. Draws whose scores are not finite do not count. A distribution without any other draws, or whose
+        covariance loses its rank to rounding, stays as it is.
 
     References:
         Cai, Modi, Margossian, Gower, Blei, Saul (2024), Batch and match: black-box variational inference with a score-based divergence.
         https://arxiv.org/abs/2402.14758
     """
     share = rate / (1 + rate)
+    is_known = scores.isfinite().all(2, keepdim=True)
+    draws, scores = _or_mean(draws, is_known), _or_mean(scores, is_known)
     mean_draw, mean_score = draws.mean(0), scores.mean(0)  # [R, D]
     factor = _factor(scores, mean_score, mean_score, rate)  # F, [R, D, B + 1]
     spread = _factor(draws, mean_draw, normal.loc - mean_draw, rate)
@@ -68,7 +71,7 @@ def matched_together(normal: FullNormal, draws: Tensor, scores: Tensor) -> FullN
         scores: Gradients of log p at the draws, ``[B, R, D]``.
     """
     is_known = scores.isfinite().all(2, keepdim=True)
-    return _newton(normal, _or_mean(draws, is_known), _or_mean(scores, is_known))
+    return _newton(normal, _or_mean(draws, is_known), _or_mean(scores, is_known), is_known.sum(0))
 
 
 def matched_pairs(normal: FullNormal, draws: Tensor, scores: Tensor) -> FullNormal:
@@ -89,17 +92,18 @@ def matched_pairs(normal: FullNormal, draws: Tensor, scores: Tensor) -> FullNorm
     )
     centre, mean = (_or_mean(values, is_known).mean(0) for values in (middle, even))  # [R, D]
     step, odd = (torch.where(is_known, values, 0.0) for values in (step, odd))
-    return _newton(normal, centre + torch.cat([step, -step]), mean + torch.cat([odd, -odd]))
+    return _newton(normal, centre + torch.cat([step, -step]), mean + torch.cat([odd, -odd]), 2 * is_known.sum(0))
 
 
-def _newton(normal: FullNormal, draws: Tensor, scores: Tensor) -> FullNormal:
+def _newton(normal: FullNormal, draws: Tensor, scores: Tensor, num_known: Tensor) -> FullNormal:
     mean_draw, mean_score = draws.mean(0), scores.mean(0)  # [R, D]
     spread, slopes = ((values - mean).permute(1, 2, 0) for values, mean in ((draws, mean_draw), (scores, mean_score)))  # [R, D, B]
     root, failure = torch.linalg.cholesky_ex(spread @ spread.mT)
     product = root.mT @ slopes
     values, vectors = eigen(product @ product.mT)
     half = root @ (vectors * values.pow(-0.25)[:, None])
-    covariance = torch.where((failure == 0)[:, None, None], half @ half.mT, torch.nan)
+    are_enough = num_known[:, 0] > draws.shape[2]  # as rounding would give fewer a covariance of full rank
+    covariance = torch.where(((failure == 0) & are_enough)[:, None, None], half @ half.mT, torch.nan)
     return _updated(normal, mean_draw + (covariance @ mean_score[..., None]).squeeze(-1), covariance)
 
 

@@ -17,7 +17,6 @@ from inference.scoring.proposals.families import Family
 from inference.scoring.proposals.fitting import Fit
 from inference.scoring.proposals.judging import (
     NUM_PILOT,
-    NUM_SCOUTS,
     OUTSIDE,
     SAFE,
     Pilot,
@@ -34,8 +33,9 @@ from inference.scoring.proposals.scouts import MANY_TIMES, OUT_OF_REACH, Scouts,
 from inference.scoring.proposals.student import Mixture, StudentT
 from pyro_lvm.pair import Batch
 
-_FEW_DIMS, NUM_PRIOR = 8, 256  # dimensions up to which scouts are drawn from the prior, and their number
+_FEW_DIMS, NUM_PRIOR, _NUM_PRIOR_MANY = 8, 256, 32  # scouts, and draws from the prior, up to so many dimensions and above
 MOST_MODES = 4  # that are fitted
+_COARSE = 8.0  # scales of a fit, in units of rounding, that are too small
 _HEAVY = 5.0  # degrees of freedom of the safe components
 
 Density = Callable[[Batch, Latents, Tensor], Tensor]
@@ -59,6 +59,23 @@ class Fitted(NamedTuple):
     normal: Pilot | None
     scouts: Pilot
     unreached: Tensor
+
+
+class Weighed(NamedTuple):
+    """Log weights of draws, in float64.
+
+    Attributes:
+        inside: Those of draws inside of the latents' spaces, and -inf for the others, ``[K, R]``.
+        on_edge: Those that the others would have if the density of the model were as it is next to the edge, ``[K, R]``.
+    """
+
+    inside: Tensor
+    on_edge: Tensor
+
+    def share_on_edge(self) -> Tensor:
+        """Return the share of weight on edges, ``[R]``, which no draw inside stands for; NaN if there is none at all."""
+        log_edge = self.on_edge.logsumexp(0)
+        return (log_edge - torch.logaddexp(log_edge, self.inside.logsumexp(0))).exp()
 
 
 @dataclass(frozen=True)
@@ -101,7 +118,7 @@ class Refiner:
         vector = self.coordinates.vector(latents)
         start = moments(vector, self.prior)
         scouts = around(start, self.prior, _HEAVY)
-        log_p, seen = self._seen(batch, latents, log_q, scouts, generator, block_seed(seed, 3))
+        log_p, seen = self.pilot_density(batch, latents, log_q), self._seen(batch, scouts, generator, block_seed(seed, 3))
         guide, pilot = judged(log_p - log_q), judged(seen.log_p - seen.log_q)
         updated = self.family.first_update(self.scores, batch, self.family.started(start), generator)
         first = divergence(start, updated)
@@ -111,7 +128,7 @@ class Refiner:
         at_mode = start.around(likeliest(vector, log_p, start.loc))
         shape, normal = self._rescued(batch, at_mode, self.family.fit_all(self.scores, batch, updated, generator), generator)
         best = torch.maximum(guide.estimate, normal.estimate)
-        parts, still = self._modes(batch, shape, scouts.near, seen, best, generator)
+        parts, still = self._modes(batch, shape, start, scouts.near, seen, best, generator)
         mixture = Mixture((*parts, scouts.near, scouts.wide), shares(pilot.estimate - best, still)).without_unused()
         outside = self._outside_guide(batch, seen, guide.estimate, outside)
         is_refined = ~is_better(guide, normal, outside) | self.is_forced
@@ -130,7 +147,7 @@ class Refiner:
         return outside if log_q is None else seen.share_outside(log_q + log_jacobian, estimate)
 
     def _modes(
-        self, batch: Batch, shape: Normal, near: StudentT, seen: Seen, estimate: Tensor, generator: torch.Generator
+        self, batch: Batch, shape: Normal, start: DiagonalNormal, near: StudentT, seen: Seen, estimate: Tensor, generator: torch.Generator
     ) -> tuple[list[StudentT], list[Tensor]]:
         """Return the fitted component, and more from other starts, as long as scouts find mass elsewhere.
 
@@ -139,14 +156,21 @@ class Refiner:
         times = MANY_TIMES if self.coordinates.dim <= _FEW_DIMS else OUT_OF_REACH  # in many, a good fit has large weights too
         parts, still, reached = [], [], near.log_prob(seen.vector) + math.log(SAFE)
         while True:
+            shape = self._resolved(shape, start)
             parts.append(StudentT(shape, *tail(self.coordinates.dim)))
             reached = torch.maximum(reached, parts[-1].log_prob(seen.vector))
             still.append(seen.share_outside(reached, estimate, times=times))
             missed = self._rows(still[-1] > OUTSIDE)
             if len(missed) == 0 or len(parts) == MOST_MODES:
                 return parts, still
-            start = shape.rows(missed).around(seen.heaviest_outside(reached, estimate, times=times)[missed])
-            shape = shape.replaced(missed, self._fit_again(batch, missed, start, generator).normal)
+            other = shape.rows(missed).around(seen.heaviest_outside(reached, estimate, times=times)[missed])
+            shape = shape.replaced(missed, self._fit_again(batch, missed, other, generator).normal)
+
+    def _resolved(self, shape: Normal, default: DiagonalNormal) -> Normal:
+        """Return fits, and the default instead of those that are too narrow for the numbers that the model sees."""
+        resolution = _COARSE * torch.finfo(self.coordinates.dtype).eps * shape.loc.abs()
+        rows = (~(shape.precisions.rsqrt() > resolution).all(1)).nonzero()[:, 0]
+        return shape if len(rows) == 0 else shape.replaced(rows, self.family.started(default).rows(rows))
 
     def _rows(self, chosen: Tensor) -> Tensor:
         """Return the indices of chosen data; all of them if there are any and the pair needs all."""
@@ -156,6 +180,10 @@ class Refiner:
 
     def log_weights(self, batch: Batch, fitted: Fitted, num_particles: int, seed: int) -> Tensor:
         """Return the log weights ``[K, R]`` of fresh draws from the proposals of a block, in float64."""
+        return self.weighed(batch, fitted, num_particles, seed).inside
+
+    def weighed(self, batch: Batch, fitted: Fitted, num_particles: int, seed: int) -> Weighed:
+        """Return the log weights of fresh draws from the proposals of a block, and those that draws on an edge would have next to it."""
         particles, rows = self.chunks.block_shape(num_particles, batch)
         columns = []
         for index, some in enumerate(row_slices(len(batch[0]), rows)):
@@ -163,20 +191,23 @@ class Refiner:
             for number, done in enumerate(range(0, num_particles, particles)):
                 count, own_seed = min(particles, num_particles - done), block_seed(seed, 2, index, number)
                 column.append(self._part(part, fitted, some, count, own_seed))
-            columns.append(torch.cat(column))
-        return torch.cat(columns, dim=1)  # [K, R]
+            columns.append([torch.cat(values) for values in zip(*column, strict=True)])
+        return Weighed(*(torch.cat(values, dim=1) for values in zip(*columns, strict=True)))
 
-    def _part(self, batch: Batch, fitted: Fitted, rows: slice, count: int, seed: int) -> Tensor:
+    def _part(self, batch: Batch, fitted: Fitted, rows: slice, count: int, seed: int) -> Weighed:
         chosen = fitted.is_refined[rows]
         if fitted.mixture is None or not chosen.any():
             return self._guide_log_weights(batch, count, seed)
         generator = torch.Generator(batch[0].device).manual_seed(seed)
-        log_weights = self._log_weights(batch, fitted.mixture.rows(rows), count, generator)
-        return log_weights if chosen.all() else torch.where(chosen, log_weights, self._guide_log_weights(batch, count, seed))
+        refined = self._log_weights(batch, fitted.mixture.rows(rows), count, generator)
+        if chosen.all():
+            return refined
+        return Weighed(*(torch.where(chosen, *both) for both in zip(refined, self._guide_log_weights(batch, count, seed), strict=True)))
 
-    def _guide_log_weights(self, batch: Batch, count: int, seed: int) -> Tensor:
+    def _guide_log_weights(self, batch: Batch, count: int, seed: int) -> Weighed:
         log_q, latents = self._guide_draws(batch, count, seed)
-        return self.density(batch, latents, log_q) - log_q
+        log_weights = self.density(batch, latents, log_q) - log_q
+        return Weighed(log_weights, torch.full_like(log_weights, -torch.inf))
 
     def _guide_draws(self, batch: Batch, count: int, seed: int) -> tuple[Tensor, Latents]:
         with PYRO:
@@ -184,33 +215,30 @@ class Refiner:
             log_q, latents = self.draws(batch, count)
         return log_q.double(), latents
 
-    def _seen(
-        self, batch: Batch, latents: Latents, log_q: Tensor, scouts: Scouts, generator: torch.Generator, seed: int
-    ) -> tuple[Tensor, Seen]:
-        """Return log p(x, z) at the guide's draws, and what scouts see; in few dimensions, where they find more, also from the prior."""
-        vector = scouts.sample(NUM_SCOUTS, generator)
-        values, log_jacobian = self.coordinates.latents(vector)
-        log_scouts = scouts.log_prob(vector)
-        both = {name: torch.cat([latents[name], values[name]]) for name in values}
-        log_p = self.pilot_density(batch, both, torch.cat([log_q, log_scouts - log_jacobian]))  # at once, which costs less
-        log_p, log_seen = log_p[: len(log_q)], log_p[len(log_q) :] + log_jacobian
-        if self.coordinates.dim > _FEW_DIMS:
-            return log_p, Seen(vector, log_scouts, log_seen)
+    def _seen(self, batch: Batch, scouts: Scouts, generator: torch.Generator, seed: int) -> Seen:
+        """Return what scouts see, and as many draws from the prior; in few dimensions, where they find more, there are many."""
+        count = NUM_PRIOR if self.coordinates.dim <= _FEW_DIMS else _NUM_PRIOR_MANY
         with PYRO:
             seed_generators(batch[0].device, seed)
-            drawn = self.coordinates.vector(self.eager.prior_draws(batch, self.coordinates.names, NUM_PRIOR))
-        vector = torch.cat([vector, scouts.sample(NUM_PRIOR - NUM_SCOUTS, generator), drawn])  # as many of either kind
-        values, log_jacobian = self.coordinates.latents(vector)
-        log_prior, log_seen = self.eager.prior_and_joint(batch, values)
-        log_drawn = torch.logaddexp(scouts.log_prob(vector), log_prior + log_jacobian) - math.log(2.0)
-        return log_p, Seen(vector, log_drawn, log_seen + log_jacobian)
-
-    def _log_weights(self, batch: Batch, mixture: Mixture, count: int, generator: torch.Generator) -> Tensor:
-        vector = mixture.sample(count, generator).to(self.coordinates.dtype).double()  # the numbers that the model sees
+            drawn = self.coordinates.vector(self.eager.prior_draws(batch, self.coordinates.names, count))
+        vector = torch.cat([scouts.sample(count, generator), drawn])
+        inside = self.coordinates.are_inside(vector)
+        vector = vector.where(inside[..., None], scouts.near.normal.loc)  # of no weight
         latents, log_jacobian = self.coordinates.latents(vector)
-        log_q = mixture.log_prob(vector) - log_jacobian
+        log_prior, log_p = self.eager.prior_and_joint(batch, latents)
+        log_drawn = torch.logaddexp(scouts.log_prob(vector), log_prior + log_jacobian) - math.log(2.0)
+        is_known = inside & log_drawn.isfinite() & (log_p < torch.inf)
+        return Seen(vector, log_drawn.where(is_known, 0.0), (log_p + log_jacobian).where(is_known, -torch.inf))
+
+    def _log_weights(self, batch: Batch, mixture: Mixture, count: int, generator: torch.Generator) -> Weighed:
+        vector = mixture.sample(count, generator).to(self.coordinates.dtype).double()  # the numbers that the model sees
+        inside, log_drawn = self.coordinates.are_inside(vector), mixture.log_prob(vector)
+        if not inside.all():
+            vector = self.coordinates.pulled_inside(vector, inside, mixture.components[0].normal.loc)
+        latents, log_jacobian = self.coordinates.latents(vector)
+        log_q = log_drawn - log_jacobian
         log_weights = self.density(batch, latents, log_q) - log_q
-        return log_weights.where(self.coordinates.are_inside(latents), -torch.inf)
+        return Weighed(log_weights.where(inside, -torch.inf), log_weights.where(~inside, -torch.inf))
 
     def _rescued(self, batch: Batch, start: DiagonalNormal, fit: Fit, generator: torch.Generator) -> tuple[Normal, Pilot]:
         """Fit those data again whose fits have not converged, and keep what is better."""

@@ -18,6 +18,7 @@ from inference.scoring.scorer import refuse_or_warn
 from inference.scoring.workers import workers
 from pyro_lvm.pair import Batch
 
+_ON_EDGE = 1e-3  # share of weight where no number lies inside of the latents' spaces, from which on it is missed
 _ERRORS, _MARGIN = 5.0, 0.2  # standard errors, and nats, by which a pilot may exceed the score
 
 
@@ -87,8 +88,10 @@ def row_jobs(batch: Batch, rows: int, seed: int) -> Iterator[tuple[Batch, int]]:
 def block_score(refiner: Refiner, batch: Batch, num_particles: int, seed: int) -> BlockScore:
     """Fit the proposals of a block, and score its data with fresh draws from them."""
     fitted = refiner.fit(batch, seed)
-    summary = reduce_log_weights(refiner.log_weights(batch, fitted, num_particles, seed), is_bound=num_particles == 1)
-    return judged_score(summary, fitted)
+    weighed = refiner.weighed(batch, fitted, num_particles, seed)
+    summary = reduce_log_weights(weighed.inside, is_bound=num_particles == 1)
+    is_lost = (weighed.share_on_edge() > _ON_EDGE).cpu() & ~summary.ess.isnan()
+    return judged_score(summary._replace(pareto_k=summary.pareto_k.masked_fill(is_lost, torch.inf)), fitted)
 
 
 def judged_score(summary: WeightSummary, fitted: Fitted, *others: Pilot) -> BlockScore:
