@@ -18,6 +18,7 @@ from inference.scoring import netcdf
 from inference.scoring.evaluation import Evaluation
 
 PROPOSAL, SOFT = "proposal.yaml", "soft"
+ROW_SOFT = "~soft"  # suffix of a row with a soft proposal
 
 
 def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
@@ -83,7 +84,7 @@ def kept_temperature(path: Path, origin: Origin, *, remedy: str) -> float | None
 def soft_run(run: Run, suffix: str, temperature: float) -> tuple[Run, str]:
     """A run's VQVAE with a soft proposal, and what its scores are named by among what determines them."""
     vae: Any = run.vae
-    return replace(run, vae=vae.soft(temperature)), f"{suffix}~soft {temperature!r}"
+    return replace(run, vae=vae.soft(temperature)), f"{suffix}{ROW_SOFT} {temperature!r}"
 
 
 def kept_expost(run: Run, folder: Path, expost: str, *, remedy: str) -> Run | None:

@@ -16,8 +16,9 @@ from inference.recipes.options import Recipe
 from inference.recipes.structures import AnyVAE
 from inference.runs.reading import checksum, parse_yaml, sealed
 from inference.svi.loop import FitResult
+from inference.svi.state import CHECKPOINT
 
-CONFIG, SUMMARY, CHECKPOINT, HISTORY = "config.yaml", "summary.yaml", "checkpoint.safetensors", "history.csv"
+CONFIG, SUMMARY, HISTORY = "config.yaml", "summary.yaml", "history.csv"
 TABLE, PAGE = "comparison.csv", "report.html"
 
 

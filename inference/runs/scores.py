@@ -13,7 +13,17 @@ from inference.files import replacing_file, write_yaml
 from inference.recipes.build import bound_vae, evaluate_rows, evaluate_vae
 from inference.recipes.fitted_priors import fit_expost
 from inference.recipes.options import EvaluateOptions
-from inference.runs.kept import PROPOSAL, SOFT, evaluation_path, expost_path, kept_expost, kept_temperature, read_evaluation, soft_run
+from inference.runs.kept import (
+    PROPOSAL,
+    ROW_SOFT,
+    SOFT,
+    evaluation_path,
+    expost_path,
+    kept_expost,
+    kept_temperature,
+    read_evaluation,
+    soft_run,
+)
 from inference.runs.origins import expost_origin, score_origin, temperature_origin
 from inference.runs.reading import sealed
 from inference.runs.run import CHECKPOINT, Run
@@ -24,7 +34,6 @@ from inference.scoring.temperature import fit_temperature
 from pyro_lvm.encoders.quantizer import Quantizer
 from pyro_lvm.models.vqvae import VQVAE
 
-ROW_SOFT = "~soft"  # suffix of a row with a soft proposal
 BOUNDS = "bidirectional.csv"
 _MOST_PARTICLES = 200  # when a temperature is chosen
 

@@ -19,9 +19,9 @@ from inference.comparison.table import Comparison, compare
 from inference.files import replacing_file, write_yaml
 from inference.recipes.options import EvaluateOptions, Recipe
 from inference.runs.folders import budget, load_runs, parse_recipe
-from inference.runs.kept import evaluation_path
+from inference.runs.kept import ROW_SOFT, evaluation_path
 from inference.runs.resuming import begun, check_same, is_done
-from inference.runs.scores import ROW_SOFT, score_runs
+from inference.runs.scores import score_runs
 from inference.scoring.evaluation import Evaluation
 
 SWEEP, TABLE = "sweep.yaml", "comparison.csv"

@@ -146,19 +146,21 @@ def fit(
         schedulers = [make_scheduler(scheduler, each) for each in optimizers] if scheduler else []
         step = Step(elbo, *steering.wrap(*programs(pair)), steering.kl, declared_size, clip_norm)
         modules = list(dict.fromkeys(module for root in modules_of(pair) for module in root.modules()))
-        facts = {
-            "seed": seed,
-            "data": [len(batch[0]), train.num_data, sample_id(train), None if held_out is None else sample_id(held_out)],
-            "elbo": type(elbo).__name__,
-            "optimizer": [[type(each).__name__, each.param_groups[0]["lr"]] for each in optimizers],
-            "scheduler": [[type(each).__name__, each.state_dict()] for each in schedulers],
-            "kl_weight": None if callable(kl_weight) else kl_weight,
-            "warmup_epochs": warmup_epochs,
-            "free_bits": free_bits,
-            "clip_norm": clip_norm,
-        }
-        keeper = None if checkpoint is None else Keeper(last_path(checkpoint), facts)
-        state = None if resumed is None else state_of(resumed, facts)
+        keeper, state = None, None
+        if checkpoint is not None:
+            facts = {
+                "seed": seed,
+                "data": [len(batch[0]), train.num_data, sample_id(train), None if held_out is None else sample_id(held_out)],
+                "elbo": type(elbo).__name__,
+                "optimizer": [[type(each).__name__, each.param_groups[0]["lr"]] for each in optimizers],
+                "scheduler": [[type(each).__name__, each.state_dict()] for each in schedulers],
+                "kl_weight": None if callable(kl_weight) else kl_weight,
+                "warmup_epochs": warmup_epochs,
+                "free_bits": free_bits,
+                "clip_norm": clip_norm,
+            }
+            keeper = Keeper(last_path(checkpoint), facts)
+            state = None if resumed is None else state_of(resumed, facts)
         done = 0 if state is None else len(state["rows"])
         if done > epochs:
             raise ValueError(f"epochs must be at least {done}, which the fit to resume has made; got {epochs}. Give more.")
