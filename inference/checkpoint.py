@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inference.files import replacing_file
 from pyro_lvm.checks import warn_caller
-from pyro_lvm.modules import roots_of, unregistered
+from pyro_lvm.modules import modules_of, roots_of, unregistered
 from pyro_lvm.scopes import belongings
 
 State = dict[str, Tensor]
@@ -60,6 +60,21 @@ def put_back(kept: list[tuple[Tensor, Tensor]]) -> None:
     with torch.no_grad():
         for tensor, values in kept:
             tensor.copy_(values)
+
+
+def move_(pair: object, device: str | torch.device | None) -> None:
+    """Move the tensors of a pair to a device, in place; without one, they stay."""
+    if device is None:
+        return
+    for module in modules_of(pair):
+        module.to(device)
+    for tensor in all_tensors(pair):
+        tensor.data = tensor.data.to(device)
+
+
+def device_of(pair: object) -> torch.device:
+    """Return the device of a pair's tensors, or the CPU if it has none."""
+    return next((tensor.device for tensor in all_tensors(pair)), torch.device("cpu"))
 
 
 def restore(pair: object, state: State) -> None:

@@ -96,7 +96,7 @@ class Pair:
 
         @wraps(model)
         def model_with_prior(*batch: Tensor) -> object:
-            with _PriorMessenger(site, prior):
+            with PriorMessenger(site, prior):
                 return model(*batch)
 
         return Pair(model_with_prior, guide, param_store=self.param_store)
@@ -144,14 +144,14 @@ class Pair:
                 )
 
 
-class _PriorMessenger(Messenger):
+class PriorMessenger(Messenger):
     """Handler that replaces the prior of a latent site, whatever its plates."""
 
     def __init__(self, site: str, prior: nn.Module) -> None:
         super().__init__()
         self.site, self.prior = site, prior
 
-    def __enter__(self) -> "_PriorMessenger":
+    def __enter__(self) -> "PriorMessenger":
         self.latents: list[str] = []
         return super().__enter__()
 

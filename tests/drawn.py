@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from inference.data.load import Data
-from inference.recipes.options import ModelOptions
+from inference.recipes.options import model_options
 
-SMALL = ModelOptions(latent_dim=2, hidden=(6,), num_components=4, flow_transforms=1, flow_hidden=(8,), flow_context=3)
+SMALL = model_options()(latent_dim=2, hidden=(6,), num_components=4, flow_transforms=1, flow_hidden=(8,), flow_context=3)
 SUPPORTS = {
     "bernoulli": lambda shape: torch.randint(2, shape),
     "gaussian": lambda shape: torch.randn(shape),

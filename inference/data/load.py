@@ -16,6 +16,7 @@ from inference.data.text import encode_text, windows
 from inference.data.treatments import treat
 from pyro_lvm.checks import check_seeds
 from pyro_lvm.dtypes import Transform
+from pyro_lvm.pair import Batch
 
 Fractions = dict[str, float | None]
 BINARIZE = ("default", None, "half", "static", "dynamic")
@@ -37,6 +38,7 @@ class Data:
             no noise. ``valid`` and ``test`` never do. A fit to the data as a whole, ``fit(pair, data)``, applies it.
         labels: Classes by split, int64 ``[N]``, or ``None`` if the data set has no labels.
         alphabet: For text, the characters of the codes: code i stands for ``alphabet[i]``; see :func:`~inference.data.text.decode_text`.
+        given: What a pair is called with after the observations, such as labels, masks or covariates, ``[N, *C]`` by name and split.
     """
 
     name: str
@@ -47,6 +49,11 @@ class Data:
     transform: Transform | None = None
     labels: dict[str, Tensor] | None = field(default=None, repr=False)
     alphabet: str | None = field(default=None, repr=False)
+    given: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False)
+
+    def batch(self, split: str) -> Batch:
+        """Return what a pair is called with, for all rows of a split: the observations, then what is ``given``, in its order."""
+        return (getattr(self, split), *(values[split] for values in self.given.values()))
 
 
 def load_data(
@@ -117,10 +124,13 @@ def load_data(
     sizes = ", ".join(f"{len(arrays[split])} {split}" for split in SPLITS)
     classes = content.labels
     labels = None if classes is None else {split: torch.from_numpy(y.astype(np.int64)) for split, y in classes.items()}
+    tensors = {split: torch.from_numpy(np.ascontiguousarray(arrays[split])) for split in SPLITS}
     return Data(
         name=content.name,
         description=f"{content.origin} ({sizes}); {treated}.",
-        **{split: torch.from_numpy(np.ascontiguousarray(arrays[split])) for split in SPLITS},
+        train=tensors["train"],
+        valid=tensors["valid"],
+        test=tensors["test"],
         transform=transform,
         labels=labels,
         alphabet=content.alphabet,

@@ -62,6 +62,20 @@ def sample_prior(pair: object, *data: Any, held: Mapping[str, Any] | None = None
         return _one_or_all(drawn_data(drawn, structure, means=means), drawn.replaced or structure.observed)
 
 
+def has_means(pair: object, *data: Any) -> bool:
+    """Return whether observations have a mean in closed form; a categorical distribution has none.
+
+    Args:
+        pair: Any pair.
+        data: Observations ``[B, *X]``, then any other arguments of the pair.
+    """
+    try:
+        sample_prior(pair, *data, seed=0, means=True)
+    except NotImplementedError:
+        return False
+    return True
+
+
 def encode(pair: object, *data: Any, seed: int | None = None, means: bool = False, enumerated: bool = False) -> Values:
     r"""Draw one code for each datum, :math:`z \sim q(z \mid x)`, or return the mean of q.
 

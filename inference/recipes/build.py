@@ -1,29 +1,35 @@
 """Data, models, fits and scores built from options."""
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from pandas import DataFrame
 import pyro
+from pyro import poutine
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from inference.checkpoint import move_
 from inference.data.load import Data, load_data
 from inference.numerics import seeded
-from inference.recipes.codes import start_codebook
 from inference.recipes.combinations import check_parts
-from inference.recipes.fits import OBJECTIVES, SCHEDULES
-from inference.recipes.networks import INITS
-from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions
-from inference.recipes.structures import STRUCTURES, AnyVAE
+from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe
+from inference.recipes.own_pairs import make_own
+from inference.recipes.parts.codes import start_codebook
+from inference.recipes.parts.maker import Parts
+from inference.recipes.registries import INITS, OBJECTIVES, SCHEDULES, STRUCTURES
 from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate
 from inference.svi.fitting import fit
 from inference.svi.loop import FitResult
+from inference.svi.rows import run_first
 from pyro_lvm.contract import check_pair
+from pyro_lvm.pair import Batch
+from pyro_lvm.sites import innermost_support, is_data, sample_sites
+from pyro_lvm.structure import Structure, template_of
 
 
 def load(options: DataOptions) -> Data:
@@ -31,28 +37,47 @@ def load(options: DataOptions) -> Data:
     return load_data(**asdict(options))
 
 
-def build_vae(options: ModelOptions, train: Tensor) -> AnyVAE:
-    """Build a VAE from options, with output biases, noise scales and pseudo-inputs initialized from the data.
+def build_pair(recipe: Recipe, data: Data, *, folder: Path | None = None) -> Any:
+    """Build the pair of a recipe: a model made of parts, or a pair of the user's own.
+
+    Args:
+        recipe: The recipe.
+        data: Its data.
+        folder: Where the file of a pair of the user's own is, if it is not where the recipe says.
+
+    Raises:
+        ValueError: If the recipe is invalid, or the pair has no likelihood for each datum.
+    """
+    if recipe.pair is None:
+        return build_model(recipe.model, seen_by_model(data, seed=recipe.model.seed))
+    pair = make_own(recipe.pair, data, seed=recipe.model.seed, folder=folder)
+    _refuse(run_first(pair, data.batch("train")))
+    return pair
+
+
+def build_model(options: ModelOptions, train: Tensor) -> Any:
+    """Build a model made of parts, with output biases, noise scales and pseudo-inputs initialized from the data.
 
     Args:
         options: Names and sizes of the parts.
         train: Training data as the model sees them, ``[N, *X]``: binarized or dequantized if they are to be so.
 
     Returns:
-        The VAE, not yet fitted.
+        The model, not yet fitted.
 
     Raises:
         ValueError: If parts do not go together, a size is wrong, a part does not fit the data's shape, or the data lie outside the
             likelihood's support.
     """
     check_parts(options)
+    values = asdict(options)
     with seeded(options.seed):
-        vae = STRUCTURES[options.structure](options, train)
-        INITS[options.init](vae)
-        start_codebook(vae, train, seed=options.seed)
-    _check_likelihood(options, vae.likelihood, train)
-    _check_scorable(vae, train)
-    return vae
+        model = STRUCTURES.build(options.structure, values, parts=Parts(values, train))
+        INITS.build(options.init, values, pair=model)
+        start_codebook(model, train, seed=options.seed)
+    _check_support(options.likelihood, model, train)
+    _refuse(check_pair(model, train[:2]))
+    return model
 
 
 def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
@@ -63,8 +88,8 @@ def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
         return data.transform(data.train)
 
 
-def fit_vae(
-    vae: AnyVAE,
+def fit_pair(
+    pair: object,
     data: Data,
     options: FitOptions,
     *,
@@ -74,45 +99,57 @@ def fit_vae(
     device: str | None = None,
     progress: bool = True,
 ) -> FitResult:
-    """Fit a VAE with the given options; see :func:`inference.svi.fitting.fit`."""
-    named = ("objective", "num_particles", "schedule")
+    """Fit a pair with the given options; see :func:`inference.svi.fitting.fit`."""
+    values = asdict(options)
+    settings = {one.name: values[one.name] for one in fields(FitOptions) if one.name not in ("objective", "schedule")}
+    valid: Batch | None = data.batch("valid")
+    if _belongs_to_rows(pair):  # as with an AutoNormal: no rows but these, and all of them in every step
+        settings |= {"batch_size": None, "patience": None}
+        valid = None
     return fit(
-        vae,
-        data.train,
-        valid=data.valid,
-        elbo=OBJECTIVES[options.objective](options.num_particles),
-        scheduler=SCHEDULES[options.schedule](options.epochs),
+        pair,
+        data.batch("train"),
+        valid=valid,
+        elbo=OBJECTIVES.build(options.objective, values),
+        scheduler=SCHEDULES.build(options.schedule, values, epochs=options.epochs),
         transform=data.transform,
         checkpoint=checkpoint,
         resume=resume,
         on_epoch=on_epoch,
         device=device,
         progress=progress,
-        **{name: value for name, value in asdict(options).items() if name not in named},
+        **settings,
     )
 
 
-def evaluate_vae(vae: AnyVAE, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
+def _belongs_to_rows(pair: object) -> bool:
+    template = template_of(pair)
+    return template is not None and bool(template.structure.row_parameters)
+
+
+def evaluate_pair(pair: object, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
     """Score a split of the data; see :func:`inference.scoring.importance.evaluate`."""
-    return evaluate_rows(vae, getattr(data, options.split), options, device=device, progress=progress)
+    return evaluate_rows(pair, data.batch(options.split), options, device=device, progress=progress)
 
 
-def evaluate_rows(vae: AnyVAE, x: Tensor, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
-    """Score data ``[N, *X]``; see :func:`inference.scoring.importance.evaluate`."""
+def evaluate_rows(pair: object, batch: Batch, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
+    """Score the rows of a batch; see :func:`inference.scoring.importance.evaluate`."""
     how = {name: value for name, value in asdict(options).items() if name != "split"}
-    return evaluate(vae.to(device), x.to(device), **how, progress=progress)
+    move_(pair, device)
+    return evaluate(pair, tuple(x.to(device) for x in batch), **how, progress=progress)
 
 
-def bound_vae(
-    vae: AnyVAE, data: Data, options: EvaluateOptions, num_data: int, *, device: str | None = None, progress: bool = False
+def bound_pair(
+    pair: object, data: Data, options: EvaluateOptions, num_data: int, *, device: str | None = None, progress: bool = False
 ) -> BidirectionalBounds:
     """Bound log p(x) of simulated data; see :func:`inference.scoring.annealed.bounds.bidirectional`."""
-    x = getattr(data, options.split)[:1].expand(num_data, *data.train.shape[1:])
+    batch = tuple(x[:1].expand(num_data, *x.shape[1:]).to(device) for x in data.batch(options.split))
     chains = options if options.method == "ais" else replace(options, method="ais", num_particles=None)
     num_particles, num_steps = chains.counts
+    move_(pair, device)
     return bidirectional(
-        vae.to(device),
-        x.to(device),
+        pair,
+        *batch,
         num_particles=num_particles,
         num_steps=num_steps,
         seed=options.seed,
@@ -121,20 +158,20 @@ def bound_vae(
     )
 
 
-def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tensor) -> None:
-    network: Any = likelihood.network  # one of this library's networks, which have an in_shape
+def _refuse(structure: Structure) -> None:
+    if structure.refusal is not None:
+        raise ValueError(structure.refusal)
+
+
+def _check_support(name: str, model: Any, train: Tensor) -> None:
     # Without validation: data outside the support may have made the output biases NaN.
-    with torch.no_grad(), pyro.validation_enabled(False):
-        support = likelihood(train.new_zeros(1, *network.in_shape)).support
-    if not support.check(train).all():
-        raise ValueError(
-            f"likelihood {options.likelihood!r} cannot have generated the data, whose values range from "
-            f"{train.min():g} to {train.max():g}: its support is {support}. Choose another model.likelihood, "
-            "or change data.binarize or data.dequantize."
-        )
-
-
-def _check_scorable(vae: AnyVAE, train: Tensor) -> None:
-    refusal = check_pair(vae, train[:2]).refusal
-    if refusal is not None:
-        raise ValueError(refusal)
+    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
+        sites = sample_sites(poutine.trace(model.model).get_trace(train[:2]))
+    for site in filter(is_data, sites):
+        support = innermost_support(site["fn"])
+        if support is not None and not support.check(train).all():
+            raise ValueError(
+                f"likelihood {name!r} cannot have generated the data, whose values range from "
+                f"{train.min():g} to {train.max():g}: its support is {support}. Choose another model.likelihood, "
+                "or change data.binarize or data.dequantize."
+            )

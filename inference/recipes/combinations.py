@@ -1,13 +1,34 @@
-"""Which parts of a model go together, by their names alone: asked before data are loaded."""
+"""Which parts of a model go together, and which options have an effect, by names alone: asked before data are loaded."""
 
-from inference.recipes.codes import CODE_ENCODERS, CODE_PRIORS
-from inference.recipes.encoders import ENCODERS
-from inference.recipes.options import ModelOptions
-from inference.recipes.priors import PRIORS
+from collections.abc import Collection
+from typing import Any
 
-_REAL, _SIMPLEX, _SPHERE, _CODES = "the whole space", "the simplex", "the sphere", "discrete codes"
-_OTHER_LATENTS = {"dirichlet": _SIMPLEX, "logistic-normal": _SIMPLEX, "sphere": _SPHERE, "power-spherical": _SPHERE}
-_OF_THE_ENCODER = ("vamp",)  # priors made of the encoder's distributions, whatever their latents
+from inference.recipes.options import ModelOptions, Recipe, changed, without_effect
+from inference.recipes.registries import CODES, ENCODERS, FIT_PARTS, MODEL_PARTS, NETWORKS, PRIORS, REAL, STRUCTURES
+from inference.registry import Registry
+
+
+def check_recipes(recipes: Collection[Recipe]) -> None:
+    """Check that the parts of each recipe go together, and that every option which differs from its default has an effect on some of them.
+
+    Raises:
+        ValueError: If parts do not go together, or an option has no effect.
+    """
+    for recipe in recipes:
+        if recipe.pair is None:
+            check_parts(recipe.model)
+    for section, registries in (("model", MODEL_PARTS), ("fit", FIT_PARTS)):
+        vain = [_vain(recipe, section, registries) for recipe in recipes]
+        for option in set.intersection(*map(set, vain)):
+            takers = vain[0][option]
+            raise ValueError(f"--{section}.{option} has no effect here: it is an option of {' and '.join(takers)}. Leave it out.")
+
+
+def _vain(recipe: Recipe, section: str, registries: Collection[Registry]) -> dict[str, list[str]]:
+    options = getattr(recipe, section)
+    if section == "model" and recipe.pair is not None:  # which has options of its own
+        return {name: ["models made of parts, not of --pair"] for name in changed(options) if name != "seed"}
+    return without_effect(options, registries)
 
 
 def check_parts(options: ModelOptions) -> None:
@@ -16,56 +37,57 @@ def check_parts(options: ModelOptions) -> None:
     Raises:
         ValueError: If structure, prior, encoder and network do not.
     """
-    if options.structure == "flat":
+    if STRUCTURES[options.structure].facts["is_flat"]:
         _check_latents(options)
     else:
         _check_levels(options)
 
 
 def _check_latents(options: ModelOptions) -> None:
-    ours, theirs = _latents(options.prior), _latents(options.encoder)
-    if ours == theirs or (options.prior in _OF_THE_ENCODER and theirs != _CODES):
+    ours, theirs = _latents(PRIORS, options.prior), _latents(ENCODERS, options.encoder)
+    if ours == theirs or (PRIORS[options.prior].facts["of_encoder"] and theirs != CODES):
         return
-    encoders = _names_of(ours, *ENCODERS, *CODE_ENCODERS)
-    if ours == _CODES:
+    encoders = _names_of(ENCODERS, ours)
+    if ours == CODES:
         raise ValueError(
             f"prior {options.prior!r} needs an encoder of codes; got {options.encoder!r}. Choose one for model.encoder: {encoders}."
         )
-    if theirs == _CODES:
+    if theirs == CODES:
         raise ValueError(
             f"encoder {options.encoder!r} needs a prior of codes; got {options.prior!r}. Choose one for model.prior: "
-            f"{', '.join(CODE_PRIORS)}."
+            f"{_names_of(PRIORS, CODES)}."
         )
     raise ValueError(
         f"prior {options.prior!r} does not go with encoder {options.encoder!r}: the prior lives on {ours}, the guide on {theirs}. Choose "
-        f"another model.encoder ({encoders}) or model.prior ({_names_of(theirs, *PRIORS)})."
+        f"another model.encoder ({encoders}) or model.prior ({_names_of(PRIORS, theirs)})."
     )
 
 
-def _check_levels(options: ModelOptions) -> None:
-    structure, latents = options.structure, _latents(options.prior)
+def _check_levels(options: Any) -> None:
+    structure, latents, is_conv = options.structure, _latents(PRIORS, options.prior), NETWORKS[options.network].facts["is_conv"]
     if options.encoder != "normal":
         raise ValueError(
             f"a {structure} structure has normal guides; got encoder {options.encoder!r}. Leave model.encoder out, or take "
             "model.structure flat."
         )
-    if latents != _REAL:
+    if latents != REAL:
         raise ValueError(
-            f"a {structure} structure needs a prior on {_REAL}; got prior {options.prior!r} on {latents}. Choose another model.prior "
-            f"({_names_of(_REAL, *PRIORS)}), or take model.structure flat."
+            f"a {structure} structure needs a prior on {REAL}; got prior {options.prior!r} on {latents}. Choose another model.prior "
+            f"({_names_of(PRIORS, REAL)}), or take model.structure flat."
         )
-    if structure == "stacked" and options.network == "conv":
+    if structure == "stacked" and is_conv:
         raise ValueError("a stacked structure has mlp or gated networks; got network 'conv'. Take model.structure ladder.")
-    if options.network == "conv" and len(options.hidden) != options.levels:
+    if is_conv and len(options.hidden) != options.levels:
         raise ValueError(
             f"hidden must hold the channels of each of {options.levels} levels; got {options.hidden}. Set model.hidden or model.levels."
         )
 
 
-def _latents(part: str) -> str:
+def _latents(registry: Registry, name: str) -> str:
     """The kind of latents of a prior or an encoder."""
-    return _CODES if part in CODE_PRIORS or part in CODE_ENCODERS else _OTHER_LATENTS.get(part, _REAL)
+    return registry[name].facts["latents"]
 
 
-def _names_of(latents: str, *parts: str) -> str:
-    return ", ".join(part for part in parts if _latents(part) == latents or part in _OF_THE_ENCODER)
+def _names_of(registry: Registry, latents: str) -> str:
+    names = [name for name, part in registry.items() if part.facts["latents"] == latents or part.facts.get("of_encoder")]
+    return ", ".join(names)

@@ -5,29 +5,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from pyro import poutine
 import torch
 from torch import Tensor, nn
 
-from inference.checkpoint import load_checkpoint, saved_shapes
+from inference.checkpoint import device_of, load_checkpoint, move_, saved_shapes
 from inference.data.load import Data
 from inference.expost.code_prior import fit_code_prior
 from inference.expost.codes import codes_of
 from inference.expost.flow import fit_flow
 from inference.expost.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
 from inference.numerics import seeded
-from inference.recipes.build import build_vae
-from inference.recipes.codes import autoregressive_prior
-from inference.recipes.options import FitOptions, ModelOptions, Recipe
-from inference.recipes.structures import AnyVAE
+from inference.recipes.build import build_model
+from inference.recipes.options import FitOptions, Recipe, model_options
+from inference.recipes.parts.priors import autoregressive_codes
 from inference.svi.fitting import fit
-from pyro_lvm.contract import read_structure
+from pyro_lvm.contract import check_pair, read_structure
 from pyro_lvm.distributions.flow import zuko
+from pyro_lvm.models.replaced import WithPrior
 from pyro_lvm.models.vae import VAE, TwoStageVAE
-from pyro_lvm.models.vqvae import VQVAE
 from pyro_lvm.networks.flows import spline, whitened
+from pyro_lvm.pair import Pair, programs
 from pyro_lvm.priors.flow import FlowPrior
 from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior
 from pyro_lvm.priors.normal import StandardNormal
+from pyro_lvm.sites import innermost_support
+from pyro_lvm.structure import template_of
 
 VERSION = 1  # of the fits: raised when they give other priors for the same arguments, so that kept ones are fitted anew
 
@@ -37,84 +40,108 @@ class Expost:
     """A kind of prior fitted after training.
 
     Attributes:
-        fit: Returns the VAE with the fitted prior, from the VAE, codes of training and of validation data, and the recipe.
-        blank: Returns the VAE with a prior that is not yet fitted, from the VAE, the recipe and the shapes in a checkpoint.
+        fit: Returns the pair with the fitted prior, from the pair, codes of training and of validation data, and the recipe.
+        blank: Returns the pair with a prior that is not yet fitted, from the pair, a few codes, the recipe and the shapes in a checkpoint.
         is_of_codes: Whether it is a prior over discrete codes instead of vectors.
     """
 
-    # Any: a VQVAE if it is of codes, else a VAE.
-    fit: Callable[[Any, Tensor, Tensor, Recipe], AnyVAE]
-    blank: Callable[[Any, Recipe, dict[str, torch.Size]], AnyVAE]
+    fit: Callable[[Any, Tensor, Tensor, Recipe], Any]
+    blank: Callable[[Any, Tensor, Recipe, dict[str, torch.Size]], Any]
     is_of_codes: bool = False
 
 
-def fit_expost(vae: AnyVAE, data: Data, expost: str, recipe: Recipe, *, device: str | None = None) -> AnyVAE:
-    """Fit a prior to the codes of a VAE and return the VAE with that prior; test data are not used.
+def fit_expost(pair: Any, data: Data, expost: str, recipe: Recipe, *, device: str | None = None) -> Any:
+    """Fit a prior to the codes of a pair and return the pair with that prior; test data are not used.
 
     Args:
-        vae: The fitted VAE; its weights are left unchanged.
+        pair: The fitted pair; its weights are left unchanged.
         data: Its data: the prior is fitted to codes of ``train``, and its size or its epoch is chosen by codes of ``valid``.
         expost: Kind of prior.
-        recipe: Recipe of the VAE, for the sizes of networks, the length of a fit and its seed.
+        recipe: Recipe of the pair, for the sizes of networks, the length of a fit and its seed.
         device: Device to encode and fit on.
 
     Raises:
-        ValueError: If the kind of prior does not suit the VAE's latents (vectors or discrete codes), the VAE has several latents, or its
+        ValueError: If the kind of prior does not suit the pair's latents (vectors or discrete codes), the pair has several latents, or its
             codes are proportions or unit vectors, for which there is no fitted prior.
     """
-    vae, seed = vae.to(device), recipe.fit.seed
-    _check_kind(vae, expost)
-    codes = codes_of(vae, data.train.to(device), transform=data.transform, seed=seed)
+    seed = recipe.fit.seed
+    move_(pair, device)
+    _check_kind(pair, data, expost)
+    train, valid = (tuple(x.to(device) for x in data.batch(split)) for split in ("train", "valid"))
+    codes = codes_of(pair, train, transform=data.transform, seed=seed)
     if not EXPOST[expost].is_of_codes:
-        _check_vectors(vae, codes, data.train[:2].to(device))  # before a fit that takes minutes
-    return EXPOST[expost].fit(vae, codes, codes_of(vae, data.valid.to(device), seed=seed), recipe)
+        _check_vectors(pair, codes, *(x[:2] for x in train))  # before a fit that takes minutes
+    return EXPOST[expost].fit(pair, codes, codes_of(pair, valid, seed=seed), recipe)
 
 
-def _check_kind(vae: AnyVAE, expost: str) -> None:
-    if isinstance(vae, VQVAE) != EXPOST[expost].is_of_codes:
-        kinds = [name for name, kind in EXPOST.items() if kind.is_of_codes == isinstance(vae, VQVAE)]
-        raise ValueError(
-            f"expost must be {' or '.join(kinds)} for a {type(vae).__name__}; got {expost!r}. Choose another --expost, or --expost_of."
-        )
+def under(pair: Any, prior: nn.Module) -> Any:
+    """Return a pair with another prior of its only latent."""
+    if hasattr(pair, "with_prior") and not isinstance(pair, Pair):
+        return pair.with_prior(prior)
+    template: Any = template_of(pair)  # there is one, as the pair has been checked
+    other = WithPrior(pair, prior, site=template.structure.latents[0])
+    check_pair(other, *template.rows)  # which shows its networks, if the pair's programs are functions
+    return other
 
 
-def _check_vectors(vae: Any, codes: Tensor, x: Tensor) -> None:
-    refusal = read_structure(vae.with_prior(StandardNormal(codes.shape[1]).to(codes)), x).refusal
+def _check_kind(pair: Any, data: Data, expost: str) -> None:
+    is_of_codes = read_structure(pair, *(x[:2].to(device_of(pair)) for x in data.batch("train"))).is_discrete
+    if is_of_codes != EXPOST[expost].is_of_codes:
+        kinds = [name for name, kind in EXPOST.items() if kind.is_of_codes == is_of_codes]
+        latents = "discrete codes" if is_of_codes else "vectors"
+        raise ValueError(f"expost must be {' or '.join(kinds)} for latents that are {latents}; got {expost!r}. Choose another --expost.")
+
+
+def _check_vectors(pair: Any, codes: Tensor, *batch: Tensor) -> None:
+    if codes.dim() != 2:
+        raise ValueError(f"a prior of vectors is fitted to codes [N, D]; got codes of shape {tuple(codes.shape)}. Leave --expost out.")
+    refusal = read_structure(under(pair, StandardNormal(codes.shape[1]).to(codes)), *batch).refusal
     if refusal is not None:
         raise ValueError(refusal)
 
 
-def load_expost(vae: AnyVAE, expost: str, recipe: Recipe, path: Path) -> AnyVAE:
+def load_expost(pair: Any, data: Data, expost: str, recipe: Recipe, path: Path) -> Any:
     """Load a result of :func:`fit_expost` from its checkpoint; the arguments are the same."""
+    few = codes_of(pair, tuple(x[:2].to(device_of(pair)) for x in data.batch("train")))
     with torch.random.fork_rng():
-        blank = EXPOST[expost].blank(vae, recipe, saved_shapes(path))
+        blank = EXPOST[expost].blank(pair, few, recipe, saved_shapes(path))
     load_checkpoint(blank, path)
     return blank
 
 
-def _fit_flow(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> VAE:
-    return vae.with_prior(fit_flow(codes, valid, flow=_flow_of_codes(recipe.model), **_density_budget(recipe.fit, codes)))
+def _fit_flow(pair: Any, codes: Tensor, valid: Tensor, recipe: Recipe) -> Any:
+    return under(pair, fit_flow(codes, valid, flow=_flow_of_codes(codes, recipe), **_density_budget(recipe.fit, codes)))
 
 
-def _flow_of_codes(options: ModelOptions) -> zuko.lazy.Flow:
-    with seeded(options.seed):
-        return spline(options.latent_dim, transforms=options.flow_transforms, hidden=options.flow_hidden)
-
-
-def _blank_flow(vae: VAE, recipe: Recipe, shapes: dict[str, torch.Size]) -> VAE:
-    D = recipe.model.latent_dim
-    return vae.with_prior(FlowPrior(whitened(_flow_of_codes(recipe.model), torch.zeros(D), torch.eye(D))))
-
-
-def _fit_autoregressive(vae: VQVAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> VQVAE:
-    codes, valid = (z.argmax(-1) if z.is_floating_point() else z for z in (codes, valid))  # indices of indicators
-    prior = _autoregressive(vae, recipe).to(codes.device)
-    return vae.with_prior(fit_code_prior(prior, codes, valid, **_density_budget(recipe.fit, codes)))
-
-
-def _autoregressive(vae: VQVAE, recipe: Recipe) -> nn.Module:
+def _flow_of_codes(codes: Tensor, recipe: Recipe) -> zuko.lazy.Flow:
     with seeded(recipe.model.seed):
-        return autoregressive_prior(vae.encoder.code_shape, vae.encoder.num_codes)
+        return spline(codes.shape[1], transforms=recipe.model.flow_transforms, hidden=recipe.model.flow_hidden)
+
+
+def _blank_flow(pair: Any, codes: Tensor, recipe: Recipe, shapes: dict[str, torch.Size]) -> Any:
+    D = codes.shape[1]
+    return under(pair, FlowPrior(whitened(_flow_of_codes(codes, recipe), torch.zeros(D), torch.eye(D))))
+
+
+def _fit_autoregressive(pair: Any, codes: Tensor, valid: Tensor, recipe: Recipe) -> Any:
+    prior = _autoregressive(pair, codes, recipe).to(codes.device)
+    codes, valid = (z.argmax(-1) if z.is_floating_point() else z for z in (codes, valid))  # indices of indicators
+    return under(pair, fit_code_prior(prior, codes, valid, **_density_budget(recipe.fit, codes)))
+
+
+def _autoregressive(pair: Any, codes: Tensor, recipe: Recipe) -> nn.Module:
+    shape = codes.shape[1:-1] if codes.is_floating_point() else codes.shape[1:]
+    with seeded(recipe.model.seed):
+        return autoregressive_codes(shape, _num_codes(pair))
+
+
+def _num_codes(pair: Any) -> int:
+    """The number of values of each code, from the model's own prior."""
+    template: Any = template_of(pair)
+    with torch.no_grad(), torch.random.fork_rng():
+        site: Any = poutine.trace(programs(pair)[0]).get_trace(*template.rows).nodes[template.structure.latents[0]]
+    support: Any = innermost_support(site["fn"])
+    return getattr(site["fn"], "num_codes", None) or int(support.upper_bound) + 1
 
 
 def _fit_two_stage(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> TwoStageVAE:
@@ -125,15 +152,15 @@ def _fit_two_stage(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> Tw
 
 
 def _second_stage(recipe: Recipe, codes: Tensor) -> VAE:
-    options = ModelOptions(likelihood="gaussian", feature_noise=True, latent_dim=codes.shape[1], seed=recipe.model.seed)
-    second: Any = build_vae(options, codes)  # these options make a VAE
+    options = model_options()(likelihood="gaussian", feature_noise=True, latent_dim=codes.shape[1], seed=recipe.model.seed)
+    second: Any = build_model(options, codes)  # these options make a VAE
     return second
 
 
-def _like_codes(recipe: Recipe, shapes: dict[str, torch.Size]) -> Tensor:
+def _like_codes(codes: Tensor, shapes: dict[str, torch.Size]) -> Tensor:
     """Two codes for which the second stage is built as in a checkpoint: with a standardizing layer unless all lie in [0, 1]."""
     lowest = -1.0 if "code_encoder.network.0.loc" in shapes else 0.0
-    return torch.linspace(lowest, 1, 2 * recipe.model.latent_dim).reshape(2, -1)  # [2, D]
+    return torch.linspace(lowest, 1, 2 * codes.shape[1]).reshape(2, -1)  # [2, D]
 
 
 class _Budget(TypedDict):
@@ -162,19 +189,21 @@ def _density_budget(options: FitOptions, codes: Tensor) -> _Budget:
 
 EXPOST: dict[str, Expost] = {
     "gaussian": Expost(
-        fit=lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian(codes)),
-        blank=lambda vae, recipe, shapes: vae.with_prior(FullGaussianMixturePrior(recipe.model.latent_dim, 1)),
+        fit=lambda pair, codes, valid, recipe: under(pair, fit_gaussian(codes)),
+        blank=lambda pair, codes, recipe, shapes: under(pair, FullGaussianMixturePrior(codes.shape[1], 1)),
     ),
     "mixture": Expost(
-        fit=lambda vae, codes, valid, recipe: vae.with_prior(fit_gaussian_mixture(codes, valid, seed=recipe.fit.seed)),
-        blank=lambda vae, recipe, shapes: vae.with_prior(FullGaussianMixturePrior(recipe.model.latent_dim, shapes["prior.logits"].numel())),
+        fit=lambda pair, codes, valid, recipe: under(pair, fit_gaussian_mixture(codes, valid, seed=recipe.fit.seed)),
+        blank=lambda pair, codes, recipe, shapes: under(pair, FullGaussianMixturePrior(codes.shape[1], shapes["prior.logits"].numel())),
     ),
     "flow": Expost(fit=_fit_flow, blank=_blank_flow),
     "two-stage": Expost(
         fit=_fit_two_stage,
-        blank=lambda vae, recipe, shapes: TwoStageVAE(vae, _second_stage(recipe, _like_codes(recipe, shapes))),
+        blank=lambda pair, codes, recipe, shapes: TwoStageVAE(pair, _second_stage(recipe, _like_codes(codes, shapes))),
     ),
     "autoregressive": Expost(
-        fit=_fit_autoregressive, blank=lambda vae, recipe, shapes: vae.with_prior(_autoregressive(vae, recipe)), is_of_codes=True
+        fit=_fit_autoregressive,
+        blank=lambda pair, codes, recipe, shapes: under(pair, _autoregressive(pair, codes, recipe)),
+        is_of_codes=True,
     ),
 }

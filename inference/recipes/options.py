@@ -1,64 +1,27 @@
 """Options of data, models, fits and scores: typed dataclasses, filled from the command line and from YAML."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from inference.recipes.sizes import Counts, Sizes
+from inference.recipes.parts import codes, encoders, fits, likelihoods, networks, priors, structures
+from inference.recipes.registries import FIT_PARTS, MODEL_PARTS, PRIORS
+from inference.recipes.sizes import Counts
+from inference.registry import Registry, accepted, make_options, takers, union
 
-# Nothing here imports torch, so that help and refusals take no seconds. Tests hold these names to those of the registries.
 if TYPE_CHECKING:
-    PriorName = str
-    EncoderName = str
-    LikelihoodName = str
-    NetworkName = str
-    InitName = str
-    ObjectiveName = str
-    ScheduleName = str
-    ExpostName = str
-else:
-    PriorName = Literal[
-        "standard",
-        "mixture",
-        "vamp",
-        "maf",
-        "spline",
-        "laplace",
-        "student-t",
-        "dirichlet",
-        "logistic-normal",
-        "sphere",
-        "uniform",
-        "independent",
-        "autoregressive",
-    ]
-    EncoderName = Literal[
-        "normal",
-        "full-rank",
-        "iaf",
-        "inverse-spline",
-        "laplace",
-        "student-t",
-        "dirichlet",
-        "logistic-normal",
-        "power-spherical",
-        "vq",
-        "fsq",
-        "straight-through",
-        "gumbel",
-    ]
-    LikelihoodName = Literal["bernoulli", "gaussian", "student-t", "discretized-logistic", "categorical", "poisson", "negative-binomial"]
-    NetworkName = Literal["mlp", "gated", "conv"]
-    InitName = Literal["torch", "he"]
-    ObjectiveName = Literal["elbo", "iwae"]
-    ScheduleName = Literal["constant", "cosine"]
-    ExpostName = Literal["gaussian", "mixture", "flow", "two-stage", "autoregressive"]
+    from jsonargparse import ArgumentParser
+
+# Nothing here imports torch, so that help and refusals take no seconds.
+OF_FITTED_PRIORS = ("flow_transforms", "flow_hidden")  # options that priors fitted after training take too
+ExpostName = Literal["gaussian", "mixture", "flow", "two-stage", "autoregressive"]
 Precision = Literal["full", "bf16"]
 ProposalName = Literal["auto", "guide", "refined"]
 MethodName = Literal["importance", "ais"]
-StructureName = Literal["flat", "stacked", "ladder"]
 Split = Literal["train", "valid", "test"]
+BUILT_IN = (codes, encoders, fits, likelihoods, networks, priors, structures)  # the modules that register parts
 
 
 @dataclass(frozen=True)
@@ -85,9 +48,24 @@ class DataOptions:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Names of a model's parts.
+class _Compared:
+    """Options that are equal if all that differ from their defaults are, as plugins add options."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Compared) and changed(self) == changed(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(sorted(changed(self).items())))
+
+
+def changed(options: Any) -> dict[str, Any]:
+    """Return the options that differ from their defaults."""
+    return {one.name: getattr(options, one.name) for one in fields(options) if getattr(options, one.name) != one.default}
+
+
+@dataclass(frozen=True, eq=False)
+class ModelOptions(_Compared):
+    """The model: prior, likelihood, encoder and their networks, by name, and their sizes.
 
     Args:
         structure: One level of latents (flat), or several: stacked, each with its own networks, as in the VampPrior paper, or ladder,
@@ -99,28 +77,24 @@ class _Names:
         likelihood: p(x|z).
         network: Kind of network of the encoder and the decoder.
         init: Initialization of the hidden layers of mlp and gated networks: torch's own, or with He's variance.
+        seed: Seed of the initial weights and of the choice of pseudo-inputs.
     """
 
-    structure: StructureName = "flat"
-    prior: PriorName = "standard"
-    encoder: EncoderName = "normal"
-    likelihood: LikelihoodName = "bernoulli"
-    network: NetworkName = "mlp"
-    init: InitName = "torch"
+    structure: str = "flat"
+    prior: str = "standard"
+    encoder: str = "normal"
+    likelihood: str = "bernoulli"
+    network: str = "mlp"
+    init: str = "torch"
+    seed: int = 0
 
 
-@dataclass(frozen=True)
-class ModelOptions(Sizes, _Names):
-    """The model: prior, likelihood, encoder and their networks, by name, and their sizes."""
-
-
-@dataclass(frozen=True)
-class FitOptions:
+@dataclass(frozen=True, eq=False)
+class FitOptions(_Compared):
     """Stochastic variational inference.
 
     Args:
         objective: Bound to maximize.
-        num_particles: Draws of z for each datum in a step.
         epochs: Passes through the training data.
         batch_size: Data in a batch.
         learning_rate: Learning rate of Adam.
@@ -133,18 +107,33 @@ class FitOptions:
         seed: int of shuffling and draws.
     """
 
-    objective: ObjectiveName = "elbo"
-    num_particles: PositiveInt = 1
+    objective: str = "elbo"
     epochs: PositiveInt = 300
     batch_size: PositiveInt = 100
     learning_rate: PositiveFloat = 3e-3
-    schedule: ScheduleName = "constant"
+    schedule: str = "constant"
     warmup_epochs: NonNegativeInt | dict[str, NonNegativeInt] = 0
     free_bits: NonNegativeFloat | dict[str, NonNegativeFloat] = 0.0
     patience: PositiveInt | None = 30
     clip_norm: PositiveFloat | None = None
     alternating: bool = False
     seed: int = 0
+
+
+def model_options() -> type[Any]:
+    """The class of options of a model with all parts that are registered now."""
+    return make_options("ModelOptions", ModelOptions, MODEL_PARTS)
+
+
+def fit_options() -> type[Any]:
+    """The class of options of a fit with all objectives that are registered now."""
+    return make_options("FitOptions", FitOptions, FIT_PARTS)
+
+
+def without_effect(options: object, registries: Collection[Registry]) -> dict[str, list[str]]:
+    """Options that differ from their defaults although none of the chosen parts takes them, with the parts that would."""
+    taken, given = {*accepted(options, registries), *OF_FITTED_PRIORS}, changed(options)
+    return {name: takers(name, registries) for name in union(registries) if name in given and name not in taken}
 
 
 @dataclass(frozen=True)
@@ -185,8 +174,43 @@ class Recipe:
         data: Options of the data.
         model: Options of the model.
         fit: Options of the fit.
+        pair: A pair of one's own instead of a model made of parts: ``source``, FILE.py:FUNCTION, and the options of that function.
+        plugin: Python files that register parts.
     """
 
     data: DataOptions = field(default_factory=DataOptions)
-    model: ModelOptions = field(default_factory=ModelOptions)
-    fit: FitOptions = field(default_factory=FitOptions)
+    model: Any = field(default_factory=lambda: model_options()())  # a ModelOptions with the options of all parts
+    fit: Any = field(default_factory=lambda: fit_options()())  # a FitOptions with those of all objectives
+    pair: dict[str, Any] | None = None
+    plugin: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What tells the model from others in one word: the prior, or the function that makes the pair."""
+        return self.model.prior if self.pair is None else str(self.pair["source"]).rpartition(":")[2]
+
+    def flat(self) -> dict[str, Any]:
+        """All options by name, such as ``"model.prior"``."""
+        sections = {name: value if isinstance(value, dict) else {} for name, value in asdict(self).items()}
+        options = {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
+        return options | {"plugin": self.plugin}
+
+
+def add_recipe(parser: "ArgumentParser") -> None:
+    """Add the options of a recipe to a parser, those of all parts included that are registered now."""
+    parser.add_class_arguments(DataOptions, "data")
+    parser.add_class_arguments(model_options(), "model")
+    parser.add_class_arguments(fit_options(), "fit")
+    parser.add_argument("--plugin", type=list[str], default=[], help="Python files that register parts of one's own.")
+
+
+def prior_names() -> Any:
+    """The type of a tuple of names of registered priors."""
+    name: Any = Literal[tuple(PRIORS)]
+    return tuple[name, ...]
+
+
+def recipe_of(args: Any) -> Recipe:
+    """The recipe that parsed options describe."""
+    own = getattr(args, "pair", None)
+    return Recipe(args.data, args.model, args.fit, None if own is None else own.as_dict(), tuple(args.plugin))

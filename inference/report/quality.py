@@ -71,7 +71,7 @@ def judge(runs: Mapping[str, Run]) -> Judgement:
     real = random_rows(data.test, size, seed=0)
     models = {}
     for name, run in runs.items():
-        samples = pair_samples(run.vae, random_rows(run.data.valid, size, seed=1))
+        samples = pair_samples(run.pair, random_rows(run.data.valid, size, seed=1))
         both = (sample_quality(samples[kind].reshape(real.shape), real, features) for kind in ("reconstructions", "prior samples"))
         models[name] = ModelQuality(*both)
     return Judgement(features.description, sample_quality(random_rows(data.valid, size, seed=1), real, features), models)

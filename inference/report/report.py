@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from inference.checkpoint import move_
 from inference.comparison.table import Comparison, compare
 from inference.comparison.verdict import verdict
 from inference.data.splits import random_rows
@@ -62,7 +63,7 @@ def write_report(
     runs = {name: runs[name] for name in names if name in runs}
     scores = {name: scores[name] for name in names if name in scores}
     for run in runs.values():
-        run.vae.cpu()
+        move_(run.pair, "cpu")
     fits = budget(folders, scores)
     description = runs[names[0]].data.description
     table.rename(index=spreadsheet_name).to_csv(out / TABLE)
@@ -146,10 +147,10 @@ def _latents(runs: Mapping[str, Run], out: Path) -> list[Block]:
     for name, run in runs.items():
         x = random_rows(seen_by_model(run.data), _NUM_CODES // 2, seed=0)
         x = x.repeat(2 * max(1, _NUM_CODES // 2 // len(x)), *[1] * (x.dim() - 1))
-        z = in_blocks(lambda rows, pair=run.vae: encode(pair, rows), x, seed=0)
+        z = in_blocks(lambda rows, pair=run.pair: encode(pair, rows), x, seed=0)
         if is_continuous(z):
             codes[name] = torch.stack(_joined(z).chunk(2))  # [2, N, D]
-            draws[name] = _joined(in_blocks(lambda rows, pair=run.vae: sample_latents(pair, rows), x, seed=1))
+            draws[name] = _joined(in_blocks(lambda rows, pair=run.pair: sample_latents(pair, rows), x, seed=1))
     blocks: list[Block] = []
     if codes:
         draw_codes(codes, draws, out / "codes.png")
@@ -173,9 +174,9 @@ def _diagnosed(runs: Mapping[str, Run]) -> dict[str, Diagnosis]:
     """Diagnose, on training data, of the models for which every code can be scored under every datum's q(z|x) in seconds."""
     shown = {name: random_rows(seen_by_model(run.data), _NUM_CODES, seed=0) for name, run in runs.items()}
     return {
-        name: diagnose(runs[name].vae, x, progress=False)
+        name: diagnose(runs[name].pair, x, progress=False)
         for name, x in shown.items()
-        if len(x) >= _LEAST_DIAGNOSED and _has_matrix_form(runs[name].vae, x)
+        if len(x) >= _LEAST_DIAGNOSED and _has_matrix_form(runs[name].pair, x)
     }
 
 

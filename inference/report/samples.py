@@ -33,8 +33,8 @@ def made(runs: Mapping[str, Run], out: Path) -> list[Block]:
 def _texts(runs: Mapping[str, Run], shown: Mapping[str, Tensor], alphabet: str) -> list[Block]:
     """Lines of prior draws, and of reconstructions, each below test data."""
     first = {name: x[:NUM_TEXTS] for name, x in shown.items()}
-    samples = {name: of_one_site(sample_prior(run.vae, first[name], seed=0)) for name, run in runs.items()}
-    reconstructions = {name: of_one_site(reconstruct(run.vae, first[name], seed=0, draws=True)) for name, run in runs.items()}
+    samples = {name: of_one_site(sample_prior(run.pair, first[name], seed=0)) for name, run in runs.items()}
+    reconstructions = {name: of_one_site(reconstruct(run.pair, first[name], seed=0, draws=True)) for name, run in runs.items()}
     data = {"test data": next(iter(first.values()))}
     return [
         _lines(data | samples, alphabet, "Test data, and draws from each prior, decoded."),
@@ -50,8 +50,8 @@ def _lines(windows: Mapping[str, Tensor], alphabet: str, caption: str) -> Table:
 
 def _images(runs: Mapping[str, Run], shown: Mapping[str, Tensor], out: Path) -> list[Block]:
     x = next(iter(shown.values()))
-    samples = {name: of_one_site(sample_prior(run.vae, shown[name], seed=0, means=run.has_means)) for name, run in runs.items()}
-    reconstructions = {name: of_one_site(reconstruct(run.vae, shown[name], seed=0, draws=not run.has_means)) for name, run in runs.items()}
+    samples = {name: of_one_site(sample_prior(run.pair, shown[name], seed=0, means=run.has_means)) for name, run in runs.items()}
+    reconstructions = {name: of_one_site(reconstruct(run.pair, shown[name], seed=0, draws=not run.has_means)) for name, run in runs.items()}
     walks = {name: walk for name, run in runs.items() if (walk := _walks(run, shown[name])) is not None}
     pictures: dict[str, tuple[dict[str, Tensor], str]] = {
         "samples": ({"test data": x} | samples, "Test data, and draws from each prior, decoded to means (for categories, to draws)."),
@@ -69,14 +69,14 @@ def _images(runs: Mapping[str, Run], shown: Mapping[str, Tensor], out: Path) -> 
 
 def _walks(run: Run, x: Tensor) -> Tensor | None:
     """Two walks of ten images, with data at both ends; None for discrete latents or fewer than four data."""
-    codes = encode(run.vae, x, seed=0)
+    codes = encode(run.pair, x, seed=0)
     if not is_continuous(codes) or len(x) < 4:
         return None
     steps = NUM_IMAGES // 2 - 2
     strips = []
     for start in (0, 2):
         template = x[:1].expand(steps, *x.shape[1:])
-        decoded = decode(run.vae, _between(codes, start, steps), template, seed=0, draws=not run.has_means)
+        decoded = decode(run.pair, _between(codes, start, steps), template, seed=0, draws=not run.has_means)
         strips += [x[start, None], of_one_site(decoded), x[start + 1, None], torch.full_like(x[:1], float(x.max()))]
     return torch.cat(strips[:-1])
 

@@ -14,9 +14,10 @@ from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.files.folders import recover
 from inference.recipes.build import load
-from inference.recipes.options import DataOptions, Recipe
+from inference.recipes.options import DataOptions, Recipe, add_recipe
+from inference.recipes.own_pairs import own_files
 from inference.runs.reading import parse_yaml, read_sealed, read_text, reading
-from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, build_run, checksums
+from inference.runs.run import CHECKPOINT, CODE, CONFIG, HISTORY, SUMMARY, Run, build_run, checksums
 from inference.scoring.evaluation import Evaluation
 
 _SUMMARY: dict[str, type | tuple[type, ...]] = {"data_id": str, "num_parameters": int, "best_epoch": int, "seconds": (int, float)}
@@ -59,8 +60,8 @@ def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
             f"yields {found}. Restore the file, or train again."
         )
     with reading(folder / CONFIG, _RESTORE):
-        run = build_run(recipe, data)
-    load_checkpoint(run.vae, folder / CHECKPOINT)
+        run = build_run(recipe, data, folder=folder)
+    load_checkpoint(run.pair, folder / CHECKPOINT)
     return run
 
 
@@ -74,6 +75,9 @@ def read_recipe(folder: Path) -> Recipe:
     for name in (CONFIG, CHECKPOINT, HISTORY, SUMMARY):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} must hold a finished run; it has no {name}. Train one: pyro-lvm train --out {folder}")
+    for name in read_summary(folder).get("files", {}):
+        if name.startswith(f"{CODE}/"):  # before it is run
+            _check_unchanged(folder, name)
     recipe = parse_recipe(folder)
     _check_unchanged(folder, CONFIG)
     return recipe
@@ -88,11 +92,12 @@ def parse_recipe(folder: Path) -> Recipe:
     """
     with reading(folder / CONFIG, _RESTORE):
         text = read_text(folder / CONFIG)
-        parse_yaml(text)
+        own_files(None, tuple(parse_yaml(text).get("plugin") or ()), folder / CODE)  # which register parts
         parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(Recipe)
+        add_recipe(parser)
+        parser.add_argument("--pair", type=dict[str, Any] | None)
         values = parser.instantiate(parser.parse_string(text))
-    return Recipe(values.data, values.model, values.fit)
+    return Recipe(values.data, values.model, values.fit, values.pair, tuple(values.plugin))
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def _check_unchanged(folder: Path, name: str) -> None:
     """Check a file against the checksum in the summary, which earlier versions did not write."""
     kept = read_summary(folder).get("files")
     with reading(folder / name, _RESTORE):
-        if kept is not None and kept[name] != checksums(folder)[name]:
+        if kept is not None and kept[name] != checksums(folder).get(name):
             raise ValueError("it is not as the run wrote it")
 
 
@@ -141,7 +146,7 @@ def _budget(folder: Path, score: Evaluation) -> dict[str, object]:
         "parameters": summary["num_parameters"],
         "best epoch": summary["best_epoch"],
         "epochs": f"{len(read_history(folder))} of {recipe.fit.epochs}",
-        "batch": recipe.fit.batch_size,
+        "batch": summary.get("batch_size", recipe.fit.batch_size),
         "rate": recipe.fit.learning_rate,
         "seconds": round(summary["seconds"]),
         "seeds (data, model, fit, score)": ", ".join(map(str, seeds)),

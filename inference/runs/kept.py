@@ -1,13 +1,12 @@
 """Scores, fitted priors and temperatures kept in the folders of runs, which count only as long as what determines them is unchanged."""
 
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 import sys
 from typing import Any
 
-from inference.checkpoint import saved_origin, weights_id
+from inference.checkpoint import put_back, saved_origin, snapshot, weights_id
 from inference.data.fingerprint import data_id
 from inference.recipes.fitted_priors import EXPOST, load_expost
 from inference.recipes.options import EvaluateOptions
@@ -83,8 +82,8 @@ def kept_temperature(path: Path, origin: Origin, *, remedy: str) -> float | None
 
 def soft_run(run: Run, suffix: str, temperature: float) -> tuple[Run, str]:
     """A run's VQVAE with a soft proposal, and what its scores are named by among what determines them."""
-    vae: Any = run.vae
-    return replace(run, vae=vae.soft(temperature)), f"{suffix}{ROW_SOFT} {temperature!r}"
+    vae: Any = run.pair
+    return replace(run, pair=vae.soft(temperature)), f"{suffix}{ROW_SOFT} {temperature!r}"
 
 
 def kept_expost(run: Run, folder: Path, expost: str, *, remedy: str) -> Run | None:
@@ -96,20 +95,22 @@ def kept_expost(run: Run, folder: Path, expost: str, *, remedy: str) -> Run | No
     path = folder / CHECKPOINT
     if not path.exists():
         return None
-    own = deepcopy(run.vae)  # into which another file's weights may go
+    own, before = snapshot(run.pair), weights_id(run.pair)
     try:
         origin = saved_origin(path)
         changed = changes(origin, expost_origin(run, expost), path.name) if origin else ""
         if not changed:
-            loaded = load_expost(own, expost, run.recipe, path)
-            changed = "" if weights_id(own) == weights_id(run.vae) else f"the weights have changed since {path.name} was written"
+            loaded = load_expost(run.pair, run.data, expost, run.recipe, path)
+            changed = "" if weights_id(run.pair) == before else f"the weights have changed since {path.name} was written"
     except (ValueError, OSError) as error:
+        put_back(own)
         _say(f"{error} {remedy.capitalize()}.")
         return None
     if changed:
+        put_back(own)
         _say(f"{folder}: {changed}; {remedy}.")
         return None
-    return replace(run, vae=loaded)
+    return replace(run, pair=loaded)
 
 
 def kept_scores(run: Run, folder: Path) -> dict[str, Evaluation]:

@@ -3,10 +3,9 @@
 from hashlib import sha256
 from pathlib import Path
 import re
-from typing import get_args
 
 from inference.files.contents import Kind
-from inference.recipes.options import PriorName
+from inference.recipes.options import PRIORS
 from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, PAGE, SUMMARY, TABLE
 
 ARRAYS = "arrays.npz"
@@ -16,11 +15,11 @@ _SCORES = r"(train|valid|test)-K\d+-seed-?\d+[\w-]*\.(nc|csv)"
 _SCORED = rf"{_SCORES}|proposal\.yaml|soft/({_SCORES})|samples/({_SAMPLES})"
 _RUN = (
     rf"config\.yaml|summary\.yaml|checkpoint(\.last)?\.safetensors|history\.(csv|png)|diagnosis\.csv|bidirectional\.csv|{_SCORED}"
-    rf"|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
+    rf"|user_code/.+\.py|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
 )
 _PICTURES = r"differences|estimate-vs-particles|reliability|samples|reconstructions|walks|codes|dimension-kl|curves"
 _REPORT = rf"comparison\.(csv|md)|overview\.csv|quality\.csv|report\.html|({_PICTURES})\.png|{_OURS}"
-_PRIORS = "|".join(map(re.escape, get_args(PriorName)))
+_PRIORS = "|".join(map(re.escape, PRIORS))  # built-in ones
 
 RUN = Kind("train", (CONFIG, CHECKPOINT, HISTORY, SUMMARY), re.compile(_RUN))
 COMPARISON = Kind("compare", (TABLE, PAGE), re.compile(rf"{_REPORT}|({_PRIORS})/({_RUN})"))

@@ -8,12 +8,12 @@ from typing import Any
 from inference.checkpoint import weights_id
 from inference.data.fingerprint import data_id, training_id
 from inference.recipes.fitted_priors import VERSION as EXPOST_VERSION
-from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions
+from inference.recipes.options import DataOptions, EvaluateOptions, fit_options, model_options
 from inference.runs.run import Run
 from inference.scoring.importance import VERSION as SCORING_VERSION
 
 Origin = dict[str, Any]
-_KINDS = {"data": DataOptions, "model": ModelOptions, "fit": FitOptions, "evaluate": EvaluateOptions}
+_KINDS = {"data": lambda: DataOptions, "model": model_options, "fit": fit_options, "evaluate": lambda: EvaluateOptions}
 _SAID = {
     "weights": "the weights have changed",
     "rows": "the data have changed",
@@ -66,7 +66,7 @@ def _said(name: str, before: object, after: object) -> str:
 def _default(name: str) -> object:
     """The default of an option, which files of versions without that option imply; it is plain, as in a file."""
     kind, _, option = name.partition(".")
-    defaults = {field.name: field.default for field in fields(_KINDS[kind])} if kind in _KINDS else {}
+    defaults = {field.name: field.default for field in fields(_KINDS[kind]())} if kind in _KINDS else {}
     return _plain({option: defaults[option]})[option] if option in defaults else None
 
 
@@ -76,7 +76,8 @@ def _fitted_to(run: Run) -> Origin:
 
 
 def _model(run: Run) -> Origin:
-    return {"weights": weights_id(run.vae)} | _named("model", asdict(run.recipe.model))
+    own = {} if run.recipe.pair is None else {f"pair.{name}": value for name, value in run.recipe.pair.items()}
+    return {"weights": weights_id(run.pair)} | _named("model", asdict(run.recipe.model)) | own
 
 
 def _named(kind: str, options: Mapping[str, object]) -> Origin:

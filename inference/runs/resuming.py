@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 import shutil
 
@@ -55,7 +55,7 @@ def go_on(run: Run, folder: Path, *, device: str | None = None) -> None:
     if (folder / CONFIG).is_file():
         check_same(run.recipe, parse_recipe(folder), folder)
     if is_done(run.recipe, folder):
-        load_checkpoint(run.vae, folder / CHECKPOINT)
+        load_checkpoint(run.pair, folder / CHECKPOINT)
         return
     (folder / SUMMARY).unlink(missing_ok=True)  # as long as the fit goes on, the run is not finished
     fit_run(run, folder, resume=(folder / LAST).is_file(), device=device)
@@ -68,14 +68,13 @@ def check_same(recipe: Recipe, earlier: Recipe, folder: Path) -> None:
         ValueError: If another option differs, or there are fewer epochs.
     """
     kept = replace(recipe, fit=replace(recipe.fit, **{name: getattr(earlier.fit, name) for name in _MAY_CHANGE}))
-    parts, before = asdict(kept), asdict(earlier)
-    for part, options in parts.items():
-        for name, value in options.items():
-            if value != before[part][name]:
-                raise ValueError(
-                    f"--{part}.{name} must be {before[part][name]}, as in {folder}, which goes on; got {value}. Leave it out, or train "
-                    "anew under another --out."
-                )
+    before = earlier.flat()
+    for name, value in kept.flat().items():
+        if value != before.get(name):
+            raise ValueError(
+                f"--{name} must be {before.get(name)}, as in {folder}, which goes on; got {value}. Leave it out, or train anew under "
+                "another --out."
+            )
     if RUN.is_finished(folder) and recipe.fit.epochs < earlier.fit.epochs:
         raise ValueError(f"--fit.epochs must be {earlier.fit.epochs} or more, as in {folder}, which goes on; got {recipe.fit.epochs}.")
     if recipe.fit.schedule != "constant" and recipe.fit.epochs != earlier.fit.epochs:

@@ -1,25 +1,32 @@
 """Runs: a model with its options and data, fitted and saved in a folder."""
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from hashlib import sha256
+import math
 from pathlib import Path
 import sys
+from typing import Any
 
 import pandas as pd
 import torch
 
+from inference.checkpoint import pair_tensors
 from inference.data.datasets import PUBLISHED
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.files import replacing_file, write_yaml
-from inference.recipes.build import build_vae, fit_vae, seen_by_model
+from inference.predictive.draws import has_means
+from inference.recipes.build import build_pair, fit_pair
 from inference.recipes.options import Recipe
-from inference.recipes.structures import AnyVAE
+from inference.recipes.own_pairs import own_files
 from inference.runs.reading import checksum, parse_yaml, sealed
 from inference.svi.loop import FitResult
 from inference.svi.state import CHECKPOINT
 
 CONFIG, SUMMARY, HISTORY = "config.yaml", "summary.yaml", "history.csv"
 TABLE, PAGE = "comparison.csv", "report.html"
+CODE = "user_code"  # folder of the user's files
 
 
 @dataclass(frozen=True)
@@ -29,26 +36,31 @@ class Run:
     Attributes:
         recipe: All options.
         data: Its data.
-        vae: The model; once fitted, with the weights of the best epoch, and possibly a prior fitted after training.
+        pair: The model; once fitted, with the weights of the best epoch, and possibly a prior fitted after training.
     """
 
     recipe: Recipe
     data: Data
-    vae: AnyVAE
+    pair: Any
 
-    @property
+    @cached_property
     def has_means(self) -> bool:
         """Whether p(x|z) has a mean that looks like a datum; a categorical distribution has none."""
-        return self.recipe.model.likelihood != "categorical"
+        return has_means(self.pair, *(x[:2] for x in self.data.batch("train")))
 
 
-def build_run(recipe: Recipe, data: Data) -> Run:
+def build_run(recipe: Recipe, data: Data, *, folder: Path | None = None) -> Run:
     """Build the model for loaded data; nothing is written.
+
+    Args:
+        recipe: The recipe.
+        data: Its data.
+        folder: A run's folder, whose copies of the user's files are taken instead of those that the recipe names.
 
     Raises:
         ValueError: If the recipe is invalid.
     """
-    return Run(recipe, data, build_vae(recipe.model, seen_by_model(data, seed=recipe.model.seed)))
+    return Run(recipe, data, build_pair(recipe, data, folder=None if folder is None else folder / CODE))
 
 
 def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None = None) -> FitResult:
@@ -63,12 +75,14 @@ def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None 
         _write(history, folder / HISTORY)
         if not is_terminal:
             epoch = history.iloc[-1]
-            print(f"epoch {epoch.epoch:.0f}: train {epoch.train_loss:.2f}, valid {epoch.valid_loss:.2f}", flush=True)
+            losses = [f"{split} {epoch[f'{split}_loss']:.2f}" for split in ("train", "valid") if f"{split}_loss" in epoch]
+            print(f"epoch {epoch.epoch:.0f}: {', '.join(losses)}", flush=True)
 
+    keep_files(run.recipe, folder)
     write_yaml(folder / CONFIG, asdict(run.recipe))
     options, checkpoint = run.recipe.fit, folder / CHECKPOINT
     start = checkpoint if resume else None
-    result = fit_vae(run.vae, run.data, options, checkpoint=checkpoint, resume=start, on_epoch=keep, device=device, progress=is_terminal)
+    result = fit_pair(run.pair, run.data, options, checkpoint=checkpoint, resume=start, on_epoch=keep, device=device, progress=is_terminal)
     with replacing_file(folder / HISTORY) as temporary:  # whole, even where no epoch was left
         _write(result.history, temporary)
     write_yaml(folder / SUMMARY, sealed(_summary(run, result) | _place(run.recipe) | {"files": checksums(folder)}))
@@ -84,7 +98,8 @@ def _summary(run: Run, result: FitResult) -> dict[str, object]:
     return {
         "data": run.data.description,
         "data_id": training_id(run.data),
-        "num_parameters": sum(p.numel() for p in run.vae.parameters()),
+        "num_parameters": sum(x.numel() for x in pair_tensors(run.pair).values() if x.requires_grad),
+        "batch_size": len(run.data.train) if math.isnan(result.best_loss) else run.recipe.fit.batch_size,
         "best_epoch": result.best_epoch,
         "best_valid_loss": result.best_loss,
         "stopped_early": result.stopped_early,
@@ -103,4 +118,16 @@ def checksums(folder: Path) -> dict[str, str]:
     """Checksums of the options and the history in a run's folder; of the options, all but the path of the data, which may move."""
     options = parse_yaml((folder / CONFIG).read_text())
     data = {name: value for name, value in options.get("data", {}).items() if name != "source"}
-    return {CONFIG: checksum(options | {"data": data}), HISTORY: checksum((folder / HISTORY).read_text())}
+    files = sorted(path for path in (folder / CODE).rglob("*.py"))
+    code = {str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() for path in files}
+    return {CONFIG: checksum(options | {"data": data}), HISTORY: checksum((folder / HISTORY).read_text())} | code
+
+
+def keep_files(recipe: Recipe, folder: Path) -> None:
+    """Copy the user's files that a recipe names, and the modules beside them that they import, into a run's folder."""
+    for file in own_files(recipe.pair, recipe.plugin):
+        for name, source in file.sources.items():
+            path = folder / CODE / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing_file(path) as temporary:
+                temporary.write_bytes(source)

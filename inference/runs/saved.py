@@ -8,7 +8,6 @@ import pandas as pd
 
 from inference.data.load import Data
 from inference.recipes.options import Recipe
-from inference.recipes.structures import AnyVAE
 from inference.runs.folders import load_runs, read_history, read_summary
 from inference.runs.kept import kept_scores
 from inference.scoring.evaluation import Evaluation
@@ -30,7 +29,7 @@ class SavedRun:
     """
 
     folder: Path
-    pair: AnyVAE = field(repr=False)
+    pair: Any = field(repr=False)
     data: Data = field(repr=False)
     recipe: Recipe = field(repr=False)
     history: pd.DataFrame = field(repr=False)
@@ -55,4 +54,4 @@ def load_run(folder: str | Path) -> SavedRun:
     """
     folder = Path(folder)
     run = load_runs({str(folder): folder})[str(folder)]
-    return SavedRun(folder, run.vae, run.data, run.recipe, read_history(folder), read_summary(folder), kept_scores(run, folder))
+    return SavedRun(folder, run.pair, run.data, run.recipe, read_history(folder), read_summary(folder), kept_scores(run, folder))

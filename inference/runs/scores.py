@@ -7,10 +7,10 @@ import sys
 import time
 from typing import NamedTuple
 
-from inference.checkpoint import save_checkpoint
+from inference.checkpoint import device_of, move_, save_checkpoint
 from inference.data.fingerprint import data_id
 from inference.files import replacing_file, write_yaml
-from inference.recipes.build import bound_vae, evaluate_rows, evaluate_vae
+from inference.recipes.build import bound_pair, evaluate_pair, evaluate_rows
 from inference.recipes.fitted_priors import fit_expost
 from inference.recipes.options import EvaluateOptions
 from inference.runs.kept import (
@@ -31,8 +31,7 @@ from inference.scoring import netcdf
 from inference.scoring.annealed.bounds import BidirectionalBounds
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.temperature import fit_temperature
-from pyro_lvm.encoders.quantizer import Quantizer
-from pyro_lvm.models.vqvae import VQVAE
+from pyro_lvm.contract import read_structure
 
 BOUNDS = "bidirectional.csv"
 _MOST_PARTICLES = 200  # when a temperature is chosen
@@ -57,7 +56,7 @@ def evaluate_run(
     run: Run, folder: Path, options: EvaluateOptions, suffix: str = "", *, device: str | None = None, progress: bool = False
 ) -> Evaluation:
     """Score a run's model, or the variant of a row, on its own data, and save the score with what determines it as netCDF and CSV."""
-    score = evaluate_vae(run.vae, run.data, options, device=device, progress=progress)
+    score = evaluate_pair(run.pair, run.data, options, device=device, progress=progress)
     path = evaluation_path(folder, options)
     score.to_csv(path.with_suffix(".csv"))
     netcdf.write(score, path, origin=score_origin(run, options, suffix))
@@ -68,10 +67,10 @@ def bound_run(
     run: Run, folder: Path, options: EvaluateOptions, num_data: int, *, device: str | None = None, progress: bool = False
 ) -> tuple[BidirectionalBounds, Evaluation]:
     """Bound log p(x) of data simulated from a run's model, save the bounds in its folder as CSV, and score these data with the options."""
-    bounds = bound_vae(run.vae, run.data, options, num_data, device=device, progress=progress)
+    bounds = bound_pair(run.pair, run.data, options, num_data, device=device, progress=progress)
     with replacing_file(folder / BOUNDS) as temporary:
         bounds.to_frame().to_csv(temporary)
-    return bounds, evaluate_rows(run.vae, bounds.data[0], options, device=device, progress=progress)
+    return bounds, evaluate_rows(run.pair, bounds.data, options, device=device, progress=progress)
 
 
 def score_run(
@@ -106,8 +105,8 @@ def score_run(
 
 def _rows(suffix: str, run: Run, folder: Path, options: EvaluateOptions, anew: bool, device: str | None) -> Iterator[ScoredRow]:
     yield ScoredRow(suffix, run, _score(run, folder, options, suffix, anew, device))
-    if isinstance(run.vae, VQVAE) and isinstance(run.vae.encoder, Quantizer):
-        temperature, place = _temperature(run.vae, run, folder, options, device), folder / SOFT
+    if _can_be_soft(run):
+        temperature, place = _temperature(run, folder, options, device), folder / SOFT
         soft, name = soft_run(run, suffix, temperature)
         place.mkdir(exist_ok=True)
         yield ScoredRow(suffix + ROW_SOFT, soft, _score(soft, place, options, name, anew, device))
@@ -118,14 +117,23 @@ def _score(run: Run, folder: Path, options: EvaluateOptions, name: str, anew: bo
     return kept or evaluate_run(run, folder, options, name, device=device, progress=sys.stderr.isatty())
 
 
-def _temperature(vae: VQVAE, run: Run, folder: Path, options: EvaluateOptions, device: str | None) -> float:
+def _can_be_soft(run: Run) -> bool:
+    """Whether the guide takes the nearest codes, and the model offers one that draws them."""
+    return (
+        hasattr(run.pair, "soft")
+        and read_structure(run.pair, *(x[:2].to(device_of(run.pair)) for x in run.data.batch("train"))).is_deterministic
+    )
+
+
+def _temperature(run: Run, folder: Path, options: EvaluateOptions, device: str | None) -> float:
     """The temperature saved in the folder for this number of draws, or one fitted now to validation data."""
     path, num_particles = folder / PROPOSAL, min(options.counts[0], _MOST_PARTICLES)
     origin = temperature_origin(run, num_particles)
     kept = kept_temperature(path, origin, remedy="fitted anew")
     if kept is not None:
         return kept
-    temperature = fit_temperature(vae.to(device).soft, run.data.valid.to(device), num_particles=num_particles, seed=run.recipe.fit.seed)
+    move_(run.pair, device)
+    temperature = fit_temperature(run.pair.soft, run.data.valid.to(device), num_particles=num_particles, seed=run.recipe.fit.seed)
     write_yaml(path, sealed({"temperature": temperature, "num_particles": num_particles, "origin": origin}))
     return temperature
 
@@ -136,10 +144,10 @@ def run_under(run: Run, folder: Path, expost: str, device: str | None = None) ->
     if kept is not None:
         return kept
     start = time.perf_counter()
-    fitted = replace(run, vae=fit_expost(run.vae, run.data, expost, run.recipe, device=device))
+    fitted = replace(run, pair=fit_expost(run.pair, run.data, expost, run.recipe, device=device))
     seconds = time.perf_counter() - start
     print(f"{folder}: fitted to {len(run.data.train)} codes in {seconds:.1f} s", flush=True)
-    save_checkpoint(fitted.vae, folder / CHECKPOINT, origin=expost_origin(run, expost))
+    save_checkpoint(fitted.pair, folder / CHECKPOINT, origin=expost_origin(run, expost))
     return fitted
 
 

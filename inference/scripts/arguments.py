@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveInt
 
-from inference.recipes.options import EvaluateOptions, ExpostName, PriorName, Recipe, Split
+from inference.recipes.options import EvaluateOptions, ExpostName, Split, add_recipe, prior_names
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -19,7 +19,7 @@ def _train(parser: "ArgumentParser") -> None:
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier run once training is done.")
     parser.add_argument("--resume", action="store_true", help="Go on with the run of that name; options left out are its own.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit on, such as cuda.")
-    parser.add_class_arguments(Recipe)
+    add_recipe(parser)
 
 
 def _evaluate(parser: "ArgumentParser") -> None:
@@ -32,7 +32,7 @@ def _evaluate(parser: "ArgumentParser") -> None:
 
 def _compare(parser: "ArgumentParser") -> None:
     parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; without any, priors are trained.")
-    parser.add_argument("--priors", type=tuple[PriorName, ...], default=PRIORS, help="Priors to train.")
+    parser.add_argument("--priors", type=prior_names(), default=PRIORS, help="Priors to train.")
     parser.add_argument(
         "--seeds", type=PositiveInt, default=1, help="Fits with each prior, by seeds 0, 1, ...; each in a process of its own."
     )
@@ -42,7 +42,7 @@ def _compare(parser: "ArgumentParser") -> None:
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier comparison once the new one is complete.")
     parser.add_argument("--resume", action="store_true", help="Go on with an unfinished comparison of that name.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
-    parser.add_class_arguments(Recipe)
+    add_recipe(parser)
     parser.add_class_arguments(EvaluateOptions, "evaluate")
 
 
@@ -79,7 +79,7 @@ def _sweep(parser: "ArgumentParser") -> None:
     parser.add_argument("--out", type=str, required=True, help="Folder of the runs; those that are already in it are kept, or go on.")
     parser.add_argument("--processes", type=PositiveInt | None, default=None, help="Runs at a time; by default, one for each core.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
-    parser.add_class_arguments(Recipe)
+    add_recipe(parser)
     parser.add_class_arguments(EvaluateOptions, "evaluate")
 
 

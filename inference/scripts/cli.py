@@ -38,7 +38,7 @@ def _run(command: str, words: Sequence[str]) -> None:
 
     purpose = f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}."
     args = parse(command, purpose, words)
-    script: Callable[[object], None] = import_module(f"inference.scripts.{command}_command").main
+    script: Callable[[object], None] = import_module(f"inference.scripts.commands.{command}_command").main
     script(args)
 
 

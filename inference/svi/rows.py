@@ -49,6 +49,26 @@ def first_run(pair: object, train: Batches, batch_size: int | None, valid: objec
     return TensorBatches(rows, train.suit, len(rows[0]), shuffle=False), rows, structure
 
 
+def run_first(pair: object, batch: Batch) -> Structure:
+    """Check a pair on two of the training rows, or, if its parameters belong to these rows, on all of them.
+
+    Args:
+        pair: A pair that has not run.
+        batch: All training rows.
+
+    Raises:
+        ValueError: As for :func:`~pyro_lvm.contract.check_pair`.
+    """
+    before, new_guide = set(belongings(pair).store.keys()), _is_new(pair)
+    structure, error = (None, None) if new_guide else _checked(pair, tuple(x[:2] for x in batch))
+    if structure is None or structure.row_parameters:
+        _forget(pair, before, new_guide)
+        structure, error = _checked(pair, batch)
+    if structure is None:
+        raise error or ValueError("the pair cannot be checked.")
+    return structure
+
+
 def _checked(pair: object, batch: Batch) -> tuple[Structure | None, ValueError | None]:
     try:
         return check_pair(pair, *batch), None

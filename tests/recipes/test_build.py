@@ -9,25 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from inference.data.load import Data
-from inference.recipes.build import build_vae, evaluate_vae, fit_vae, seen_by_model
-from inference.recipes.options import EvaluateOptions, FitOptions, ModelOptions
+from inference.recipes.build import build_model, evaluate_pair, fit_pair, seen_by_model
+from inference.recipes.options import EvaluateOptions, ModelOptions, fit_options
 from pyro_lvm.priors.vamp import VampPrior
 
 
 def test_linear_gaussian_recipe_has_its_closed_form_likelihood() -> None:
     x = draw("gaussian", 8, 5)
-    vae = build_vae(replace(SMALL, likelihood="gaussian", hidden=()), x).double()
+    vae = build_model(replace(SMALL, likelihood="gaussian", hidden=()), x).double()
     layer = vae.likelihood.network.layers[0]
     covariance = layer.weight @ layer.weight.T + vae.likelihood.scale.value.square() * torch.eye(5)
     exact = torch.distributions.MultivariateNormal(layer.bias, covariance).log_prob(x.double())
-    score = evaluate_vae(vae, as_data(x.double()), EvaluateOptions("train", 4000, seed=1))
+    score = evaluate_pair(vae, as_data(x.double()), EvaluateOptions("train", 4000, seed=1))
     assert ((score.log_px - exact.detach()).abs() < 5 * score.mc_error).all()
     assert score.mc_error.median() < 0.05
 
 
 def test_decoders_start_at_the_data() -> None:
     def bias(likelihood: str, x: Tensor) -> Tensor:
-        vae = build_vae(replace(SMALL, likelihood=likelihood), x)
+        vae = build_model(replace(SMALL, likelihood=likelihood), x)
         return vae.likelihood.network.layers[-1].bias.detach()
 
     x = draw("bernoulli", 50, 6)
@@ -48,14 +48,14 @@ def test_decoders_start_at_the_data() -> None:
 def test_noise_scale_starts_at_the_data_for_all_features_or_each() -> None:
     x = draw("gaussian", 50, 6) * torch.arange(1.0, 7.0)
     for feature_noise, expected in ((False, x.std()), (True, x.std(0))):
-        vae = build_vae(replace(SMALL, likelihood="gaussian", feature_noise=feature_noise), x)
+        vae = build_model(replace(SMALL, likelihood="gaussian", feature_noise=feature_noise), x)
         torch.testing.assert_close(vae.likelihood.scale.value.detach(), expected)
 
 
 def test_pseudo_inputs_are_training_rows_within_the_range_of_the_data() -> None:
     for likelihood, bounds in (("bernoulli", (0.0, 1.0)), ("gaussian", None), ("poisson", (0.0, 39.0))):
         x = draw(likelihood, 50, 6)
-        prior = build_vae(replace(SMALL, prior="vamp", likelihood=likelihood, num_components=50), x).prior
+        prior = build_model(replace(SMALL, prior="vamp", likelihood=likelihood, num_components=50), x).prior
         assert isinstance(prior, VampPrior) and prior.bounds == bounds
         rows = prior.pseudo_inputs.detach()
         torch.testing.assert_close(rows[rows[:, 0].argsort()].sum(0), x.sum(0), rtol=1e-4, atol=1e-4)
@@ -67,7 +67,7 @@ def test_a_seed_makes_the_model_and_leaves_the_callers_alone() -> None:
     torch.manual_seed(3)
     state = torch.get_rng_state()
     options = replace(SMALL, prior="vamp")
-    vaes = [build_vae(replace(options, seed=seed), x) for seed in (0, 0, 1)]
+    vaes = [build_model(replace(options, seed=seed), x) for seed in (0, 0, 1)]
     first, again, other = (nn.utils.parameters_to_vector(vae.parameters()) for vae in vaes)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)
@@ -75,19 +75,19 @@ def test_a_seed_makes_the_model_and_leaves_the_callers_alone() -> None:
 
 def test_objective_and_schedule_reach_the_fit() -> None:
     x = draw("bernoulli", 40, 6)
-    options = FitOptions(epochs=4, batch_size=20, learning_rate=0.01, schedule="cosine")
-    rates = fit_vae(build_vae(SMALL, x), as_data(x), options, progress=False).history["learning_rate"]
+    options = fit_options()(epochs=4, batch_size=20, learning_rate=0.01, schedule="cosine")
+    rates = fit_pair(build_model(SMALL, x), as_data(x), options, progress=False).history["learning_rate"]
     expected = [0.005 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4)]
     assert rates.tolist() == pytest.approx(expected)
 
     # With many draws the importance-weighted bound comes close to log p(x), which the ELBO stays below.
     losses = []
     for objective in ("elbo", "iwae"):
-        options = FitOptions(epochs=1, objective=objective, num_particles=200, batch_size=40)
-        result = fit_vae(build_vae(SMALL, x), as_data(x), options, progress=False)
+        options = fit_options()(epochs=1, objective=objective, num_particles=200, batch_size=40)
+        result = fit_pair(build_model(SMALL, x), as_data(x), options, progress=False)
         losses.append(result.history["train_loss"].item())
-    vae = build_vae(SMALL, x)
-    score = evaluate_vae(vae, as_data(x), EvaluateOptions("train", 2000))
+    vae = build_model(SMALL, x)
+    score = evaluate_pair(vae, as_data(x), EvaluateOptions("train", 2000))
     assert -losses[1] == pytest.approx(score.mean, abs=0.1)
     assert -losses[0] == pytest.approx(float(score.elbo.mean()), abs=0.1)
     assert score.mean - float(score.elbo.mean()) > 0.2
@@ -119,4 +119,4 @@ def test_the_model_is_built_for_what_it_will_see() -> None:
 )
 def test_impossible_models_are_refused(options: ModelOptions, x: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build_vae(options, x)
+        build_model(options, x)

@@ -13,56 +13,31 @@ import torch
 from torch import nn
 
 from inference.predictive.draws import encode
-from inference.recipes.build import build_vae, evaluate_vae, fit_vae
-from inference.recipes.codes import CODE_ENCODERS, CODE_PRIORS
+from inference.recipes.build import build_model, evaluate_pair, fit_pair
 from inference.recipes.combinations import check_parts
-from inference.recipes.encoders import ENCODERS
-from inference.recipes.fits import OBJECTIVES, SCHEDULES
 from inference.recipes.fitted_priors import EXPOST
-from inference.recipes.likelihoods import LIKELIHOODS
-from inference.recipes.networks import INITS, NETWORKS
-from inference.recipes.options import (
-    EncoderName,
-    EvaluateOptions,
-    ExpostName,
-    FitOptions,
-    InitName,
-    LikelihoodName,
-    MethodName,
-    NetworkName,
-    ObjectiveName,
-    Precision,
-    PriorName,
-    ProposalName,
-    ScheduleName,
-    StructureName,
-)
-from inference.recipes.priors import PRIORS
-from inference.recipes.structures import STRUCTURES
+from inference.recipes.options import EvaluateOptions, ExpostName, MethodName, Precision, ProposalName, fit_options
+from inference.recipes.registries import CODES, ENCODERS, FIT_PARTS, LIKELIHOODS, MODEL_PARTS, PRIORS, STRUCTURES
+from inference.registry import union
 from inference.scoring.annealed.score import METHODS
 from inference.scoring.proposals.assembly import PROPOSALS
 from inference.tracing.precision import PRECISIONS
 
+CODE_PRIORS = [name for name, part in PRIORS.items() if part.facts["latents"] == CODES]
+CODE_ENCODERS = [name for name, part in ENCODERS.items() if part.facts["latents"] == CODES]
+VECTOR_PRIORS = [name for name in PRIORS if name not in CODE_PRIORS]
+VECTOR_ENCODERS = [name for name in ENCODERS if name not in CODE_ENCODERS]
+
 
 @pytest.mark.parametrize(
-    ("names", "registry"),
-    [
-        (StructureName, STRUCTURES),
-        (PriorName, PRIORS | CODE_PRIORS),
-        (EncoderName, ENCODERS | CODE_ENCODERS),
-        (LikelihoodName, LIKELIHOODS),
-        (NetworkName, NETWORKS),
-        (ExpostName, EXPOST),
-        (InitName, INITS),
-        (ObjectiveName, OBJECTIVES),
-        (ScheduleName, SCHEDULES),
-        (Precision, PRECISIONS),
-        (ProposalName, PROPOSALS),
-        (MethodName, METHODS),
-    ],
+    ("names", "registry"), [(ExpostName, EXPOST), (Precision, PRECISIONS), (ProposalName, PROPOSALS), (MethodName, METHODS)]
 )
 def test_every_name_an_option_takes_is_registered(names: object, registry: Collection[str]) -> None:
     assert set(get_args(names)) == set(registry)
+
+
+def test_every_option_of_a_part_says_what_it_is() -> None:
+    assert all(option.help for option in union([*MODEL_PARTS, *FIT_PARTS]).values())
 
 
 GUIDES = {"dirichlet": "dirichlet", "logistic-normal": "dirichlet", "sphere": "power-spherical"}
@@ -70,8 +45,8 @@ KINDS = {"dirichlet": "dirichlet", "logistic-normal": "logistic-normal", "power-
 COMBINATIONS = list(
     dict.fromkeys(
         chain(
-            ((prior, GUIDES.get(prior, "normal"), "bernoulli", "mlp") for prior in PRIORS),
-            ((KINDS.get(encoder, "standard"), encoder, "bernoulli", "gated") for encoder in ENCODERS),
+            ((prior, GUIDES.get(prior, "normal"), "bernoulli", "mlp") for prior in VECTOR_PRIORS),
+            ((KINDS.get(encoder, "standard"), encoder, "bernoulli", "gated") for encoder in VECTOR_ENCODERS),
             (("vamp", "normal", likelihood, "mlp") for likelihood in LIKELIHOODS),
             (("standard", "normal", likelihood, "conv") for likelihood in LIKELIHOODS),
             [("vamp", "iaf", "categorical", "conv"), ("maf", "full-rank", "student-t", "gated")],
@@ -83,15 +58,15 @@ COMBINATIONS = list(
 @pytest.mark.parametrize(("prior", "encoder", "likelihood", "network"), COMBINATIONS)
 def test_parts_combine_and_learn(prior: str, encoder: str, likelihood: str, network: str) -> None:
     x = draw(likelihood, 40, *((1, 8, 8) if network == "conv" else (6,)))
-    vae = build_vae(replace(SMALL, prior=prior, encoder=encoder, likelihood=likelihood, network=network), x)
+    vae = build_model(replace(SMALL, prior=prior, encoder=encoder, likelihood=likelihood, network=network), x)
     before = nn.utils.parameters_to_vector(vae.likelihood.parameters())
-    result = fit_vae(vae, as_data(x), FitOptions(epochs=2, batch_size=20), progress=False)
+    result = fit_pair(vae, as_data(x), fit_options()(epochs=2, batch_size=20), progress=False)
     assert result.history[["train_loss", "valid_loss"]].map(math.isfinite).all(axis=None)
     assert not torch.equal(nn.utils.parameters_to_vector(vae.likelihood.parameters()), before)
 
 
 HIERARCHIES = [
-    *(dict(structure="stacked", prior=prior) for prior in PRIORS if prior not in GUIDES),
+    *(dict(structure="stacked", prior=prior) for prior in VECTOR_PRIORS if prior not in GUIDES),
     *(dict(structure="ladder", levels=3, likelihood=likelihood) for likelihood in LIKELIHOODS),
     *(dict(structure="ladder", network="conv", likelihood=likelihood, hidden=(4, 5)) for likelihood in LIKELIHOODS),
     dict(structure="stacked", network="gated", levels=3, prior="vamp", likelihood="categorical"),
@@ -102,11 +77,11 @@ HIERARCHIES = [
 def test_hierarchies_combine_with_every_prior_and_likelihood(words: dict) -> None:
     options = replace(SMALL, **words)
     x = draw(options.likelihood, 40, *((1, 8, 8) if options.network == "conv" else (6,)))
-    vae = build_vae(options, x)
+    vae = build_model(options, x)
     levels = [f"z{level}" for level in range(options.levels, 0, -1)]
     assert list(encode(vae, x)) == levels
-    result = fit_vae(vae, as_data(x), FitOptions(epochs=1, batch_size=20), progress=False)
-    score = evaluate_vae(result.pair, as_data(x), EvaluateOptions(num_particles=10))
+    result = fit_pair(vae, as_data(x), fit_options()(epochs=1, batch_size=20), progress=False)
+    score = evaluate_pair(result.pair, as_data(x), EvaluateOptions(num_particles=10))
     assert math.isfinite(score.mean) and not score.is_bound
 
 
@@ -123,8 +98,8 @@ def test_hierarchies_combine_with_every_prior_and_likelihood(words: dict) -> Non
 )
 def test_a_decoder_may_have_widths_of_its_own(words: dict) -> None:
     x = draw("bernoulli", 20, *((1, 8, 8) if "network" in words else (6,)))
-    plain = build_vae(replace(SMALL, **words), x)
-    wider = build_vae(replace(SMALL, **words, decoder_hidden=(9,)), x)
+    plain = build_model(replace(SMALL, **words), x)
+    wider = build_model(replace(SMALL, **words, decoder_hidden=(9,)), x)
     assert 9 in {n for parameter in wider.likelihood.parameters() for n in parameter.shape}
     assert 9 not in {n for parameter in plain.likelihood.parameters() for n in parameter.shape}
     others = [{name: tuple(p.shape) for name, p in vae.named_parameters() if not name.startswith("likelihood")} for vae in (plain, wider)]
@@ -146,9 +121,9 @@ def test_codes_combine_with_every_prior_network_and_likelihood(words: dict) -> N
     options = replace(SMALL, num_codes=5, num_slots=3, fsq_levels=(3, 2), **{k: v for k, v in words.items() if k != "sequence"})
     shape = (8,) if "sequence" in words or options.network != "conv" else (1, 8, 8)
     x = draw(options.likelihood, 40, *shape)
-    vae = build_vae(options, x)
-    result = fit_vae(vae, as_data(x), FitOptions(epochs=2, batch_size=20), progress=False)
-    score = evaluate_vae(result.pair, as_data(x), EvaluateOptions(num_particles=10))
+    vae = build_model(options, x)
+    result = fit_pair(vae, as_data(x), fit_options()(epochs=2, batch_size=20), progress=False)
+    score = evaluate_pair(result.pair, as_data(x), EvaluateOptions(num_particles=10))
     assert math.isfinite(score.mean) and score.is_bound == (options.encoder in ("vq", "fsq"))
     if score.is_bound:
         assert result.history["code_perplexity"].between(1, vae.encoder.num_codes).all()
@@ -179,18 +154,18 @@ def test_parts_that_do_not_go_together_are_refused_by_name(words: dict, message:
     with pytest.raises(ValueError, match=message):
         check_parts(options)
     with pytest.raises(ValueError, match=message):
-        build_vae(options, draw("bernoulli", 8, 5))
+        build_model(options, draw("bernoulli", 8, 5))
 
 
 def test_what_is_not_refused_by_name_is_built() -> None:
     x, counts = draw("bernoulli", 8, 5), Counter()
-    for structure, prior, encoder in product(*map(get_args, (StructureName, PriorName, EncoderName))):
+    for structure, prior, encoder in product(STRUCTURES, PRIORS, ENCODERS):
         options = replace(SMALL, structure=structure, prior=prior, encoder=encoder, num_codes=4, num_slots=2, fsq_levels=(3, 2))
         try:
             check_parts(options)
         except ValueError:
             counts["refused"] += 1
         else:
-            build_vae(options, x)
+            build_model(options, x)
             counts["built"] += 1
     assert counts == {"built": 76, "refused": 431}

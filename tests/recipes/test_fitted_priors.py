@@ -10,23 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from inference.data.load import Data
-from inference.recipes.build import build_vae, evaluate_vae, fit_vae
+from inference.recipes.build import build_model, evaluate_pair, fit_pair
 from inference.recipes.fitted_priors import EXPOST, fit_expost
-from inference.recipes.options import EvaluateOptions, FitOptions, Recipe
+from inference.recipes.options import EvaluateOptions, Recipe, fit_options
 
 
 @pytest.mark.parametrize("kind", EXPOST)
 def test_a_prior_is_fitted_to_training_and_validation_data_alone(kind: str) -> None:
     x = draw("bernoulli", 60, 6)
     options = replace(SMALL, encoder="vq", prior="uniform", num_codes=4, num_slots=3) if EXPOST[kind].is_of_codes else SMALL
-    recipe = Recipe(model=options, fit=FitOptions(epochs=2, batch_size=100))
-    vae, nan = build_vae(options, x), torch.full((5, 6), math.nan)
+    recipe = Recipe(model=options, fit=fit_options()(epochs=2, batch_size=100))
+    vae, nan = build_model(options, x), torch.full((5, 6), math.nan)
     weights = nn.utils.parameters_to_vector(vae.parameters()).clone()
     scores = []
     for train, valid in ((x, x[:20]), (x, x[:20]), (x[20:], x[:20])):
         refitted = fit_expost(vae, Data("drawn", "drawn", train, valid, nan), kind, recipe)
-        scores.append(evaluate_vae(refitted, as_data(x), EvaluateOptions(num_particles=50)))
-    before = evaluate_vae(vae, as_data(x), EvaluateOptions(num_particles=50))
+        scores.append(evaluate_pair(refitted, as_data(x), EvaluateOptions(num_particles=50)))
+    before = evaluate_pair(vae, as_data(x), EvaluateOptions(num_particles=50))
     assert torch.equal(scores[0].log_px, scores[1].log_px)
     assert not torch.equal(scores[0].log_px, scores[2].log_px) and not torch.equal(scores[0].log_px, before.log_px)
     assert torch.equal(nn.utils.parameters_to_vector(vae.parameters()), weights)
@@ -45,7 +45,7 @@ def test_codes_that_no_fitted_prior_is_of_are_refused(kind: str, words: dict, re
     x = draw("bernoulli", 30, 6)
     options = replace(SMALL, **words)
     with pytest.raises(ValueError, match=reason):
-        fit_expost(build_vae(options, x), as_data(x), kind, Recipe(model=options))
+        fit_expost(build_model(options, x), as_data(x), kind, Recipe(model=options))
 
 
 @pytest.mark.parametrize(("words", "kind"), [({}, "autoregressive"), ({"encoder": "fsq", "prior": "uniform"}, "mixture")])
@@ -53,22 +53,22 @@ def test_priors_of_vectors_are_not_priors_of_codes(words: dict, kind: str) -> No
     x = draw("bernoulli", 30, 6)
     options = replace(SMALL, **words)
     with pytest.raises(ValueError, match=f"expost must be .* got '{kind}'. Choose another --expost"):
-        fit_expost(build_vae(options, x), as_data(x), kind, Recipe(model=options))
+        fit_expost(build_model(options, x), as_data(x), kind, Recipe(model=options))
 
 
 def test_a_prior_is_fitted_to_the_codes_of_indicators() -> None:
     x = draw("bernoulli", 60, 6)
     options = replace(SMALL, encoder="gumbel", prior="uniform", num_codes=4, num_slots=3)
-    vae = build_vae(options, x)
-    fit_vae(vae, as_data(x), FitOptions(epochs=5, batch_size=20), progress=False)
-    refitted = fit_expost(vae, as_data(x), "autoregressive", Recipe(model=options, fit=FitOptions(epochs=20, batch_size=20)))
-    scores = [evaluate_vae(model, as_data(x), EvaluateOptions(num_particles=200)).mean for model in (vae, refitted)]
+    vae = build_model(options, x)
+    fit_pair(vae, as_data(x), fit_options()(epochs=5, batch_size=20), progress=False)
+    refitted = fit_expost(vae, as_data(x), "autoregressive", Recipe(model=options, fit=fit_options()(epochs=20, batch_size=20)))
+    scores = [evaluate_pair(model, as_data(x), EvaluateOptions(num_particles=200)).mean for model in (vae, refitted)]
     assert scores[1] > scores[0]
 
 
 def test_codes_are_those_of_the_data_as_the_model_sees_them() -> None:
     shares, options = torch.full((200, 6), 0.5), replace(SMALL, latent_dim=1)
-    vae = build_vae(options, draw("bernoulli", 60, 6))
+    vae = build_model(options, draw("bernoulli", 60, 6))
     vae.encoder = Rounding()
     data = Data("shares", "shares", shares, shares.round(), shares, transform=torch.bernoulli)
     mean = fit_expost(vae, data, "gaussian", Recipe(model=options)).prior.loc.item()

@@ -72,7 +72,7 @@ def test_counts_in_a_table_with_one_latent_dimension(
     assert "principal components" in html and "Twenty draws or fewer" in html
     assert not (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "codes.png").exists()
 
-    monkeypatch.setattr("inference.runs.scores.evaluate_vae", None)  # the kept evaluation serves, and the earlier report goes
+    monkeypatch.setattr("inference.runs.scores.evaluate_pair", None)  # the kept evaluation serves, and the earlier report goes
     written = (tmp_path / "out").stat().st_ino
     printed = say(capsys, "report {} --out {} --overwrite --evaluate.num_particles 5", tmp_path / "run", tmp_path / "out")
     assert printed == f"Wrote {tmp_path / 'out' / 'report.html'}.\n"

@@ -121,9 +121,9 @@ def test_other_weights_are_scored_and_fitted_to_anew(run: Path, capsys: pytest.C
     before = figures(run)
     fitted = load_runs({"run": run})["run"]
     with torch.no_grad():
-        for tensor in fitted.vae.parameters():
+        for tensor in fitted.pair.parameters():
             tensor.mul_(1.5)
-    save_checkpoint(fitted.vae, run / "checkpoint.safetensors")
+    save_checkpoint(fitted.pair, run / "checkpoint.safetensors")
     anew = figures(run)
     assert all(old != new for old, new in zip(before[1:], anew[1:], strict=True))
     said = capsys.readouterr().err

@@ -11,7 +11,7 @@ from shell import contents
 import torch
 
 from inference import Evaluation, load_checkpoint, log_weights
-from inference.recipes.build import evaluate_vae
+from inference.recipes.build import evaluate_pair
 from inference.recipes.options import EvaluateOptions
 from inference.runs.folders import load_runs, read_history
 from inference.runs.kept import kept_expost
@@ -44,14 +44,14 @@ def same(score: Evaluation, kept: Evaluation) -> None:
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_scores_as_it_did(name, folder):
     run = load_runs({name: folder / name})[name]
-    same(evaluate_vae(run.vae, run.data, OPTIONS), Evaluation.from_netcdf(folder / name / SCORE))
+    same(evaluate_pair(run.pair, run.data, OPTIONS), Evaluation.from_netcdf(folder / name / SCORE))
     assert len(read_history(folder / name)) == 2
 
 
 @pytest.mark.parametrize("kind", EXPOST)
 def test_a_prior_fitted_after_training_scores_as_it_did(kind, folder):
     run, place = load_runs({"standard": folder / "standard"})["standard"], expost_path(folder / "standard", kind)
-    same(evaluate_vae(run_under(run, place, kind).vae, run.data, OPTIONS), Evaluation.from_netcdf(place / SCORE))
+    same(evaluate_pair(run_under(run, place, kind).pair, run.data, OPTIONS), Evaluation.from_netcdf(place / SCORE))
 
 
 @pytest.mark.parametrize("seed", [0, 1])

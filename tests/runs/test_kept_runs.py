@@ -31,10 +31,10 @@ def test_an_interrupted_training_keeps_both_the_old_run_and_the_new_weights(
     before = contents(both[0])
 
     def interrupted(*args: object, **kwargs: object) -> None:
-        recipes.fit_vae(*args, **kwargs)
+        recipes.fit_pair(*args, **kwargs)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "fit_vae", interrupted)
+    monkeypatch.setattr(runs, "fit_pair", interrupted)
     with pytest.raises(SystemExit) as exit:
         main(f"train --overwrite --out {both[0]} --fit.seed 1 {SMALL}".split())
     assert exit.value.code == 130 and f"is kept in {both[0]}.partial" in capsys.readouterr().err

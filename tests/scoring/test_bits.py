@@ -12,7 +12,7 @@ import torch
 
 from inference import compare, evaluate, load_data
 from inference.scoring.evaluation import Evaluation
-from inference.scripts.evaluate_command import _bits
+from inference.scripts.commands.evaluate_command import _bits
 from pyro_lvm import MLP, VAE, GaussianLikelihood, NormalEncoder, Pair, StandardNormal
 from pyro_lvm.sites import num_elements, sites_of
 

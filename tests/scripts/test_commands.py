@@ -14,7 +14,7 @@ from inference.runs import folders
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate
 from inference.scripts.cli import main
-from inference.scripts.report_command import name_runs
+from inference.scripts.commands.report_command import name_runs
 
 
 def test_train_keeps_options_history_weights_and_a_picture(trained: Path) -> None:
@@ -60,7 +60,7 @@ def test_evaluate_scores_the_kept_weights(both: list[Path], capsys: pytest.Captu
     printed = say(capsys, "evaluate {} {} --split valid --num_particles 30 --seed 2", *both)
     loaded = folders.load_runs({folder.name: folder for folder in both})
     for folder, run in zip(both, loaded.values(), strict=True):
-        expected = evaluate(run.vae, run.data.valid, num_particles=30, seed=2)
+        expected = evaluate(run.pair, run.data.valid, num_particles=30, seed=2)
         kept = Evaluation.from_netcdf(folder / "valid-K30-seed2-auto.nc")
         assert torch.equal(kept.log_px, expected.log_px) and kept.data_id == expected.data_id
         table = pd.read_csv(folder / "valid-K30-seed2-auto.csv")
@@ -101,7 +101,7 @@ def test_diagnose_prints_and_keeps_a_table(both: list[Path], capsys: pytest.Capt
     printed = say(capsys, "diagnose {} {} --num_draws 100 --split valid", *both)
     table = pd.read_csv(both[1] / "diagnosis.csv", index_col="figure")
     x = folders.load_runs({"vamp": both[1]})["vamp"]
-    expected = diagnose(x.vae, x.data.valid, num_draws=100, progress=False)
+    expected = diagnose(x.pair, x.data.valid, num_draws=100, progress=False)
     np.testing.assert_allclose(table["value"], expected.to_frame()["value"])
     assert str(expected) in printed
     assert "quantile must lie between 0 and 1" in refusal(capsys, "diagnose {} --quantile 2", both[0])
@@ -121,7 +121,7 @@ def test_sample_draws_from_the_model(both: list[Path], capsys: pytest.CaptureFix
         }
         assert set(np.unique(arrays["samples"])) == {0.0, 1.0}
         assert (run.data.test.numpy()[:, None] == arrays["data"]).all(-1).any(0).all()
-        posterior = run.vae.encoder(run.data.test).base_dist
+        posterior = run.pair.encoder(run.data.test).base_dist
         z_scores = (arrays["codes"] - posterior.loc.detach().numpy()) / posterior.scale.detach().numpy()
         assert abs(z_scores.mean()) < 4 / 600**0.5 and abs(z_scores.std() - 1) < 4 / 1200**0.5
     assert {"samples.png", "reconstructions.png"} <= {path.name for path in (folder / "samples").iterdir()}

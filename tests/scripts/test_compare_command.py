@@ -30,7 +30,7 @@ def test_compare_scores_runs_once_and_prints_the_table(
     assert error == pytest.approx(float(difference.std()) / 300**0.5, rel=0.05)
     assert printed == pytest.approx(-abs(float(difference.mean())), abs=error)
 
-    monkeypatch.setattr(run_scores, "evaluate_vae", None)
+    monkeypatch.setattr(run_scores, "evaluate_pair", None)
     assert say(capsys, "compare {} {} --evaluate.num_particles 30", *both) == first
 
 
@@ -95,7 +95,7 @@ def test_compare_fits_priors_to_all_runs_and_keeps_their_scores(
             expost=dict.fromkeys(kept, ["mixture", "flow"]),
         )
     for name, model in models.items():
-        again = evaluate(model.vae, model.data.test, num_particles=5, progress=False)
+        again = evaluate(model.pair, model.data.test, num_particles=5, progress=False)
         np.testing.assert_array_equal(again.log_px, scores[name].log_px)
     for folder in both:
         shutil.rmtree(folder / "expost-flow")
@@ -122,7 +122,7 @@ def test_models_of_codes_are_scored_by_their_bound_and_by_a_soft_proposal(tmp_pa
     assert kept["temperature"] > 0 and kept["num_particles"] == 20
     assert "Bounds and exact values have no k\u2011hat" in (tmp_path / "out" / "report.html").read_text()
     with pytest.MonkeyPatch.context() as patch:
-        for work in ("fit_expost", "fit_temperature", "evaluate_vae"):
+        for work in ("fit_expost", "fit_temperature", "evaluate_pair"):
             patch.setattr(run_scores, work, None)
         again = say(capsys, "compare {} --evaluate.num_particles 20 --expost autoregressive", folder)
     assert again.split("Means over")[0].split() == printed.split("Means over")[0].split()[-len(again.split("Means over")[0].split()) :]

@@ -12,8 +12,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, ReduceLROnPlat
 
 from inference import IWAE, fit
 from inference.checkpoint import pair_tensors
-from inference.recipes.build import build_vae
-from inference.recipes.options import ModelOptions
+from inference.recipes.build import build_model
+from inference.recipes.options import model_options
 from inference.svi import compiled, state, traced
 from inference.svi.state import last_path
 from pyro_lvm import Pair
@@ -33,8 +33,8 @@ def tutorial():
 
 def with_codebook():
     torch.manual_seed(3)
-    options = ModelOptions(encoder="vq", prior="uniform", hidden=(8,), latent_dim=2, num_codes=5, num_slots=2)
-    return build_vae(options, X)
+    options = model_options()(encoder="vq", prior="uniform", hidden=(8,), latent_dim=2, num_codes=5, num_slots=2)
+    return build_model(options, X)
 
 
 def functions():

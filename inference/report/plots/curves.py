@@ -12,7 +12,7 @@ from inference.scoring.evaluation import Evaluation
 
 
 def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Draw the validation loss of each fit by epoch, and for a single fit also the training loss.
+    """Draw the validation loss of each fit by epoch, or its training loss if it has no other, and for a single fit both.
 
     Args:
         histories: Histories by the names of the fits, as in :class:`inference.svi.fitting.FitResult`.
@@ -21,10 +21,11 @@ def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
     is_single = len(histories) == 1
     figure, axes = make_axes("epoch", f"{'' if is_single else 'validation '}loss (nats per datum)")
     for (name, history), color in zip(histories.items(), colors_of(histories), strict=True):
-        epoch, loss = history["epoch"], history["valid_loss"]
-        axes.plot(epoch, loss, color=color, label="validation" if is_single else name)
-        axes.plot(epoch[loss.idxmin()], loss.min(), "o", color=color, markersize=5)
-        if is_single:
+        epoch, loss, is_validated = history["epoch"], _losses(history), "valid_loss" in history
+        best = loss.idxmin() if is_validated else loss.index[-1]
+        axes.plot(epoch, loss, color=color, label=("validation" if is_validated else "training") if is_single else name)
+        axes.plot(epoch[best], loss[best], "o", color=color, markersize=5)
+        if is_single and is_validated:
             axes.plot(epoch, history["train_loss"], color="0.6", label="training")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(top=_loss_limit(histories))
@@ -51,7 +52,12 @@ def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
     figure.savefig(path)
 
 
+def _losses(history: pd.DataFrame) -> pd.Series:
+    """The validation losses, or the training losses of a fit without validation data."""
+    return history.get("valid_loss", history["train_loss"])
+
+
 def _loss_limit(histories: Mapping[str, pd.DataFrame]) -> float:
     """An upper limit that the first epochs may exceed, as otherwise the rest of the curves would look flat."""
-    losses = np.concatenate([history["valid_loss"] for history in histories.values()])
+    losses = np.concatenate([_losses(history) for history in histories.values()])
     return min(losses.max(), losses.min() + 4 * (np.median(losses) - losses.min())) + 0.1

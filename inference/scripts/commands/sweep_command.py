@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from inference.recipes.combinations import check_parts
-from inference.recipes.options import Recipe
+from inference.recipes.combinations import check_recipes
+from inference.recipes.options import Recipe, recipe_of
 from inference.runs.sweep import make_jobs, sweep
 from inference.scripts.parsing import parse
 
@@ -16,9 +16,8 @@ def main(args: Namespace) -> None:
     """Train and score all combinations, several at a time, and compare them; runs that are already there are kept."""
     jobs = make_jobs(_values(args.over))
     parsed = {job.name: parse("sweep", "", [*args.words, *job.words]) for job in jobs}  # before any work
-    recipes = {name: Recipe(own.data, own.model, own.fit) for name, own in parsed.items()}
-    for recipe in recipes.values():
-        check_parts(recipe.model)
+    recipes = {name: recipe_of(own) for name, own in parsed.items()}
+    check_recipes(recipes.values())
     sweep(jobs, recipes, args.evaluate, Path(args.out), processes=args.processes, device=args.device)
 
 
@@ -43,5 +42,5 @@ def sweep_seeds(args: Namespace, recipe: Recipe, out: Path) -> None:
         values = job.values
         model = replace(recipe.model, prior=values["model.prior"], seed=int(values["model.seed"]))
         recipes[job.name] = replace(recipe, model=model, fit=replace(recipe.fit, seed=int(values["fit.seed"])))
-        check_parts(model)
+    check_recipes(recipes.values())
     sweep(jobs, recipes, args.evaluate, out, device=args.device)

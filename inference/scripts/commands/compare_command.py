@@ -9,8 +9,8 @@ from jsonargparse import Namespace
 from inference.comparison.table import compare
 from inference.files.folders import checked_folder, replacing_folder, resolved
 from inference.recipes.build import load
-from inference.recipes.combinations import check_parts
-from inference.recipes.options import EvaluateOptions, Recipe
+from inference.recipes.combinations import check_recipes
+from inference.recipes.options import EvaluateOptions, Recipe, recipe_of
 from inference.runs.folders import budget, load_runs
 from inference.runs.kinds import COMPARISON, default_out
 from inference.runs.resuming import begun, check_begun, go_on
@@ -18,13 +18,12 @@ from inference.runs.run import CHECKPOINT, CONFIG, Run, build_run
 from inference.runs.scores import score_run, score_runs
 from inference.scoring.evaluation import Evaluation
 from inference.scripts.arguments import PRIORS, Expost, plan_expost
-from inference.scripts.sweep_command import sweep_seeds
+from inference.scripts.commands.sweep_command import sweep_seeds
 
 
 def main(args: Namespace) -> None:
     """Train and score priors on one data set, or score finished runs, and print the table."""
-    recipe = Recipe(args.data, args.model, args.fit)
-
+    recipe = recipe_of(args)
     if not args.priors:
         raise ValueError("--priors must name at least one prior; got none. Leave it out for the usual ones.")
     if args.model.prior != Recipe().model.prior:
@@ -71,8 +70,7 @@ def compare_priors(
     """
     folder = checked_folder(out, COMPARISON, overwrite=overwrite)
     recipes = {prior: replace(recipe, model=replace(recipe.model, prior=prior)) for prior in priors}
-    for single in recipes.values():
-        check_parts(single.model)
+    check_recipes(recipes.values())
     data = load(recipe.data)
     runs = {prior: build_run(recipe, data) for prior, recipe in recipes.items()}
     print(data.description, flush=True)

@@ -1,13 +1,14 @@
 """Fits a model and saves it as a run folder: ``pyro-lvm train --model.prior vamp --out runs/vamp``."""
 
+import math
 from pathlib import Path
 
 from jsonargparse import Namespace
 
 from inference.files.folders import checked_folder, replacing_folder, resolved
 from inference.recipes.build import load
-from inference.recipes.combinations import check_parts
-from inference.recipes.options import Recipe
+from inference.recipes.combinations import check_recipes
+from inference.recipes.options import recipe_of
 from inference.runs.folders import parse_recipe
 from inference.runs.kinds import RUN
 from inference.runs.resuming import LAST, begun, check_same, copy_state, is_continued, is_done, keep_what_holds
@@ -16,9 +17,8 @@ from inference.runs.run import CHECKPOINT, build_run, fit_run
 
 def main(args: Namespace) -> None:
     """Fit a model and save it as a run folder."""
-    recipe = Recipe(args.data, args.model, args.fit)
-
-    check_parts(recipe.model)
+    recipe = recipe_of(args)
+    check_recipes([recipe])
     earlier = begun(Path(args.out)) if args.resume else None
     is_finished = earlier is not None and earlier == resolved(Path(args.out))
     if earlier is not None:
@@ -30,7 +30,7 @@ def main(args: Namespace) -> None:
     finished = resolved(Path(args.out)) if is_finished or (taken and is_continued(resolved(Path(args.out)), taken)) else None
     overwrite = args.overwrite or finished is not None  # by what goes on from it
     out = checked_folder(Path(args.out), RUN, overwrite=overwrite)
-    run = build_run(recipe, load(recipe.data))
+    run = build_run(recipe, load(recipe.data), folder=earlier)
     print(run.data.description, flush=True)
 
     with replacing_folder(out, RUN, overwrite=overwrite, worth_keeping=CHECKPOINT, taken=taken) as folder:
@@ -41,6 +41,8 @@ def main(args: Namespace) -> None:
 
         if finished is not None:
             keep_what_holds(finished, folder)
-        draw_history({recipe.model.prior: result.history}, folder / "history.png")
+        draw_history({recipe.name: result.history}, folder / "history.png")
 
-    print(f"Best epoch {result.best_epoch}, validation loss {result.best_loss:.2f} nats. Wrote {args.out}.")
+    best = f"Best epoch {result.best_epoch}, validation loss {result.best_loss:.2f} nats"
+    no_rows = f"Epoch {result.best_epoch}, without validation, as the pair's parameters belong to the training rows"
+    print(f"{no_rows if math.isnan(result.best_loss) else best}. Wrote {args.out}.")

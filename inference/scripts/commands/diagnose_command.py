@@ -5,6 +5,7 @@ import sys
 
 from jsonargparse import Namespace
 
+from inference.checkpoint import move_
 from inference.diagnostics.diagnosis import diagnose
 from inference.files import replacing_file
 from inference.recipes.build import seen_by_model
@@ -19,10 +20,12 @@ def main(args: Namespace) -> None:
 
     for name, run in load_runs(folders).items():
         print(f"{name}: {run.data.description}", flush=True)
-        x = seen_by_model(run.data, seed=args.seed) if args.split == "train" else getattr(run.data, args.split)
+        x, *given = run.data.batch(args.split)
+        x = seen_by_model(run.data, seed=args.seed) if args.split == "train" else x
+        move_(run.pair, args.device)
         diagnosis = diagnose(
-            run.vae.to(args.device),
-            x.to(args.device),
+            run.pair,
+            *(each.to(args.device) for each in (x, *given)),
             quantile=args.quantile,
             num_draws=args.num_draws,
             seed=args.seed,

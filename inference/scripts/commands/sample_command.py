@@ -28,14 +28,14 @@ def main(args: Namespace) -> None:
     held_out = getattr(run.data, args.split)
     x = random_rows(held_out, args.num_draws, seed=args.seed)
     arrays = {
-        "samples": of_one_site(sample_prior(run.vae, x, seed=args.seed)),  # [n, *X]
+        "samples": of_one_site(sample_prior(run.pair, x, seed=args.seed)),  # [n, *X]
         "data": x,  # [n, *X]
-        "reconstructions": of_one_site(reconstruct(run.vae, x, seed=args.seed, draws=not run.has_means)),  # [n, *X]
+        "reconstructions": of_one_site(reconstruct(run.pair, x, seed=args.seed, draws=not run.has_means)),  # [n, *X]
     }
     if run.has_means:
-        arrays["sample_means"] = of_one_site(sample_prior(run.vae, x, seed=args.seed, means=True))  # [n, *X]
-    arrays |= by_site("codes", encode(run.vae, held_out, seed=args.seed))  # each [N, D]
-    arrays |= level_means(run.vae, x, seed=args.seed) if run.has_means else {}  # each [n, *X]
+        arrays["sample_means"] = of_one_site(sample_prior(run.pair, x, seed=args.seed, means=True))  # [n, *X]
+    arrays |= by_site("codes", encode(run.pair, held_out, seed=args.seed))  # each [N, D]
+    arrays |= level_means(run.pair, x, seed=args.seed) if run.has_means else {}  # each [n, *X]
 
     with replacing_folder(out, SAMPLES, overwrite=args.overwrite, worth_keeping=CHECKPOINT) as new:
         values = {name: tensor.numpy() for name, tensor in arrays.items()}

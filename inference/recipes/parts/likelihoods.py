@@ -1,0 +1,98 @@
+"""Likelihoods by name, initialized from the data."""
+
+import math
+from typing import TYPE_CHECKING
+
+from jsonargparse.typing import PositiveInt
+
+from inference.recipes.registries import LIKELIHOODS
+from inference.recipes.sizes import MakeNetwork
+import pyro_lvm as lvm
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@LIKELIHOODS.register("bernoulli")
+def _bernoulli(network: MakeNetwork, train: "Tensor") -> "nn.Module":
+    # The rule of succession keeps the logits of pixels that are always off finite.
+    mean = (train.sum(0) + 1) / (len(train) + 2)
+    return lvm.BernoulliLikelihood(_biased(network(train.shape[1:]), mean.logit()))
+
+
+@LIKELIHOODS.register("gaussian")
+def _gaussian(network: MakeNetwork, train: "Tensor", *, feature_noise: bool = False) -> "nn.Module":
+    """Build a normal likelihood.
+
+    Args:
+        feature_noise: Learn a noise scale (gaussian, student-t) or dispersion (negative-binomial) for each
+            feature instead of one for all.
+    """
+    decoder = _biased(network(train.shape[1:]), train.mean(0))
+    return lvm.GaussianLikelihood(decoder, scale=_noise(train, feature_noise), learn_scale=True)
+
+
+@LIKELIHOODS.register("student-t")
+def _student_t(network: MakeNetwork, train: "Tensor", *, feature_noise: bool = False) -> "nn.Module":
+    decoder = _biased(network(train.shape[1:]), train.median(0).values)
+    return lvm.StudentTLikelihood(decoder, scale=_noise(train, feature_noise), learn_scale=True, learn_df=True)
+
+
+@LIKELIHOODS.register("discretized-logistic")
+def _discretized_logistic(network: MakeNetwork, train: "Tensor", *, logistic_components: PositiveInt = 1) -> "nn.Module":
+    """Build a likelihood of gray levels.
+
+    Args:
+        logistic_components: Logistics in the mixture of each pixel, for discretized-logistic.
+    """
+    import torch
+
+    C, y = logistic_components, train / 127.5 - 1
+    loc = y.mean(0)  # [*X]
+    log_scale = torch.full_like(loc, float(y.std() * math.sqrt(3) / math.pi)).log()
+    params = torch.stack([torch.zeros_like(loc), loc, log_scale], -1).repeat_interleave(C, -1)  # [*X, 3C]
+    return lvm.DiscretizedLogisticLikelihood(_biased(network(params.shape), params), num_components=C)
+
+
+@LIKELIHOODS.register("categorical", is_categorical=True)
+def _categorical(network: MakeNetwork, train: "Tensor") -> "nn.Module":
+    return lvm.CategoricalLikelihood(network((*train.shape[1:], num_categories(train))))
+
+
+@LIKELIHOODS.register("poisson")
+def _poisson(network: MakeNetwork, train: "Tensor") -> "nn.Module":
+    return lvm.PoissonLikelihood(_biased(network(train.shape[1:]), _log_mean(train)))
+
+
+@LIKELIHOODS.register("negative-binomial")
+def _negative_binomial(network: MakeNetwork, train: "Tensor", *, feature_noise: bool = False) -> "nn.Module":
+    import torch
+
+    dispersion = torch.ones(train.shape[1:] if feature_noise else ())
+    decoder = _biased(network(train.shape[1:]), _log_mean(train))
+    return lvm.NegativeBinomialLikelihood(decoder, dispersion=dispersion, learn_dispersion=True)
+
+
+def _biased(network: "nn.Module", bias: "Tensor") -> "nn.Module":
+    lvm.set_output_bias_(network, bias)
+    return network
+
+
+def _noise(train: "Tensor", feature_noise: bool) -> "Tensor":
+    noise = train.std(0) if feature_noise else train.std()
+    if not (noise > 0).all():
+        raise ValueError(
+            "the data's standard deviation, at which noise scales are initialized, must be positive; got 0 for "
+            f"{int((noise == 0).sum())} of the scales. Drop constant features, or leave feature_noise out."
+        )
+    return noise
+
+
+def _log_mean(train: "Tensor") -> "Tensor":
+    # One extra count per feature keeps the logarithm of a feature that is always 0 finite.
+    return ((train.sum(0) + 1) / len(train)).log()
+
+
+def num_categories(train: "Tensor") -> int:
+    """Number of categories of categorical data, whose codes count from 0."""
+    return int(train.max()) + 1

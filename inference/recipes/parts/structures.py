@@ -1,0 +1,94 @@
+"""Models by name: one level of latents, several, or discrete codes, built from named parts."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse.typing import PositiveInt
+
+from inference.recipes.parts.maker import Parts
+from inference.recipes.registries import CODES, ENCODERS, STRUCTURES
+from inference.recipes.sizes import Counts, MakeNetwork
+import pyro_lvm as lvm
+
+if TYPE_CHECKING:
+    from torch import Size, nn
+
+
+@STRUCTURES.register("flat", is_flat=True)
+def _flat(parts: Parts, *, latent_dim: PositiveInt = 8, hidden: Counts = (256,), decoder_hidden: Counts | None = None) -> "nn.Module":
+    """Build a model with one level of latents.
+
+    Args:
+        latent_dim: Number of latent features of each level, or of a code vector.
+        hidden: Widths of the encoder's hidden layers, or channels for conv.
+        decoder_hidden: Those of the decoder, starting at the latents; by default ``hidden`` in reverse.
+    """
+    encoder, widths = parts.encoder(hidden), decoder_hidden or hidden[::-1]
+    if ENCODERS[parts.options["encoder"]].facts["latents"] == CODES:
+        likelihood = parts.likelihood(partial(_code_decoder(parts), _vector_shape(parts, encoder), widths))
+        return lvm.VQVAE(parts.prior(encoder), likelihood, encoder)
+    likelihood = parts.likelihood(partial(parts.networks[1], latent_dim, widths))
+    return lvm.VAE(parts.prior(encoder), likelihood, encoder)
+
+
+def _code_decoder(parts: Parts) -> MakeNetwork:
+    if not parts.is_conv:
+        return parts.networks[1]
+    return lvm.SequenceDecoder if parts.is_sequence else lvm.GridDecoder
+
+
+def _vector_shape(parts: Parts, encoder: Any) -> "Size":
+    """The shape ``[*S, d]`` of the code vectors of a datum."""
+    import torch
+
+    with torch.random.fork_rng(), torch.no_grad():
+        return encoder.vectors(encoder(parts.train[:1]).sample()).shape[1:]
+
+
+@STRUCTURES.register("stacked")
+def _stacked(
+    parts: Parts,
+    *,
+    levels: PositiveInt = 2,
+    latent_dim: PositiveInt = 8,
+    hidden: Counts = (256,),
+    decoder_hidden: Counts | None = None,
+) -> "nn.Module":
+    """Build a hierarchy whose levels have networks of their own.
+
+    Args:
+        levels: Number of levels of a stacked or ladder structure.
+    """
+    (inputs, shape), make, dims = parts.inputs, parts.networks[0], [latent_dim] * levels
+    built = lvm.stacked(shape, dims, hidden, network=make, inputs=inputs)
+    return _hierarchy(parts, built, partial(make, sum(dims), decoder_hidden or hidden[::-1]))
+
+
+@STRUCTURES.register("ladder")
+def _ladder(
+    parts: Parts,
+    *,
+    levels: PositiveInt = 2,
+    latent_dim: PositiveInt = 8,
+    latent_channels: PositiveInt = 2,
+    hidden: Counts = (256,),
+    decoder_hidden: Counts | None = None,
+) -> "nn.Module":
+    """Build a hierarchy whose guide and model share a path from the top down.
+
+    Args:
+        latent_channels: Channels of the latent images of a conv ladder.
+    """
+    inputs, shape = parts.inputs
+    if parts.is_conv:
+        built = lvm.conv_ladder(shape, latent_dim, hidden, latent_channels=latent_channels, inputs=inputs)
+        state = (hidden[0], shape[-2] // 2, shape[-1] // 2)
+        return _hierarchy(parts, built, partial(lvm.ConvDecoder, state, decoder_hidden or hidden[:1]))
+    make = parts.networks[0]
+    built = lvm.ladder(shape, [latent_dim] * levels, hidden, network=make, inputs=inputs)
+    return _hierarchy(parts, built, partial(make, hidden[-1], decoder_hidden or hidden[::-1]))
+
+
+def _hierarchy(parts: Parts, levels: "lvm.Levels", network: MakeNetwork) -> "nn.Module":
+    likelihood = parts.likelihood(network)
+    return lvm.HierarchicalVAE(parts.prior(levels.top()), levels, likelihood)

@@ -1,0 +1,42 @@
+"""The registries of all kinds of parts. A file of one's own registers a part with the same decorator, and ``--plugin FILE`` names it."""
+
+from inference.registry import Registry
+
+REAL, SIMPLEX, SPHERE, CODES = "the whole space", "the simplex", "the sphere", "discrete codes"
+_DATA = "the training data as the model sees them, [N, *X]"
+_GRID = "a function that makes, of a size and a number of vectors, a network from data to a grid of them and its shape [*S, d]"
+_NETWORK = "a function that makes a network with the given shape of its output"
+
+PRIORS = Registry("prior", given={"encoder": "the guide that goes with it", "train": _DATA}, facts={"latents": REAL, "of_encoder": False})
+"""Priors p(z). Facts: the space of the ``latents``; whether the prior is made ``of_encoder``'s distributions, whatever their space."""
+
+ENCODERS = Registry(
+    "encoder",
+    given={
+        "network": _NETWORK,
+        "grid": _GRID,
+    },
+    facts={"latents": REAL},
+)
+"""Guides q(z|x). Facts: the space of the ``latents``."""
+
+LIKELIHOODS = Registry("likelihood", given={"network": _NETWORK, "train": _DATA}, facts={"is_categorical": False})
+"""Likelihoods p(x|z). Facts: whether the data are codes of categories (``is_categorical``), which enter networks as indicators."""
+
+NETWORKS = Registry("network", given={}, facts={"is_conv": False})
+"""Networks: a builder returns the class for encoders and that for decoders. Facts: whether they are made for images (``is_conv``)."""
+
+INITS = Registry("init", given={"pair": "the model, whose weights are changed in place"})
+"""Initializations of the hidden layers."""
+
+STRUCTURES = Registry("structure", given={"parts": "the other parts that the options name"}, facts={"is_flat": False})
+"""Pairs made of parts. Facts: whether there is one level of latents (``is_flat``), whose guide is the encoder."""
+
+OBJECTIVES = Registry("objective", given={})
+"""Objectives of a fit: a builder returns an ELBO of Pyro."""
+
+SCHEDULES = Registry("schedule", given={"epochs": "the number of epochs"})
+"""Courses of the learning rate: a builder returns a function from an optimizer to a scheduler, or None."""
+
+MODEL_PARTS = (STRUCTURES, PRIORS, ENCODERS, LIKELIHOODS, NETWORKS, INITS)
+FIT_PARTS = (OBJECTIVES, SCHEDULES)
