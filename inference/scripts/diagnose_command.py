@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 
 from inference.diagnostics.diagnosis import diagnose
 from inference.files import replacing_file
+from inference.processes import first_then_others, is_first
 from inference.recipes.build import seen_by_model
 from inference.runs.folders import load_runs
 
@@ -17,7 +18,7 @@ def main(args: Namespace) -> None:
     """Diagnose runs, print each table and save it in the run's folder."""
     folders = {name: Path(name) for name in args.runs}
 
-    for name, run in load_runs(folders).items():
+    for name, run in first_then_others(lambda: load_runs(folders)).items():
         print(f"{name}: {run.data.description}", flush=True)
         x = seen_by_model(run.data, seed=args.seed) if args.split == "train" else getattr(run.data, args.split)
         diagnosis = diagnose(
@@ -28,6 +29,7 @@ def main(args: Namespace) -> None:
             seed=args.seed,
             progress=sys.stderr.isatty(),
         )
-        with replacing_file(folders[name] / TABLE) as temporary:
-            diagnosis.to_frame().to_csv(temporary)
+        if is_first():
+            with replacing_file(folders[name] / TABLE) as temporary:
+                diagnosis.to_frame().to_csv(temporary)
         print(f"{diagnosis}\nWrote {folders[name] / TABLE}.\n", flush=True)

@@ -14,15 +14,16 @@ from tqdm.auto import tqdm
 from inference.data.batches import as_batches, as_validation, split_of
 from inference.data.units import warn_of_other_units
 from inference.numerics import flushed_denormals, keep_freed_memory
+from inference.processes import from_first, is_first, join, world
 from inference.svi.compiled import CompiledSteps
 from inference.svi.loop import FitResult, Loop
-from inference.svi.messengers import KLSchedule, Steering
+from inference.svi.messengers import KLSchedule, Steering, values_of
 from inference.svi.optimizers import MakeOptimizer, MakeScheduler, check_optimizer, make_optimizer, make_scheduler
 from inference.svi.options import check_kinds, check_options, check_sites
 from inference.svi.parameters import guide_parameters, trainable_parameters
 from inference.svi.rows import first_run
-from inference.svi.state import Keeper, find_fit, last_path, sample_id, state_of
-from inference.svi.step import Step
+from inference.svi.state import Keeper, find_fit, last_path, sample_id, state_of, tensors_of
+from inference.svi.step import SharedStep, Step
 from inference.svi.training import Training, Validation
 from pyro_lvm.dtypes import Transform
 from pyro_lvm.modules import KeepsStatistics, eval_mode, modules_of
@@ -126,7 +127,8 @@ def fit(
     check_options(epochs, learning_rate, kl_weight, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     check_kinds(elbo, seed=seed, alternating=alternating, progress=progress, transform=transform, on_epoch=on_epoch)
     check_optimizer(optimizer, learning_rate, scheduler)
-    checkpoint, resumed = (checkpoint, None) if resume is None else find_fit(resume, checkpoint)
+    join(device)
+    checkpoint, resumed = (checkpoint, None) if resume is None else from_first(lambda: find_fit(resume, checkpoint))
     device = _place(pair, data, device)
     keep_freed_memory()
     with isolated(pair), torch.random.fork_rng(), torch.enable_grad(), flushed_denormals():
@@ -144,8 +146,11 @@ def fit(
         )
         optimizers = [make_optimizer(optimizer, learning_rate, group) for group in groups]
         schedulers = [make_scheduler(scheduler, each) for each in optimizers] if scheduler else []
-        step = Step(elbo, *steering.wrap(*programs(pair)), steering.kl, declared_size, clip_norm)
         modules = list(dict.fromkeys(module for root in modules_of(pair) for module in root.modules()))
+        step = Step(elbo, *steering.wrap(*programs(pair)), steering.kl, declared_size, clip_norm)
+        if world() > 1:
+            _check_divisible(structure, free_bits, compile)
+            step, compile = SharedStep(**vars(step), modules=modules, tensors=tensors_of(pair, modules)), False
         keeper, state = None, None
         if checkpoint is not None:
             facts = {
@@ -159,18 +164,20 @@ def fit(
                 "free_bits": free_bits,
                 "clip_norm": clip_norm,
             }
-            keeper = Keeper(last_path(checkpoint), facts)
+            keeper = Keeper(last_path(checkpoint), facts) if is_first() else None
             state = None if resumed is None else state_of(resumed, facts)
         done = 0 if state is None else len(state["rows"])
         if done > epochs:
             raise ValueError(f"epochs must be at least {done}, which the fit to resume has made; got {epochs}. Give more.")
-        with tqdm(range(done + 1, epochs + 1), desc="fit", unit="epoch", disable=not progress, initial=done, total=epochs) as bar:
+        shows = progress and is_first()
+        with tqdm(range(done + 1, epochs + 1), desc="fit", unit="epoch", disable=not shows, initial=done, total=epochs) as bar:
             may_change = any(hook is not None for hook in (on_epoch, scheduler, transform))
             steps = step if compile is False else _compiled(step, modules, compile, steering, bar, may_change)
             training = Training(pair, train, steps, optimizers, modules)
             validation = None if held_out is None else Validation(pair, held_out, elbo, declared_size, seed)
             loop = Loop(training, validation, steering, schedulers, modules, seed, device, keeper)
-            return loop.run(bar, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch, state=state)
+            kept, called = (checkpoint, on_epoch) if is_first() else (None, None)
+            return loop.run(bar, patience=patience, checkpoint=kept, on_epoch=called, state=state)
 
 
 def _declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | None) -> int | None:
@@ -193,6 +200,15 @@ def _declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | 
             "or write pyro.plate('data', len(x))."
         )
     return declared
+
+
+def _check_divisible(structure: Structure, free_bits: float | Mapping[str, float], compile: Literal["auto"] | bool) -> None:
+    """Refuse what several processes cannot do as one does, and what no comparison of one step would show."""
+    what = "parameters that belong to rows of the data" if structure.row_parameters else ""
+    what = what or ("free_bits, which compare the mean KL of a batch with a number" if any(values_of(free_bits)) else "")
+    what = what or ("compile=True" if compile is True else "")
+    if what:
+        raise ValueError(f"{world()} processes cannot fit a pair together as one does, with {what}. Leave it out, or use one process.")
 
 
 def _groups(pair: object, batch: Batch, alternating: bool) -> list[list[Tensor]]:
