@@ -58,14 +58,12 @@ def _joined(command: str, device: str) -> Iterator[None]:
         return
     if command not in TOGETHER:
         raise ValueError(f"torchrun can start {', '.join(TOGETHER)}, which several processes do together; got {command}. Start it alone.")
-    from inference.processes import is_first, join  # here, as it imports torch
+    from inference.processes import from_first, is_first, join  # here, as it imports torch
 
     join(device)
-    if is_first():
+    with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if is_first() else nowhere):
         yield
-        return
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        yield
+    from_first(lambda: None)  # so that all end once the first has written everything
 
 
 def _usage() -> str:

@@ -70,6 +70,13 @@ def fit(
     parameters of the pair belong to the rows of the data, as those of an AutoNormal with local latents, every step takes all rows in
     their order. The caller's random state, handlers of Pyro and ``torch.autocast`` have no effect.
 
+    Processes that torchrun has started, or that share a process group of torch, fit the pair together if all of them call this with the
+    same arguments. Each takes some rows of every batch, with the noise that these have in one process, so that all end with the weights of
+    one process, but for rounding. They start from the weights of the first process, which alone shows progress, writes files and calls
+    ``on_epoch``. Steps are not compiled. Refused are pairs whose terms mix the rows of a batch, as batch normalization and codebooks of
+    moving averages do, which every epoch's first step tells; guides that draw by rejection, such as gamma and Dirichlet distributions;
+    parameters of single rows; and free bits.
+
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``; its parameters belong to modules or to ``pyro.param``.
         data: A tensor, an array or a table ``[N, *X]``, a tuple of these, a torch Dataset, an iterable of batches, or what
@@ -116,8 +123,9 @@ def fit(
         TypeError: If the data have another form, or another number of arguments than the pair takes; or if an optimizer, a scheduler, an
             objective or a function is of a kind that cannot be used.
         FileNotFoundError: If there is no fit to resume.
-        ValueError: If an option or the data are invalid, or not those of the fit to resume, or the pair breaks its contract. Options and
-            the first batch are checked before anything is trained, later batches as they come.
+        ValueError: If an option or the data are invalid, or not those of the fit to resume, or the pair breaks its contract, or cannot be
+            fitted by several processes. Options and the first batch are checked before anything is trained, later batches as they come.
+        ConnectionError: If another process that fits the pair has ended.
         FloatingPointError: If the loss is no longer finite; the message names epoch, batch and site. With validation data, training
             stops instead, with a warning, and the best weights are kept.
     """
