@@ -144,6 +144,4 @@ def _others_answering() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of Gloo or NCCL
-        raise ConnectionError(
-            f"another process of this task has ended, or does not answer ({f'{error}'.splitlines()[0]}). Start all of them again."
-        ) from error
+        raise ConnectionError("another process of this task has ended, or does not answer. Start all of them again.") from error
