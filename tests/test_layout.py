@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = """
 pyro_lvm: checks arrays sites scopes pair modules dtypes reading structure gradients shapes refusals contract distributions networks \
 priors likelihoods encoders models
-inference: registry numerics formatting files data densities tracing checkpoint svi predictive scoring diagnostics \
+inference: registry numerics processes formatting files data densities tracing checkpoint svi predictive scoring diagnostics \
 expost comparison recipes runs report scripts
 """  # a file or folder imports only from those before it; pyro_lvm imports nothing from inference
 ORDER = [f"{line.split(':')[0]}.{name}" for line in FLOORS.strip().splitlines() for name in line.split(":")[1].split()]

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from inference.densities.layout import Latents, Layout, run_guide
 from inference.densities.log_density import guide_density
+from inference.scoring.workers import all_workers
 from pyro_lvm.distributions.normal_mixture import marginals, mixture
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.sites import density_sites
@@ -51,15 +52,19 @@ def log_fold_sums(
         Hoffman, Johnson (2016), ELBO surgery. http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
     """
     num_codes = len(next(iter(latents.values())))
+
+    def of_part(_: int, part: Tensor) -> Tensor:
+        block_log_sum = _block_log_sum(pair, tuple(x[part] for x in batch), layout)
+        chunks = torch.arange(num_codes, device=part.device).split(max(1, chunk_size // len(part)))
+        return torch.cat([block_log_sum({name: value[codes] for name, value in latents.items()}) for codes in chunks])  # [M]
+
     sums = torch.full((len(folds), num_codes), -math.inf, dtype=torch.float64, device=batch[0].device)
     rows = min(_ROWS, chunk_size)
     with tqdm(total=sum(map(len, folds)), desc="aggregate posterior", disable=not progress, leave=False) as bar:
-        for log_sum, fold in zip(sums, folds, strict=True):
-            for part in fold.split(rows):
-                block_log_sum = _block_log_sum(pair, tuple(x[part] for x in batch), layout)
-                for codes in torch.arange(num_codes, device=fold.device).split(max(1, chunk_size // len(part))):
-                    density = block_log_sum({name: value[codes] for name, value in latents.items()})
-                    log_sum[codes] = torch.logaddexp(log_sum[codes], density)
+        jobs = [(fold, part) for fold, rows_of_fold in enumerate(folds) for part in rows_of_fold.split(rows)]
+        with all_workers(1) as each:
+            for (fold, part), density in zip(jobs, each(of_part, jobs), strict=True):
+                sums[fold] = torch.logaddexp(sums[fold], density)
                 bar.update(len(part))
     return sums
 
@@ -132,15 +137,22 @@ def log_marginals(pair: object, batch: Batch, z: Tensor, *, chunk_size: int = CH
         Log densities in nats, float64, shape ``[M, D]``, or None if q(z|x) has no marginals in closed form.
     """
     features = z[0].numel()
-    total = z.new_full((len(z), features), -math.inf, dtype=torch.float64)
-    rows = torch.arange(len(batch[0]), device=z.device)
-    for part in rows.split(max(1, min(_ROWS, chunk_size // features))):
+
+    def of_part(part: Tensor) -> Tensor | None:
         density = site_marginals(_guide_trace(pair, tuple(x[part] for x in batch)))
         if density is None:
             return None
-        for codes in torch.arange(len(z), device=z.device).split(max(1, chunk_size // (len(part) * features))):
-            log_sum = density.log_prob(z[codes][:, None]).double().logsumexp(1)  # [M, *Z]
-            total[codes] = torch.logaddexp(total[codes], log_sum.reshape(-1, features))
+        chunks = torch.arange(len(z), device=z.device).split(max(1, chunk_size // (len(part) * features)))
+        log_sums = [density.log_prob(z[codes][:, None]).double().logsumexp(1) for codes in chunks]  # [M, *Z] in all
+        return torch.cat(log_sums).reshape(-1, features)
+
+    total = z.new_full((len(z), features), -math.inf, dtype=torch.float64)
+    rows = torch.arange(len(batch[0]), device=z.device)
+    with all_workers(1) as each:
+        for log_sum in each(of_part, ((part,) for part in rows.split(max(1, min(_ROWS, chunk_size // features))))):
+            if log_sum is None:
+                return None
+            total = torch.logaddexp(total, log_sum)
     return total - math.log(len(batch[0]))
 
 

@@ -18,6 +18,7 @@ from inference.diagnostics.draws import Codes, check_one_prior, diagnosable, dra
 from inference.diagnostics.estimates import Figure, Sample, dimension_figures, hole_figures, level_figures, rate_figures, total_units
 from inference.diagnostics.gaps import MOST_DATA, gap_figures
 from inference.formatting import format_error, format_value
+from inference.processes import is_first, join
 from pyro_lvm.checks import check_counts, check_seeds
 from pyro_lvm.contract import check_batch
 from pyro_lvm.pair import Batch
@@ -174,6 +175,9 @@ def diagnose(
 
     They are named the approximation gap and the amortization gap.
 
+    Several processes divide the densities of the aggregate posterior and the data that are scored, as in
+    :func:`~inference.scoring.importance.evaluate`, and all get the same diagnosis.
+
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
         data: A tensor, an array or a table ``[N, *X]``, a tuple of these with the observations first, a torch Dataset, a loader or
@@ -204,13 +208,14 @@ def diagnose(
     check_counts(num_draws=num_draws, chunk_size=chunk_size)
     check_seeds(seed=seed)
     _check_quantile(quantile, size, num_draws)
+    join(batch[0].device)
     with scoring(pair, batch[0].device):
         few = tuple(x[:2] for x in batch)
         structure, layout = diagnosable(pair, batch), choose_layout(pair, batch)
         num_draws = num_draws or (_NUM_DRAWS if is_matrix_form(pair, few) else _NUM_DRAWS_SLOW)
         order = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).to(batch[0].device)
         chunk_size = chunk_size or CHUNK_SIZE
-        sample = _sample(pair, batch, order, structure, layout, num_draws, seed, chunk_size, progress)
+        sample = _sample(pair, batch, order, structure, layout, num_draws, seed, chunk_size, progress and is_first())
         figures = rate_figures(sample, size) | hole_figures(sample, quantile, seed)
         dimensions, dimension_kls = dimension_figures(pair, batch, structure, sample, chunk_size)
         levels, units = level_figures(pair, batch, order[:num_draws], structure, sample, layout, seed)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from inference.checkpoint import device_of, move_, save_checkpoint
 from inference.data.fingerprint import data_id
 from inference.files import replacing_file, write_yaml
+from inference.processes import from_first, is_first
 from inference.recipes.build import bound_pair, evaluate_pair, evaluate_rows
 from inference.recipes.fitted_priors import fit_expost
 from inference.recipes.options import EvaluateOptions
@@ -57,9 +58,10 @@ def evaluate_run(
 ) -> Evaluation:
     """Score a run's model, or the variant of a row, on its own data, and save the score with what determines it as netCDF and CSV."""
     score = evaluate_pair(run.pair, run.data, options, device=device, progress=progress)
-    path = evaluation_path(folder, options)
-    score.to_csv(path.with_suffix(".csv"))
-    netcdf.write(score, path, origin=score_origin(run, options, suffix))
+    if is_first():
+        path = evaluation_path(folder, options)
+        score.to_csv(path.with_suffix(".csv"))
+        netcdf.write(score, path, origin=score_origin(run, options, suffix))
     return score
 
 
@@ -68,8 +70,9 @@ def bound_run(
 ) -> tuple[BidirectionalBounds, Evaluation]:
     """Bound log p(x) of data simulated from a run's model, save the bounds in its folder as CSV, and score these data with the options."""
     bounds = bound_pair(run.pair, run.data, options, num_data, device=device, progress=progress)
-    with replacing_file(folder / BOUNDS) as temporary:
-        bounds.to_frame().to_csv(temporary)
+    if is_first():
+        with replacing_file(folder / BOUNDS) as temporary:
+            bounds.to_frame().to_csv(temporary)
     return bounds, evaluate_rows(run.pair, bounds.data, options, device=device, progress=progress)
 
 
@@ -113,7 +116,7 @@ def _rows(suffix: str, run: Run, folder: Path, options: EvaluateOptions, anew: b
 
 
 def _score(run: Run, folder: Path, options: EvaluateOptions, name: str, anew: bool, device: str | None) -> Evaluation:
-    kept = None if anew else read_evaluation(run, folder, options, name, remedy="scored anew")
+    kept = None if anew else from_first(lambda: read_evaluation(run, folder, options, name, remedy="scored anew"))
     return kept or evaluate_run(run, folder, options, name, device=device, progress=sys.stderr.isatty())
 
 
@@ -129,12 +132,13 @@ def _temperature(run: Run, folder: Path, options: EvaluateOptions, device: str |
     """The temperature saved in the folder for this number of draws, or one fitted now to validation data."""
     path, num_particles = folder / PROPOSAL, min(options.counts[0], _MOST_PARTICLES)
     origin = temperature_origin(run, num_particles)
-    kept = kept_temperature(path, origin, remedy="fitted anew")
+    kept = from_first(lambda: kept_temperature(path, origin, remedy="fitted anew"))
     if kept is not None:
         return kept
     move_(run.pair, device)
     temperature = fit_temperature(run.pair.soft, run.data.valid.to(device), num_particles=num_particles, seed=run.recipe.fit.seed)
-    write_yaml(path, sealed({"temperature": temperature, "num_particles": num_particles, "origin": origin}))
+    if is_first():
+        write_yaml(path, sealed({"temperature": temperature, "num_particles": num_particles, "origin": origin}))
     return temperature
 
 

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 from inference.data.fingerprint import data_id
 from inference.densities.broadcasting import choose_layout
 from inference.densities.scope import check_scorable, scoring
+from inference.processes import is_first, join
 from inference.scoring.annealed.score import MethodName, num_densities, read_counts, score_by_chains
 from inference.scoring.blocks import row_blocks
 from inference.scoring.chunks import Chunks
@@ -123,6 +124,9 @@ def evaluate(
     sizes are found by other chains first, so that the expectation of :math:`\hat p(x)` is p(x). In float32, rounding that differs, as with
     another ``chunk_size``, can turn a decision of a chain and so change a figure within its error.
 
+    Processes that torchrun has started, or that share a process group of torch, divide the blocks of data. All of them must call this with
+    the same pair, data and options, and all get the evaluation of one process, to the last bit if it has as many threads.
+
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``.
         data: A tensor, an array or a table ``[N, *X]``, a tuple of these with the observations first, a torch Dataset, a loader or
@@ -164,13 +168,14 @@ def evaluate(
     rows = read_rows(data)
     batch = suited(pair, rows)
     size = check_batch(*batch)
+    join(batch[0].device)
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}; got {precision!r}.")
     if precision != "full" and method == "ais":
         raise ValueError(f"precision must be 'full' with method='ais', whose weights sum many densities; got {precision!r}.")
     if precision == "bf16" and not has_bfloat16(batch[0].device):
         warn_caller("this processor has no instructions for bfloat16: precision='bf16' takes far longer than 'full'.")
-    with scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not progress, leave=False) as bar:
+    with scoring(pair, batch[0].device), tqdm(total=size, desc="evaluate", disable=not (progress and is_first()), leave=False) as bar:
         structure = check_scorable(pair, batch)
         num_particles = 1 if structure.is_deterministic or structure.is_exact else num_particles
         is_bound = structure.is_bound or (num_particles == 1 and not structure.is_exact)

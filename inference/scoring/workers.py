@@ -1,22 +1,43 @@
-"""Compute values in several threads, and yield them in order."""
+"""Compute values in several threads, and in several processes, and yield them in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import Protocol, TypeVar
 
 import torch
 
 from inference.numerics import one_thread
+from inference.processes import gathered, rank, world
 
 T = TypeVar("T")
+_ROUND = 16  # jobs of each process between two exchanges of results, so that not all of these are in memory
 
 
 class Each(Protocol):
     """Applies a function to tuples of arguments, and yields the results in order."""
 
     def __call__(self, function: Callable[..., T], jobs: Iterable[tuple]) -> Iterator[T]: ...
+
+
+@contextmanager
+def all_workers(count: int) -> Iterator[Each]:
+    """Yield :func:`workers` that share the jobs with those of all other processes, which must have the same jobs.
+
+    Every process gets all results, in their order, or the first error. They are those of one process to the last bit if a job's result
+    depends on its arguments alone.
+    """
+    with workers(count) as each:
+        yield each if world() == 1 else lambda function, jobs: _shared(each, function, jobs)
+
+
+def _shared(each: Each, function: Callable[..., T], jobs: Iterable[tuple]) -> Iterator[T]:
+    jobs = iter(jobs)
+    while some := list(islice(jobs, _ROUND * world())):
+        parts = gathered(lambda some=some: list(each(function, some[rank() :: world()])))  # type: ignore[misc]  # mypy infers no default
+        yield from (parts[number % world()][number // world()] for number in range(len(some)))
 
 
 @contextmanager

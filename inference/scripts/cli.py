@@ -1,8 +1,10 @@
 """``pyro-lvm COMMAND``: dispatches to the scripts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
 from importlib import import_module
+import os
 import sys
 
 from inference.scripts.errors import reported_errors, terminable
@@ -17,6 +19,8 @@ COMMANDS = {
     "sample": "draw samples, reconstructions and codes from a run",
     "runs": "list runs, and remove what killed commands have left",
 }
+
+TOGETHER = ("train", "evaluate", "diagnose")  # which several processes run as one
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -39,7 +43,27 @@ def _run(command: str, words: Sequence[str]) -> None:
     purpose = f"{COMMANDS[command][0].upper()}{COMMANDS[command][1:]}."
     args = parse(command, purpose, words)
     script: Callable[[object], None] = import_module(f"inference.scripts.commands.{command}_command").main
-    script(args)
+    with _joined(command, getattr(args, "device", "cpu")):
+        script(args)
+
+
+@contextmanager
+def _joined(command: str, device: str) -> Iterator[None]:
+    """Join the other processes, if torchrun has started this one; only the first then prints.
+
+    All of them have read their options by then, before the first one writes what these may depend on.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield
+        return
+    if command not in TOGETHER:
+        raise ValueError(f"torchrun can start {', '.join(TOGETHER)}, which several processes do together; got {command}. Start it alone.")
+    from inference.processes import from_first, is_first, join  # here, as it imports torch
+
+    join(device)
+    with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if is_first() else nowhere):
+        yield
+    from_first(lambda: None)  # so that all end once the first has written everything
 
 
 def _usage() -> str:

@@ -87,6 +87,8 @@ class CompiledSteps:
 
     def load(self, state: dict[str, Any], optimizers: list[torch.optim.Optimizer]) -> None:
         """Set what :meth:`state` has returned in another run; shapes that were compiled are compiled when they come first."""
+        if not state:  # of a fit without compiled steps
+            return
         self.is_off, self.compile_seconds = state["is_off"], state["compile_seconds"]
         self.worthwhile = {_restored(shapes, optimizers) for shapes in state["worthwhile"]}
         self.counts = Counter({_restored(shapes, optimizers): count for shapes, count in state["counts"]})

@@ -14,15 +14,16 @@ from tqdm.auto import tqdm
 from inference.data.batches import as_batches, as_validation, split_of
 from inference.data.units import warn_of_other_units
 from inference.numerics import flushed_denormals, keep_freed_memory
+from inference.processes import from_first, is_first, join, world
 from inference.svi.compiled import CompiledSteps
 from inference.svi.loop import FitResult, Loop
-from inference.svi.messengers import KLSchedule, Steering
+from inference.svi.messengers import KLSchedule, Steering, values_of
 from inference.svi.optimizers import MakeOptimizer, MakeScheduler, check_optimizer, make_optimizer, make_scheduler
 from inference.svi.options import check_kinds, check_options, check_sites
 from inference.svi.parameters import guide_parameters, trainable_parameters
 from inference.svi.rows import first_run
-from inference.svi.state import Keeper, find_fit, last_path, sample_id, state_of
-from inference.svi.step import Step
+from inference.svi.state import Keeper, find_fit, last_path, sample_id, state_of, tensors_of
+from inference.svi.step import SharedStep, Step
 from inference.svi.training import Training, Validation
 from pyro_lvm.dtypes import Transform
 from pyro_lvm.modules import KeepsStatistics, eval_mode, modules_of
@@ -68,6 +69,13 @@ def fit(
     If a module of the pair has a method ``after_step()``, as codebooks do, it is called after every update of the parameters. If
     parameters of the pair belong to the rows of the data, as those of an AutoNormal with local latents, every step takes all rows in
     their order. The caller's random state, handlers of Pyro and ``torch.autocast`` have no effect.
+
+    Processes that torchrun has started, or that share a process group of torch, fit the pair together if all of them call this with the
+    same arguments. Each takes some rows of every batch, with the noise that these have in one process, so that all end with the weights of
+    one process, but for rounding. They start from the weights of the first process, which alone shows progress, writes files and calls
+    ``on_epoch``. Steps are not compiled. Refused are pairs whose terms mix the rows of a batch, as batch normalization and codebooks of
+    moving averages do, which every epoch's first step tells; guides that draw by rejection, such as gamma and Dirichlet distributions;
+    parameters of single rows; and free bits.
 
     Args:
         pair: Any object with Pyro programs ``.model`` and ``.guide``; its parameters belong to modules or to ``pyro.param``.
@@ -115,8 +123,9 @@ def fit(
         TypeError: If the data have another form, or another number of arguments than the pair takes; or if an optimizer, a scheduler, an
             objective or a function is of a kind that cannot be used.
         FileNotFoundError: If there is no fit to resume.
-        ValueError: If an option or the data are invalid, or not those of the fit to resume, or the pair breaks its contract. Options and
-            the first batch are checked before anything is trained, later batches as they come.
+        ValueError: If an option or the data are invalid, or not those of the fit to resume, or the pair breaks its contract, or cannot be
+            fitted by several processes. Options and the first batch are checked before anything is trained, later batches as they come.
+        ConnectionError: If another process that fits the pair has ended.
         FloatingPointError: If the loss is no longer finite; the message names epoch, batch and site. With validation data, training
             stops instead, with a warning, and the best weights are kept.
     """
@@ -126,7 +135,8 @@ def fit(
     check_options(epochs, learning_rate, kl_weight, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     check_kinds(elbo, seed=seed, alternating=alternating, progress=progress, transform=transform, on_epoch=on_epoch)
     check_optimizer(optimizer, learning_rate, scheduler)
-    checkpoint, resumed = (checkpoint, None) if resume is None else find_fit(resume, checkpoint)
+    join(device)
+    checkpoint, resumed = (checkpoint, None) if resume is None else from_first(lambda: find_fit(resume, checkpoint))
     device = _place(pair, data, device)
     keep_freed_memory()
     with isolated(pair), torch.random.fork_rng(), torch.enable_grad(), flushed_denormals():
@@ -144,8 +154,11 @@ def fit(
         )
         optimizers = [make_optimizer(optimizer, learning_rate, group) for group in groups]
         schedulers = [make_scheduler(scheduler, each) for each in optimizers] if scheduler else []
-        step = Step(elbo, *steering.wrap(*programs(pair)), steering.kl, declared_size, clip_norm)
         modules = list(dict.fromkeys(module for root in modules_of(pair) for module in root.modules()))
+        step = Step(elbo, *steering.wrap(*programs(pair)), steering.kl, declared_size, clip_norm)
+        if world() > 1:
+            _check_divisible(structure, free_bits, compile)
+            step, compile = SharedStep(**vars(step), modules=modules, tensors=tensors_of(pair, modules)), False
         keeper, state = None, None
         if checkpoint is not None:
             facts = {
@@ -159,18 +172,20 @@ def fit(
                 "free_bits": free_bits,
                 "clip_norm": clip_norm,
             }
-            keeper = Keeper(last_path(checkpoint), facts)
+            keeper = Keeper(last_path(checkpoint), facts) if is_first() else None
             state = None if resumed is None else state_of(resumed, facts)
         done = 0 if state is None else len(state["rows"])
         if done > epochs:
             raise ValueError(f"epochs must be at least {done}, which the fit to resume has made; got {epochs}. Give more.")
-        with tqdm(range(done + 1, epochs + 1), desc="fit", unit="epoch", disable=not progress, initial=done, total=epochs) as bar:
+        shows = progress and is_first()
+        with tqdm(range(done + 1, epochs + 1), desc="fit", unit="epoch", disable=not shows, initial=done, total=epochs) as bar:
             may_change = any(hook is not None for hook in (on_epoch, scheduler, transform))
             steps = step if compile is False else _compiled(step, modules, compile, steering, bar, may_change)
             training = Training(pair, train, steps, optimizers, modules)
             validation = None if held_out is None else Validation(pair, held_out, elbo, declared_size, seed)
             loop = Loop(training, validation, steering, schedulers, modules, seed, device, keeper)
-            return loop.run(bar, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch, state=state)
+            kept, called = (checkpoint, on_epoch) if is_first() else (None, None)
+            return loop.run(bar, patience=patience, checkpoint=kept, on_epoch=called, state=state)
 
 
 def _declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | None) -> int | None:
@@ -193,6 +208,15 @@ def _declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | 
             "or write pyro.plate('data', len(x))."
         )
     return declared
+
+
+def _check_divisible(structure: Structure, free_bits: float | Mapping[str, float], compile: Literal["auto"] | bool) -> None:
+    """Refuse what several processes cannot do as one does, and what no comparison of one step would show."""
+    what = "parameters that belong to rows of the data" if structure.row_parameters else ""
+    what = what or ("free_bits, which compare the mean KL of a batch with a number" if any(values_of(free_bits)) else "")
+    what = what or ("compile=True" if compile is True else "")
+    if what:
+        raise ValueError(f"{world()} processes cannot fit a pair together as one does, with {what}. Leave it out, or use one process.")
 
 
 def _groups(pair: object, batch: Batch, alternating: bool) -> list[list[Tensor]]:

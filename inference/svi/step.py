@@ -1,17 +1,20 @@
-"""One step of a fit: the loss, its gradients, and which site is at fault if the loss is not finite."""
+"""One step of a fit, by one process or several: the loss, its gradients, and which site is at fault if the loss is not finite."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import math
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, runtime_checkable
 
 import pyro
 from pyro import poutine
 import torch
 from torch import Tensor, nn
 
-from inference.numerics import generator_of
+from inference.numerics import generator_of, values_kept
+from inference.processes import add_up, own_rows, take_from_first
 from inference.svi.messengers import KLWeight
+from inference.tracing.agreement import agree, agree_on_loss, described
+from inference.tracing.draws import REFUSED, Draw, DrawsOfRows, RecordedDraws
 from pyro_lvm.pair import Batch, parameters_known, programs
 from pyro_lvm.sites import density_sites
 
@@ -116,6 +119,140 @@ class Step:
 
     def _size(self, batch: Batch) -> int:
         return self.declared_size or len(batch[0])
+
+
+class Trial(NamedTuple):
+    """What a step of one process finds, without an update.
+
+    Attributes:
+        loss: The loss in nats per datum.
+        gradients: The gradients of the parameters, or None for those that have none.
+        buffers: The values of buffers after the step.
+        draws: The random operations.
+        moved: Numbers of the buffers that the step has changed.
+    """
+
+    loss: float
+    gradients: list[Tensor | None]
+    buffers: list[Tensor]
+    draws: RecordedDraws
+    moved: list[int]
+
+
+class Plan(NamedTuple):
+    """How processes divide batches of one shape.
+
+    Attributes:
+        whole: The random operations of a step on a whole batch.
+        own: Those of a step on this process's rows.
+        trained: Numbers of the parameters that have gradients.
+        moved: Numbers of the buffers that a step changes.
+    """
+
+    whole: list[Draw]
+    own: list[Draw]
+    trained: list[int]
+    moved: list[int]
+
+
+@dataclass(frozen=True)
+class SharedStep(Step):
+    """A step whose batch is divided among processes: each takes some rows, with the noise that these have in one process.
+
+    Gradients, losses and changes of buffers, such as counts of codes, are summed over the processes. In every epoch, the first step with
+    batches of a shape is also made by each process on the whole batch, and the two are compared. So all processes make the update of one
+    process, but for rounding, or the fit ends with an error.
+
+    Args:
+        modules: The pair's modules and all their submodules.
+        tensors: All tensors of the pair; every epoch begins with those of the first process.
+
+    Raises:
+        ValueError: On a step, if the sum over the processes is not what one process finds, as with batch normalization.
+    """
+
+    modules: list[nn.Module]
+    tensors: list[Tensor]
+    plans: dict[tuple, Plan] = field(default_factory=dict)
+
+    def begin_epoch(self) -> None:
+        """Begin an epoch with the same tensors in all processes, and look again at how batches are divided."""
+        super().begin_epoch()
+        take_from_first(self.tensors)
+        self.plans.clear()
+
+    def loss_and_gradients(self, batch: Batch, parameters: list[Tensor]) -> float:
+        """Set the parameters' gradients, and return the loss in nats per datum; both are those of the whole batch."""
+        rows, key = own_rows(len(batch[0])), (id(parameters[0]), *((x.shape, x.dtype) for x in batch))
+        if rows is None:
+            return super().loss_and_gradients(batch, parameters)
+        if key in self.plans:
+            return self._divided(batch, parameters, rows, self.plans[key])
+        first, part = self._tried(batch, parameters), self._tried(tuple(x[rows] for x in batch), parameters)
+        once = len(first.draws.found) - len(part.draws.found)  # draws with which an objective finds out about a pair, at its first run
+        if 0 < once < len(first.draws.states):
+            generator_of(batch[0].device).set_state(first.draws.states[once])
+        whole = self._tried(batch, parameters)
+        trained = [number for number, gradient in enumerate(whole.gradients) if gradient is not None]
+        self.plans[key] = Plan(whole.draws.found, part.draws.found, trained, whole.moved)
+        loss = self._divided(batch, parameters, rows, self.plans[key])
+        self._compare(whole, loss, parameters)
+        return loss
+
+    def _divided(self, batch: Batch, parameters: list[Tensor], rows: slice, plan: Plan) -> float:
+        own, size = tuple(x[rows] for x in batch), len(batch[0])
+        before = [self._buffers()[number].clone() for number in plan.moved]
+        with DrawsOfRows(plan.whole, plan.own, rows, size):
+            loss = super().loss_and_gradients(own, parameters)
+        total = parameters[0].new_tensor(loss)
+        gradients = [_gradient_of(parameters[number]) for number in plan.trained]
+        changes = [self._buffers()[number] - start for number, start in zip(plan.moved, before, strict=True)]
+        with torch.no_grad():
+            torch._foreach_mul_([total, *gradients], len(own[0]) / size)
+            add_up([total, *gradients, *changes])
+            for number, start, change in zip(plan.moved, before, changes, strict=True):
+                self._buffers()[number].copy_(start + change)
+        return total.item()
+
+    def _tried(self, batch: Batch, parameters: list[Tensor]) -> Trial:
+        """Make a step that leaves buffers and the random state unchanged."""
+        before = [buffer.clone() for buffer in self._buffers()]
+        with torch.random.fork_rng(), values_kept(self._buffers()), RecordedDraws(generator_of(batch[0].device)) as draws:
+            loss = super().loss_and_gradients(batch, parameters)
+            after = [buffer.clone() for buffer in self._buffers()]
+        moved = [number for number, (old, new) in enumerate(zip(before, after, strict=True)) if not torch.equal(old, new)]
+        gradients = [None if p.grad is None else p.grad.clone() for p in parameters]
+        return Trial(loss, gradients, after, draws, moved)
+
+    def _compare(self, whole: Trial, loss: float, parameters: list[Tensor]) -> None:
+        for buffer, wanted in zip(self._buffers(), whole.buffers, strict=True):
+            if not agree(buffer, wanted):
+                _refuse("a buffer", buffer, wanted)
+        total, expected = (parameters[0].new_tensor(value) for value in (loss, whole.loss))
+        if not agree_on_loss(total, expected):
+            _refuse("the loss", total, expected)
+        pairs = [(_gradient_of(p), wanted) for p, wanted in zip(parameters, whole.gradients, strict=True) if wanted is not None]
+        norm = float(nn.utils.get_total_norm([wanted for _, wanted in pairs]))
+        for gradient, wanted in pairs:
+            if not agree(gradient, wanted, norm):
+                _refuse("a gradient", gradient, wanted)
+
+    def _buffers(self) -> list[Tensor]:
+        return [buffer for module in self.modules for buffer in module._buffers.values() if buffer is not None]
+
+
+def _gradient_of(parameter: Tensor) -> Tensor:
+    """Return the gradient of a parameter, after making it zero if this process's rows have none."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def _refuse(what: str, got: Tensor, wanted: Tensor) -> NoReturn:
+    raise ValueError(
+        f"{REFUSED}: {what} is {described(got)} then, not {described(wanted)}. Something mixes the rows of a batch, such as batch "
+        "normalization, or belongs to none, such as a global latent with a plate that declares no size. Fit it in one process."
+    )
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:

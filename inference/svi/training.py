@@ -9,6 +9,7 @@ from torch import nn
 
 from inference.data.batches import Batches
 from inference.numerics import generator_of, seeded
+from inference.processes import from_first
 from inference.svi.step import Objective, Steps, find_culprit
 from inference.tracing.patches import no_nan_warnings
 from pyro_lvm.contract import check_data
@@ -114,6 +115,7 @@ class Validation:
                     check_data(self.pair, *batch)
                 loss = self.elbo.loss(model, guide, *batch)
                 total, count = total + loss * size / (self.declared_size or size), count + size
-        if not math.isfinite(total) and epoch > 0:
-            raise FloatingPointError(f"the validation loss is {total / count} in epoch {epoch}. Lower learning_rate, or set clip_norm.")
-        return total / count
+        mean = from_first(lambda: total / count)  # so that all processes decide alike, wherever they run
+        if not math.isfinite(mean) and epoch > 0:
+            raise FloatingPointError(f"the validation loss is {mean} in epoch {epoch}. Lower learning_rate, or set clip_norm.")
+        return mean

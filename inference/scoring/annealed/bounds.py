@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from inference.densities.broadcasting import choose_layout
 from inference.densities.scope import check_scorable, scoring
 from inference.formatting import format_value, format_with_error
+from inference.processes import is_first, join
 from inference.scoring.annealed.annealer import Annealer, backward, forward, log_mean
 from inference.scoring.annealed.score import NUM_CHAINS, NUM_STEPS, chain_assembly, make_annealer, num_densities
 from inference.scoring.annealed.simulation import simulate
@@ -23,7 +24,7 @@ from inference.scoring.proposals.assembly import ProposalName
 from inference.scoring.proposals.guided import Task, needs_compiling
 from inference.scoring.proposals.score import row_jobs
 from inference.scoring.reduction import standard_error_of_mean
-from inference.scoring.workers import workers
+from inference.scoring.workers import all_workers
 from inference.tracing.codegen import check_compile
 from pyro_lvm.checks import check_counts, check_seeds
 from pyro_lvm.pair import Batch
@@ -154,7 +155,8 @@ def bidirectional(
     with scoring(pair, torch.device("cpu")):
         batch, latents = simulate(pair, data, seed)
     size = len(batch[0])
-    with scoring(pair, batch[0].device), tqdm(total=size, desc="bidirectional", disable=not progress, leave=False) as bar:
+    join(batch[0].device)
+    with scoring(pair, batch[0].device), tqdm(total=size, desc="bidirectional", disable=not (progress and is_first()), leave=False) as bar:
         structure = check_scorable(pair, batch)
         layout = choose_layout(pair, batch, bool(structure.row_parameters), min(size, _LAYOUT_ROWS))
         is_compiled = needs_compiling(compile, 2 * size * num_densities(num_particles, num_steps))
@@ -163,7 +165,7 @@ def bidirectional(
         vector = _exact(assembly.coordinates.vector({name: value[None] for name, value in latents.items()})[0])
         annealer, count = make_annealer(task, assembly, proposal, num_steps)
         parts = []
-        with workers(count) as each:
+        with all_workers(count) as each:
             jobs = ((annealer, block, num_particles, own) for block, own in row_jobs((*batch, vector), assembly.rows(), seed))
             for part in each(_block_bounds, jobs):
                 parts.append(part)

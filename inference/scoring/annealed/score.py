@@ -12,7 +12,7 @@ from inference.scoring.proposals.assembly import Assembly, check_proposal, coord
 from inference.scoring.proposals.guided import Scored, Task
 from inference.scoring.proposals.score import BlockScore, collected, judged_score, make_refiner, row_jobs
 from inference.scoring.reduction import Rounding, reduce_log_weights
-from inference.scoring.workers import workers
+from inference.scoring.workers import all_workers
 from pyro_lvm.checks import check_counts
 from pyro_lvm.pair import Batch
 from pyro_lvm.structure import Structure
@@ -85,7 +85,7 @@ def score_by_chains(task: Task, pair: object, structure: Structure, bar: tqdm, *
     assembly = chain_assembly(task, pair, structure, proposal)
     annealer, count = make_annealer(task, assembly, proposal, num_steps)
     jobs = ((annealer, block, task.num_particles, seed) for block, seed in row_jobs(task.batch, assembly.rows(), task.seed))
-    with workers(count) as each:
+    with all_workers(count) as each:
         return collected(each(block_score, jobs), bar, Rounding())
 
 

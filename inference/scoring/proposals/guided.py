@@ -14,7 +14,7 @@ from inference.scoring.chunks import Chunks
 from inference.scoring.eager import Eager
 from inference.scoring.reduction import Rounding, WeightSummary, reduce_log_weights
 from inference.scoring.scorer import Scorer, make_scorer
-from inference.scoring.workers import workers
+from inference.scoring.workers import all_workers, workers
 from inference.tracing.precision import Precision
 from pyro_lvm.pair import Batch
 
@@ -87,7 +87,7 @@ def score_by_guide(task: Task, bar: tqdm, *, is_bound: bool) -> Scored:
     else:
         scorer = Scorer.eager(eager, chunks, task.precision)
     rounding = Rounding() if task.precision == "full" else _rounding(scorer, Scorer.eager(eager, chunks), batch, num_particles, seed)
-    with workers(torch.get_num_threads() if scorer.suits_workers else 1) as each:
+    with all_workers(torch.get_num_threads() if scorer.suits_workers else 1) as each:
         summary = _summary(row_blocks(each, scorer, batch, num_particles, seed), is_bound, bar)
     return Scored(summary, torch.full_like(summary.elbo, torch.nan), rounding)
 

@@ -15,7 +15,7 @@ from inference.scoring.proposals.judging import OUTSIDE, Pilot
 from inference.scoring.proposals.refined import Fitted, Refiner
 from inference.scoring.reduction import Rounding, WeightSummary, reduce_log_weights
 from inference.scoring.scorer import refuse_or_warn
-from inference.scoring.workers import workers
+from inference.scoring.workers import all_workers
 from pyro_lvm.pair import Batch
 
 _ON_EDGE = 1e-3  # share of weight where no number lies inside of the latents' spaces, from which on it is missed
@@ -46,7 +46,7 @@ def score_by_refined(task: Task, assembly: Assembly, bar: tqdm, *, is_forced: bo
     refiner, count = make_refiner(task, assembly, is_forced=is_forced)
     rounding = Rounding() if task.precision == "full" else _rounding(task, assembly, refiner)
     jobs = ((refiner, block, task.num_particles, seed) for block, seed in row_jobs(task.batch, assembly.rows(), task.seed))
-    with workers(count) as each:
+    with all_workers(count) as each:
         return collected(each(block_score, jobs), bar, rounding)
 
 

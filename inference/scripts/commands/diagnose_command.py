@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from inference.checkpoint import move_
 from inference.diagnostics.diagnosis import diagnose
 from inference.files import replacing_file
+from inference.processes import first_then_others, is_first
 from inference.recipes.build import seen_by_model
 from inference.runs.folders import load_runs
 
@@ -18,7 +19,7 @@ def main(args: Namespace) -> None:
     """Diagnose runs, print each table and save it in the run's folder."""
     folders = {name: Path(name) for name in args.runs}
 
-    for name, run in load_runs(folders).items():
+    for name, run in first_then_others(lambda: load_runs(folders)).items():
         print(f"{name}: {run.data.description}", flush=True)
         x, *given = run.data.batch(args.split)
         x = seen_by_model(run.data, seed=args.seed) if args.split == "train" else x
@@ -31,6 +32,7 @@ def main(args: Namespace) -> None:
             seed=args.seed,
             progress=sys.stderr.isatty(),
         )
-        with replacing_file(folders[name] / TABLE) as temporary:
-            diagnosis.to_frame().to_csv(temporary)
+        if is_first():
+            with replacing_file(folders[name] / TABLE) as temporary:
+                diagnosis.to_frame().to_csv(temporary)
         print(f"{diagnosis}\nWrote {folders[name] / TABLE}.\n", flush=True)

@@ -8,6 +8,7 @@ import sys
 from jsonargparse import Namespace
 
 from inference.formatting import format_error, format_with_error
+from inference.processes import first_then_others
 from inference.recipes.options import EvaluateOptions
 from inference.runs.folders import load_runs
 from inference.runs.scores import bound_run, score_run
@@ -21,7 +22,7 @@ def main(args: Namespace) -> None:
 
     folders = {name: Path(name) for name in args.runs}
 
-    for name, run in load_runs(folders).items():
+    for name, run in first_then_others(lambda: load_runs(folders)).items():
         print(f"{name}: {run.data.description}", flush=True)
         for row in score_run(run, folders[name], (), options, anew=not args.if_missing, device=args.device):
             part = "dimension" if run.data.alphabet is None else "character"
