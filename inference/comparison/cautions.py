@@ -1,20 +1,20 @@
 """What a comparison must not hide: fits that have not converged, unused latents, and poor samples beside a good likelihood."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import nan
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.stats import linregress
+from scipy.stats import kendalltau, linregress
 from torch import Tensor
 
-from inference.formatting import format_share, format_value, format_with_error
+from inference.formatting import format_count, format_share, format_value, format_with_error
 from inference.predictive.quality import SampleQuality, quality_differences
 from inference.scoring.evaluation import Evaluation
-from inference.scoring.intervals import student_quantile
 
-_SHARE, _FEWEST = 10, 5  # the last tenth of the epochs, and at least five, as a line through fewer has hardly an error
-_LEVEL = 0.98  # of a slope's interval: a converged fit is said to fall still in one of a hundred cases
+_SHARE, _FEWEST = 10, 5  # the last tenth of the epochs, and at least five: fewer fall by chance more often than once in a hundred fits
+_CHANCE = 0.01  # that a fit which has converged is said to fall still
 _ERRORS = 3.0  # by which samples must be worse: halvings estimate the errors from ten differences, and two figures are compared
 _MOST_UNUSED_CODES = 0.1
 _POOR = 0.5  # of the coverage that real data have
@@ -50,8 +50,8 @@ def convergence(
 ) -> Iterator[str]:
     """Warn of a fit that has not converged: its best epoch is the last, or its validation loss still fell beyond its scatter.
 
-    The fall is that of a line through the last tenth of the epochs. Under a schedule whose learning rate ends near zero, the last epoch
-    is often the best, so that only a fall counts.
+    Whether it fell is asked of the last tenth of the epochs by Kendall's test, which takes no form of the curve for granted. Under a
+    schedule whose learning rate ends near zero, the last epoch is often the best, so that only a fall counts.
 
     Args:
         name: Name of the fit.
@@ -73,31 +73,27 @@ def convergence(
     is_finite = np.isfinite(history["valid_loss"])
     if missing := int((~is_finite).sum()):
         yield f"{name} has a validation loss that is not finite in {missing} of {last} epochs. Take a smaller --fit.learning_rate."
-    fall, error, size = _fall(history[is_finite])
-    is_falling = fall > error * float(student_quantile(size - 2, _LEVEL)) if size > 2 else fall > 0
+    window = history[is_finite].tail(max(_FEWEST, last // _SHARE))
+    is_falling = len(window) > 1 and bool(kendalltau(window["epoch"], window["valid_loss"], alternative="less").pvalue < _CHANCE)
     if not (is_falling or (best_epoch == last and not is_scheduled)):
         return
     best = f"the best epoch is the last of {last}" if best_epoch == last else f"the best epoch is {best_epoch} of {last}"
-    amount = f"the validation loss {_fell(fall, error, is_falling)} the last {size}" if size > 1 else "nothing is known of its course"
     verb = "has not converged" if is_falling else "may not have converged"
-    yield f"{name} {verb}: {best}, and {amount}. Train {_longer(last, epochs, is_scheduled)}."
+    yield f"{name} {verb}: {best}{_fall(window, is_falling)}. Train {_longer(last, epochs, is_scheduled)}."
 
 
-def _fall(history: pd.DataFrame) -> tuple[float, float, int]:
-    """By how many nats the validation loss fell over the last epochs, by a line through them, its error, and the number of epochs."""
-    window = history.tail(max(_FEWEST, len(history) // _SHARE))
+def _fall(window: pd.DataFrame, is_falling: bool) -> str:
+    """By how many nats the validation loss fell over some epochs, by a line through them, in words."""
     size = len(window)
     if size < 2:
-        return 0.0, float("nan"), size
+        return ""
     line, span = linregress(window["epoch"], window["valid_loss"]), window["epoch"].iloc[-1] - window["epoch"].iloc[0]
-    return -line.slope * span, line.stderr * span if size > 2 else float("nan"), size
-
-
-def _fell(fall: float, error: float, is_falling: bool) -> str:
-    amount = format_with_error(abs(fall), error)
+    amount = f"{format_value(abs(line.slope) * span, nan)} nats"
     if is_falling:
-        return f"still fell by {amount} nats over"
-    return f"{'fell' if fall > 0 else 'rose'} by {amount} nats, no more than its scatter, over"
+        return f", and the validation loss still fell by {amount} over the last {size}"
+    verb = "fell" if line.slope < 0 else "rose"
+    doubt = "no more than its scatter" if size >= _FEWEST else "too few to tell from scatter"
+    return f", and the validation loss {verb} by {amount} over the last {size}, {doubt}"
 
 
 def _longer(last: int, epochs: int, is_scheduled: bool) -> str:
@@ -118,9 +114,10 @@ def unused_latents(name: str, use: LatentUse) -> Iterator[str]:
     """
     for site, units in use.collapsed.items():
         variances = use.unit_variances[site]
-        if units:
-            largest = format_value(float(variances[list(units)].max().clamp_min(0)), float("nan"))
-            yield _collapsed(name, site, units, len(variances), largest)
+        error = use.standard_errors.get(f"active_units[{site}]", use.standard_errors.get("active_units", 0.0))
+        if len(units) > 2 * error:
+            largest = format_value(float(variances[list(units)].max().clamp_min(0)), nan)
+            yield _collapsed(name, site, units, error, len(variances), largest)
     for figure, share in use.levels.items():
         error = use.standard_errors.get(figure, 0.0)
         if figure.startswith("codes_used[") and 1 - share - 2 * error > _MOST_UNUSED_CODES:
@@ -131,14 +128,14 @@ def unused_latents(name: str, use: LatentUse) -> Iterator[str]:
             )
 
 
-def _collapsed(name: str, site: str, units: Sequence[int], total: int, largest: str) -> str:
+def _collapsed(name: str, site: str, units: Sequence[int], error: float, total: int, largest: str) -> str:
     varies = f"the mean of q(z|x) hardly varies over the data (its variance is at most {largest})"
     remedy = "--fit.warmup_epochs or --fit.free_bits"
     if len(units) == total:
         return f"{name} does not use its latent {site}: in all {total} units, {varies}. Keep it from collapsing by {remedy}."
     named = ", ".join(map(str, units[:_MOST_NAMED])) + (", ..." if len(units) > _MOST_NAMED else "")
-    verb = "is unused" if len(units) == 1 else "are unused"
-    return f"{name}: {len(units)} of {total} units of {site} {verb}, as {varies}: {named}. Use fewer units, or {remedy}."
+    verb, count = "is unused" if len(units) == 1 else "are unused", format_count(len(units), error)
+    return f"{name}: {count} of {total} units of {site} {verb}, as {varies}: {named}. Use fewer units, or {remedy}."
 
 
 def poor_samples(
@@ -162,6 +159,8 @@ def poor_samples(
         return
     best, *others = ranked
     for other in others:
+        if scores[other].is_bound:
+            continue  # its log p(x) may be the higher one
         if worse := _worse(qualities[best], qualities[other]):
             yield (
                 f"{best} has a higher log p(x) than {other}, but worse samples: {worse}. Likelihood and samples measure different things: "

@@ -9,7 +9,7 @@ from torch import Tensor
 from inference.densities.broadcasting import choose_layout
 from inference.densities.scope import scoring
 from inference.diagnostics.draws import diagnosable, draw_codes, draw_prior
-from inference.diagnostics.estimates import Draws, level_figures
+from inference.diagnostics.estimates import Draws, level_figures, total_units
 from pyro_lvm.checks import check_counts, check_seeds
 from pyro_lvm.contract import check_batch
 from pyro_lvm.reading import read_batch
@@ -23,7 +23,7 @@ class LatentUse:
         unit_variances: Var_x(E_q[z_d|x]) of the units of each continuous latent, each ``[D]``.
         collapsed: The units of each continuous latent that are not active.
         levels: Figures of single latents: rate and active units of each if there are several, and the use of discrete ones.
-        standard_errors: Standard errors of these figures.
+        standard_errors: Standard errors of these figures, and of the number of active units.
         notes: What these figures are.
     """
 
@@ -60,6 +60,6 @@ def latent_use(pair: object, data: Any, *, num_data: int = 1000, seed: int = 0) 
         {name: unit.variance for name, unit in units.items()},
         {name: unit.collapsed for name, unit in units.items()},
         {name: figure.value for name, figure in figures.items()},
-        {name: figure.error for name, figure in figures.items()},
+        {name: figure.error for name, figure in (figures | {"active_units": total_units(units)}).items()},
         {name: figure.note for name, figure in figures.items()},
     )

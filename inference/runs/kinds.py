@@ -19,7 +19,7 @@ _RUN = (
     rf"|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
 )
 _PICTURES = r"differences|estimate-vs-particles|reliability|samples|reconstructions|walks|codes|dimension-kl|curves"
-_REPORT = rf"comparison\.(csv|md)|overview\.csv|quality\.csv|report\.html|({_PICTURES})\.png|{_OURS}"
+_REPORT = rf"comparison\.(csv|md)|overview\.csv|recipes\.csv|quality\.csv|report\.html|({_PICTURES})\.png|{_OURS}"
 _PRIORS = "|".join(map(re.escape, get_args(PriorName)))
 
 RUN = Kind("train", (CONFIG, CHECKPOINT, HISTORY, SUMMARY), re.compile(_RUN))

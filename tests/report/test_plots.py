@@ -1,12 +1,12 @@
 """Pictures: planes of codes, holes in them, and shapes of images."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from inference.report.plots import images as pictures
-from inference.report.plots.latents import _plane, draw_codes, draw_dimension_kl, holes
+from inference.report.plots.latents import _plane, draw_codes, holes
+from inference.report.plots.units import UnitUse, draw_units
 
 
 def test_holes_are_where_one_density_is_high_and_the_other_a_tenth():
@@ -33,8 +33,9 @@ def test_the_plane_is_the_one_that_tells_data_apart():
 def test_pictures_of_latent_spaces_of_any_dimension(tmp_path):
     codes = {f"{D}-D": torch.randn(2, 50, D, generator=torch.Generator().manual_seed(D)) for D in (1, 2, 3, 7)}
     draw_codes(codes, {name: 10 * z.flatten(0, 1) for name, z in codes.items()}, tmp_path / "codes.png")
-    kl = pd.DataFrame({"value": [0.1, 3.0, 0.0], "se": [0.01, np.nan, 0.0]})
-    draw_dimension_kl({"a": kl, "b": kl[:1]}, tmp_path / "kl.png")
+    variance = torch.tensor([0.5, -1e-9, 0.002])
+    units = UnitUse(variance, (1, 2), torch.tensor([0.1, 3.0, 0.0]), torch.tensor([0.01, np.nan, 0.0]))
+    draw_units({"a": units, "b": UnitUse(variance[:1], ())}, tmp_path / "kl.png")
     assert {path.name for path in tmp_path.iterdir()} == {"codes.png", "kl.png"}
 
 
