@@ -1,11 +1,14 @@
 """Pictures: planes of codes, holes in them, and shapes of images."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from inference.report.plots import images as pictures
+from inference.report.plots.curves import _loss_limit
 from inference.report.plots.latents import _plane, draw_codes, holes
+from inference.report.plots.style import colors_of
 from inference.report.plots.units import UnitUse, draw_units
 
 
@@ -37,6 +40,19 @@ def test_pictures_of_latent_spaces_of_any_dimension(tmp_path):
     units = UnitUse(variance, (1, 2), torch.tensor([0.1, 3.0, 0.0]), torch.tensor([0.01, np.nan, 0.0]))
     draw_units({"a": units, "b": UnitUse(variance[:1], ())}, tmp_path / "kl.png")
     assert {path.name for path in tmp_path.iterdir()} == {"codes.png", "kl.png"}
+
+
+def test_no_fit_is_outside_the_picture_of_losses():
+    histories = {
+        "steep": pd.DataFrame({"valid_loss": [900.0, 24.0, 23.0, 22.5, 22.0, 21.9]}),
+        "poor": pd.DataFrame({"valid_loss": [120.0, 110.0, np.nan]}),
+    }
+    assert 110 < _loss_limit(histories) < 120
+    assert 21.9 < _loss_limit({"steep": histories["steep"]}) < 40
+
+
+def test_many_models_have_many_colors():
+    assert all(len(set(colors_of(dict.fromkeys(range(count))))) == count for count in (1, 7, 8, 20))
 
 
 def test_image_shapes() -> None:

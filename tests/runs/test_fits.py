@@ -4,11 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+from oracles import LinearGaussian
 import pytest
+import torch
 
+from inference import evaluate
 from inference.files import write_yaml
 from inference.recipes.options import Recipe
-from inference.runs.fits import fit_cautions, group_fits, with_sweeps
+from inference.runs.fits import compare_fits, fit_cautions, group_fits, with_sweeps
 
 
 def grouped(*fits: tuple[str, str, int]) -> dict[str, list[str]] | None:
@@ -37,6 +40,16 @@ def test_names_of_recipes():
     assert grouped(("one", "vamp", 0), ("two", "vamp", 1)) == {"one, ...": ["one", "two"]}
     alike = [(f"seed{seed}/{prior}", prior, seed) for seed in (0, 1) for prior in ("vamp", "standard")]
     assert grouped(*alike) == {f"seed0/{prior}, ...": [f"seed0/{prior}", f"seed1/{prior}"] for prior in ("vamp", "standard")}
+
+
+def test_recipes_are_compared_before_their_fits():
+    runs = {name: SimpleNamespace(recipe=Recipe(model=replace(Recipe().model, seed=seed))) for seed, name in enumerate(("a0", "a1"))}
+    scores = {name: evaluate(LinearGaussian(2, 1), torch.ones(9, 2), num_particles=2, seed=0, progress=False) for name in runs}
+    folders = {name: Path(name) for name in runs}
+    recipes, fits = compare_fits(folders, runs, scores)
+    assert list(recipes.index) == ["a"] and recipes["fits"].tolist() == [2] and set(fits.index) == {"a0", "a1"}
+    (fits,) = compare_fits(folders, {"a0": runs["a0"]}, {"a0": scores["a0"]})
+    assert list(fits.index) == ["a0"]
 
 
 def test_copies_of_a_fit_are_no_scatter_over_seeds():
