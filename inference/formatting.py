@@ -69,6 +69,15 @@ def format_with_error(value: float, error: float) -> str:
     return f"{number} ± {format_error(error)}" if isfinite(value) and error > 0 else number
 
 
+def format_count(count: int, error: float) -> str:
+    """Format a count, with its standard error where that is at least a tenth.
+
+    >>> format_count(6, 0.45), format_count(6, 0.003)
+    ('6.0 ± 0.45', '6')
+    """
+    return format_with_error(count, error) if error >= 0.1 else f"{count}"
+
+
 def format_interval(lower: float, upper: float, error: float) -> str:
     """Format the ends of an interval, each rounded at the second digit of a standard error.
 

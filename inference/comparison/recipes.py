@@ -73,6 +73,7 @@ def compare_recipes(groups: Mapping[str, Sequence[Evaluation]]) -> Comparison:
     table = Comparison([_row(groups[name], differences.get(name)) for name in names], index=pd.Index(names, name="recipe"))
     size = len(best[0].log_px)
     table.attrs = {"num_data": size, "fewer": [], "differences": differences}
+    table.attrs["bounds"] = [name for name in names if any(score.is_bound for score in groups[name])]
     table.attrs["notes"] = list(_notes(table, groups, size))
     return table
 
@@ -135,7 +136,7 @@ def _row(scores: Sequence[Evaluation], difference: RecipeDifference | None) -> d
 def _notes(table: Comparison, groups: Mapping[str, Sequence[Evaluation]], size: int) -> Iterator[str]:
     best, differences = table.index[0], table.attrs["differences"]
     yield f"Means over {size} data and over fits with different seeds, in nats; difference_se holds the scatter of both."
-    if bounds := [name for name, scores in groups.items() if any(score.is_bound for score in scores)]:
+    if bounds := table.attrs["bounds"]:
         yield f"{', '.join(bounds)}: only a lower bound on log p(x)."
     if biases := {name: _bias(scores) for name, scores in groups.items() if _bias(scores)}:
         yield f"Biases, not subtracted: {', '.join(f'{name} {format_bias(bias)}' for name, bias in biases.items())}."

@@ -118,6 +118,7 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations), "exact": exact, "rounded": rounded}
     comparison.attrs["annealed"] = {name: score.num_steps for name, score in evaluations.items() if score.num_steps}
     comparison.attrs["differences"] = differences
+    comparison.attrs["bounds"] = [name for name in names if evaluations[name].is_bound]
     comparison.attrs["bits_note"] = next(filter(None, (score.bits_note for score in evaluations.values())), "")
     comparison.attrs["notes"] = list(_notes(comparison, unit))
     return comparison

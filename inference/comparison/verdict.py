@@ -1,29 +1,34 @@
 """A comparison in words: which model is best, by how much, and whether that can be trusted."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 
 import pandas as pd
 
 from inference.comparison.differences import Difference, heavy_tail
+from inference.comparison.recipes import RecipeDifference, compare_recipes
 from inference.comparison.table import ONE_FIT, Comparison, compare
-from inference.formatting import format_bias, format_share, format_with_error
+from inference.formatting import format_bias, format_error, format_share, format_with_error
 from inference.scoring.evaluation import Evaluation
 
 MOST = 0.5
 
 
-def verdict(scores: Mapping[str, Evaluation]) -> list[str]:
+def verdict(scores: Mapping[str, Evaluation], groups: Mapping[str, Sequence[str]] | None = None) -> list[str]:
     """Say in sentences which model is best, by how much, and how far the figures can be trusted.
 
     Args:
         scores: Evaluations by the names of the models.
+        groups: Names of the fits of each recipe, by its name, if recipes are to be compared; one at least has several fits.
 
     Raises:
         ValueError: As for :func:`inference.comparison.table.compare`.
     """
     table = compare(scores)
-    return [*_ranking(table), *_trust(scores, table)]
+    if groups is None:
+        return [*_ranking(table), *_trust(scores, table)]
+    recipes = compare_recipes({name: [scores[fit] for fit in fits] for name, fits in groups.items()})
+    return [*_ranking_of_recipes(recipes, groups, table), *_trust(scores, table)]
 
 
 def _ranking(table: Comparison) -> Iterator[str]:
@@ -49,7 +54,36 @@ def _ranking(table: Comparison) -> Iterator[str]:
     yield ONE_FIT
 
 
-def _listed(differences: Mapping[str, Difference]) -> str:
+def _ranking_of_recipes(recipes: Comparison, groups: Mapping[str, Sequence[str]], table: Comparison) -> Iterator[str]:
+    best, row = recipes.index[0], recipes.iloc[0]
+    differences: dict[str, RecipeDifference] = recipes.attrs["differences"]
+    is_sure = all(gap.is_clear for gap in differences.values()) and not table["is_bound"].any() and not (table["bad_k"] > MOST).any()
+    sign = "at least" if table.loc[list(groups[best]), "is_bound"].any() else "="
+    score = f"log p(x) {sign} {format_with_error(row['log_px'], row['se'])} nats per datum, {_over_fits(row)}"
+    if not differences:
+        yield f"{best} has {score}; there is no other recipe to compare it with."
+        return
+    yield f"{best} {'is best' if is_sure else 'comes first'}, with {score}."
+    known = {name: gap for name, gap in differences.items() if not isnan(gap.standard_error)}
+    if ahead := {name: gap for name, gap in known.items() if gap.is_clear}:
+        yield f"It is ahead of {_listed(ahead)}: the 95% interval of the difference of the recipes, over data and seeds, excludes zero."
+    if alike := {name: gap for name, gap in known.items() if not gap.is_clear}:
+        yield (
+            f"It cannot be told apart from {_listed(alike)}: the 95% interval of the difference of the recipes, over data and seeds and "
+            "with biases allowed for, includes zero."
+        )
+    if unknown := [name for name in differences if name not in known]:
+        amounts = _joined([f"{name} (by {format_with_error(-differences[name].mean, differences[name].data_error)})" for name in unknown])
+        yield f"Over {amounts}, its lead has an error over the data only: a recipe with a single fit has no scatter over seeds."
+
+
+def _over_fits(row: pd.Series) -> str:
+    if row["fits"] == 1:
+        return "of a single fit; another seed may differ by more"
+    return f"the mean of {row['fits']:.0f} fits with different seeds, whose standard deviation is {format_error(row['fit_sd'])}"
+
+
+def _listed(differences: Mapping[str, Difference] | Mapping[str, RecipeDifference]) -> str:
     return _joined([f"{name} (by {format_with_error(-gap.mean, gap.standard_error)})" for name, gap in differences.items()])
 
 

@@ -53,6 +53,18 @@ class Sample(NamedTuple):
     log_q_draws_left: Tensor
 
 
+class Draws(NamedTuple):
+    """Codes and prior draws that are not scored by the aggregate posterior.
+
+    Attributes:
+        codes: K draws for each of S data.
+        draws: M prior draws by site.
+    """
+
+    codes: Codes
+    draws: Latents
+
+
 def rate_figures(sample: Sample, size: int) -> dict[str, Figure]:
     """The rate and its terms, the reverse KL, and the distortion."""
     codes, cap = sample.codes, math.log(size)
@@ -167,7 +179,7 @@ def blank(reason: str) -> Figure:
 
 
 def level_figures(
-    pair: object, batch: Batch, rows: Tensor, structure: Structure, sample: Sample, layout: Layout, seed: int
+    pair: object, batch: Batch, rows: Tensor, structure: Structure, sample: Sample | Draws, layout: Layout, seed: int
 ) -> tuple[dict[str, Figure], dict[str, Units]]:
     """Figures of single latents, with names like ``rate[z]``, and the units of the continuous ones."""
     sites = sites_of(_prior_trace(pair, batch))

@@ -16,7 +16,7 @@ PIXELS_PER_INCH = 100
 
 
 STYLE = """
-:root { color-scheme: light; --ink: #1a1a1a; --soft: #595959; --line: #d9d9d9; --accent: #0072b2; }
+:root { color-scheme: light; --ink: #1a1a1a; --soft: #595959; --line: #d9d9d9; --accent: #0072b2; --warn: #d55e00; }
 * { box-sizing: border-box; }
 html { font: 17px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 html { color: var(--ink); background: #fff; }
@@ -31,6 +31,10 @@ a { color: var(--accent); }
 .verdict p:first-child { font-weight: 600; }
 .verdict p { margin: .45rem 0; }
 .notes { padding-left: 1.1rem; }
+.warnings { border-left: 4px solid var(--warn); padding: .1rem 0 .1rem 1.1rem; margin: 1.4rem 0; }
+.warnings p { margin: .45rem 0; font-weight: 600; }
+.warnings ul { margin: .45rem 0; padding-left: 1.1rem; }
+.warnings li { margin: .3rem 0; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums lining-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
@@ -47,7 +51,7 @@ img { display: block; max-width: 100%; height: auto; }
   body { max-width: none; padding: 0; }
   nav { display: none; }
   h2 { margin-top: 1.6rem; break-after: avoid; }
-  figure, table, .verdict { break-inside: avoid; }
+  figure, table, .verdict, .warnings { break-inside: avoid; }
   .scroll { overflow: visible; }
   th, td { padding: .2rem .45rem; white-space: normal; }
 }
@@ -125,7 +129,7 @@ class Picture:
         return f"<figure>{image}<figcaption>{escape(self.caption)}</figcaption></figure>"
 
 
-def page(title: str, lead: str, verdict: Sequence[str], sections: Mapping[str, Sequence[Block]]) -> str:
+def page(title: str, lead: str, verdict: Sequence[str], sections: Mapping[str, Sequence[Block]], warnings: Sequence[str] = ()) -> str:
     """Return a whole page.
 
     Args:
@@ -133,6 +137,7 @@ def page(title: str, lead: str, verdict: Sequence[str], sections: Mapping[str, S
         lead: What the page is about, as plain text.
         verdict: Findings, one sentence each, as plain text.
         sections: Parts of the page by their headings.
+        warnings: What must not be overlooked, one sentence or two each, as plain text.
 
     Returns:
         HTML that refers to nothing outside itself.
@@ -146,7 +151,7 @@ def page(title: str, lead: str, verdict: Sequence[str], sections: Mapping[str, S
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
             f'<header>\n<h1>{escape(title)}</h1>\n<p class="soft">{escape(lead)}</p>',
-            f'<div class="verdict">{findings}</div>\n<nav aria-label="Parts">{links}</nav>\n</header>\n<main>',
+            f'<div class="verdict">{findings}</div>{_warnings(warnings)}\n<nav aria-label="Parts">{links}</nav>\n</header>\n<main>',
             *parts,
             "</main>\n</body>\n</html>\n",
         ]
@@ -156,6 +161,11 @@ def page(title: str, lead: str, verdict: Sequence[str], sections: Mapping[str, S
 def escape(text: str) -> str:
     """Escape text for HTML; a value stays on one line with its error."""
     return html.escape(text).replace(" ± ", "\u00a0±\u00a0").replace("k-hat", "k\u2011hat")
+
+
+def _warnings(sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'\n<div class="warnings"><p>Warnings</p><ul>{items}</ul></div>' if sentences else ""
 
 
 def _section(heading: str, blocks: Sequence[Block]) -> str:

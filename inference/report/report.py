@@ -4,40 +4,39 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
-from torch import Tensor
 
 from inference.checkpoint import move_
+from inference.comparison.cautions import poor_samples, unused_latents
+from inference.comparison.recipes import compare_recipes
 from inference.comparison.table import Comparison, compare
 from inference.comparison.verdict import verdict
-from inference.data.splits import random_rows
-from inference.densities.scope import scoring
-from inference.diagnostics.aggregate import is_matrix_form
-from inference.diagnostics.diagnosis import Diagnosis, diagnose
-from inference.formatting import format_bias, format_error, format_share, format_with_error, markdown_table, spreadsheet_name
-from inference.predictive.draws import Values, encode, in_blocks, sample_latents
+from inference.diagnostics.diagnosis import Diagnosis
+from inference.diagnostics.usage import LatentUse
+from inference.formatting import format_bias, format_error, format_with_error, markdown_table, spreadsheet_name
 from inference.predictive.quality import format_quality, quality_table
-from inference.recipes.build import seen_by_model
-from inference.report.html import Block, Notes, Paragraph, Picture, Table, page
-from inference.report.plots.curves import draw_estimates, draw_history
-from inference.report.plots.latents import draw_codes, draw_dimension_kl
-from inference.report.plots.scores import draw_differences, draw_reliability
+from inference.report.html import Block, Notes, Picture, Table, page
+from inference.report.latents import diagnosed, diagnosis_blocks, latent_space, used
+from inference.report.likelihoods import reliability_blocks, score_blocks
+from inference.report.models import latents, likelihood, models_table
+from inference.report.plots.curves import draw_history
 from inference.report.quality import Judgement, judge, quality_blocks, with_names
-from inference.report.samples import is_continuous, made
+from inference.report.samples import made
+from inference.report.words import FIGURES, FITS
+from inference.runs.fits import fit_cautions, group_fits
 from inference.runs.folders import budget, read_history
 from inference.runs.run import PAGE, TABLE, Run
 from inference.scoring.evaluation import Evaluation
 
-OVERVIEW = "overview.csv"
+OVERVIEW, RECIPES = "overview.csv", "recipes.csv"
 _MISMATCH = ("holes_prior", "holes_codes", "auc")
-_OVERVIEW_NOTES = {
-    "bias": "bias: how far log p(x) is estimated to be off on average because draws are few; it is not subtracted.",
-    "holes_prior": "holes_prior: share of prior draws where there are no codes; holes_codes: share of codes where the prior has hardly "
-    "any mass; auc: how well a classifier tells prior draws from codes. If prior and codes agree, the shares are 0.01 and auc is 0.5.",
-    "precision": "Precision and the figures below it compare prior samples with test data.",
-}
-_NUM_CODES = 5000
-_LEAST_DIAGNOSED = 100
+_BIAS = "Bias: how far log p(x) is estimated to be off on average because draws are few; it is not subtracted."
+_HOLES = (
+    "Prior draws outside the codes are where hardly any codes are, and codes outside the prior where it has hardly any mass; the "
+    "classifier tells prior draws from codes. Where prior and codes agree, the shares are 0.01 and the "
+    "area under the classifier's curve is 0.5."
+)
+_UNITS = "Active units are latent units whose mean varies with the data; the others are unused."
+_QUALITY = "Precision and the figures below it compare prior samples with test data."
 
 
 def write_report(
@@ -45,8 +44,10 @@ def write_report(
     runs: Mapping[str, Run],
     scores: Mapping[str, Evaluation],
     out: Path,
-) -> None:
+) -> list[str]:
     """Write a comparison as CSV and Markdown, pictures as PNG, and report.html, which holds all of them.
+
+    Fits that differ only in their seeds are compared as one recipe, of which samples and latent spaces are shown for one fit.
 
     Args:
         folders: Run folders by the names of the models; a prior fitted after training has no folder of its own.
@@ -54,162 +55,119 @@ def write_report(
         scores: Their evaluations, by the same names.
         out: An existing folder.
 
+    Returns:
+        The warnings that stand on the page.
+
     Raises:
         ValueError: If the evaluations are not of the same data and measure.
     """
     table = compare(scores)
     names = list(table.index)
     folders = {name: folders[name] for name in names if name in folders}
-    runs = {name: runs[name] for name in names if name in runs}
-    scores = {name: scores[name] for name in names if name in scores}
+    runs = {name: runs[name] for name in names}
+    scores = {name: scores[name] for name in names}
     for run in runs.values():
         move_(run.pair, "cpu")
-    fits = budget(folders, scores)
-    description = runs[names[0]].data.description
-    table.rename(index=spreadsheet_name).to_csv(out / TABLE)
-    diagnoses, judgement = _diagnosed(runs), judge(runs)
-    overview = _overview(table, diagnoses, judgement)
-    overview.rename(index=spreadsheet_name).to_csv(out / OVERVIEW)
-    notes = [note for name, note in _OVERVIEW_NOTES.items() if name in overview]
-    tables = [table.to_markdown(), markdown_table(overview.T), markdown_table(fits)]
-    (out / "comparison.md").write_text("\n\n".join([description, *tables]) + "\n")
+    groups = group_fits(folders, runs)
+    recipes = None if groups is None else compare_recipes({name: [scores[fit] for fit in fits] for name, fits in groups.items()})
+    shown = runs if groups is None or recipes is None else {groups[name][0]: runs[groups[name][0]] for name in recipes.index}
+    diagnoses, judgement = diagnosed(shown), judge(shown)
+    uses, fits = used(shown, diagnoses), budget(folders, scores).rename(columns=FITS)
+    overview = _overview(table, uses, diagnoses, judgement, shown)
+    _write_tables(table, recipes, overview, fits, runs[names[0]].data.description, out)
     sections: dict[str, Sequence[Block]] = {
-        "Overview": [Table(overview.T, "Likelihood, agreement of prior and codes, and sample quality of each model."), Notes(notes)],
-        "Log-likelihood": _scores(table, out),
-        "Reliability": _reliability(scores, out),
-        "Samples": [*made(runs, out), *quality_blocks(judgement, out)],
-        "Latent space": [*_latents(runs, out), *_diagnoses(diagnoses, list(runs), out)],
+        "Overview": _overview_blocks(overview, recipes, list(shown)),
+        "Log-likelihood": score_blocks(table, recipes, out),
+        "Reliability": reliability_blocks(scores, out),
+        "Samples": [*made(shown, out), *quality_blocks(judgement, out)],
+        "Latent space": [*latent_space(shown, out), *diagnosis_blocks(diagnoses, uses, list(shown), out)],
         "Training": _training(folders, fits, out),
+        "Models": [Table(models_table(runs, folders), "Densities and sizes of each model.")],
     }
-    title = f"{names[0]} on" if len(names) == 1 else f"{len(names)} models of"
-    html = page(f"{title} {runs[names[0]].data.name}", description, verdict(scores), sections)
+    warnings = [*fit_cautions(folders), *_cautions(scores, uses, judgement)]
+    html = page(_title(runs, groups), runs[names[0]].data.description, verdict(scores, groups), sections, warnings)
     (out / PAGE).write_text(html, encoding="utf-8")
+    return warnings
 
 
-def _scores(table: Comparison, out: Path) -> list[Block]:
-    texts = pd.DataFrame(
-        {
-            "log p(x)": map(format_with_error, table["log_px"], table["se"]),
-            "difference": map(format_with_error, table["difference"], table["difference_se"]),
-            "ELBO": map(format_with_error, table["elbo"], table["elbo_se"]),
-            "mc_error": map(format_error, table["mc_error"]),
-            "bias": map(format_bias, table["bias"]),
-            "bad_k": [format_share(share, table.attrs["num_data"]) for share in table["bad_k"]],
-            "num_particles": table.formatted()["num_particles"],
-            "log p(x) is": [_kind(name, table) for name in table.index],
-        },
-        index=table.index,
-    )
-    blocks: list[Block] = [Table(texts, "Nats per datum, with standard errors over the data; best model first."), Notes(table.notes)]
-    if len(table) > 1:
-        draw_differences(table, out / "differences.png")
-        blocks.append(Picture(out / "differences.png", "Paired differences in log p(x) from the best model."))
-    return blocks
+def _title(runs: Mapping[str, Run], groups: Mapping[str, Sequence[str]] | None) -> str:
+    name, data = next(iter(runs)), next(iter(runs.values())).data.name
+    if groups is not None:
+        return f"{len(groups)} {'recipe' if len(groups) == 1 else 'recipes'} of {data}, {len(runs)} fits"
+    return f"{name} on {data}" if len(runs) == 1 else f"{len(runs)} models of {data}"
 
 
-def _kind(name: str, table: Comparison) -> str:
-    if name in table.attrs["exact"]:
-        return "exact"
-    return "a lower bound" if table.loc[name, "is_bound"] else "an estimate"
+def _cautions(scores: Mapping[str, Evaluation], uses: Mapping[str, Diagnosis | LatentUse], judgement: Judgement) -> list[str]:
+    unused = [sentence for name, use in uses.items() for sentence in unused_latents(name, use)]
+    qualities = {name: model.prior_samples for name, model in judgement.models.items()}
+    return [*unused, *poor_samples(scores, qualities, judgement.real)]
 
 
-def _reliability(scores: Mapping[str, Evaluation], out: Path) -> list[Block]:
-    draw_estimates(scores, out / "estimate-vs-particles.png")
-    curve = "Mean estimate of log p(x) against the number of draws: an estimate that still rises at the right end is too low."
-    blocks: list[Block] = [Picture(out / "estimate-vs-particles.png", curve)]
-    sampled = {name: score for name, score in scores.items() if not (score.is_bound or score.is_exact)}
-    if sampled:
-        draw_reliability(sampled, out / "reliability.png")
-        caption = "Pareto k-hat and effective sample size of the importance weights, over the data."
-        blocks.append(Picture(out / "reliability.png", caption))
-    if len(sampled) < len(scores):
-        others = ", ".join(name for name in scores if name not in sampled)
-        blocks.append(Paragraph(f"Bounds and exact values have no k-hat and no effective sample size: {others}."))
-    return blocks
+def _write_tables(
+    table: Comparison, recipes: Comparison | None, overview: pd.DataFrame, fits: pd.DataFrame, description: str, out: Path
+) -> None:
+    table.rename(index=spreadsheet_name).to_csv(out / TABLE)
+    overview.rename(index=spreadsheet_name).to_csv(out / OVERVIEW)
+    tables = [table.to_markdown(), markdown_table(overview.T), markdown_table(fits)]
+    if recipes is not None:
+        recipes.rename(index=spreadsheet_name).to_csv(out / RECIPES)
+        tables = [recipes.to_markdown(), *tables]
+    (out / "comparison.md").write_text("\n\n".join([description, *tables]) + "\n", encoding="utf-8")
 
 
-def _overview(table: Comparison, diagnoses: Mapping[str, Diagnosis], judgement: Judgement) -> pd.DataFrame:
-    """The main figures of each model, formatted: likelihood, agreement of prior and codes, and quality of prior samples."""
-    rows = {}
-    for name, score in table.iterrows():
+def _overview(
+    table: Comparison,
+    uses: Mapping[str, Diagnosis | LatentUse],
+    diagnoses: Mapping[str, Diagnosis],
+    judgement: Judgement,
+    runs: Mapping[str, Run],
+) -> pd.DataFrame:
+    """The main figures of each model, formatted: what it is, likelihood, agreement of prior and codes, and quality of prior samples."""
+    rows: dict[str, dict[str, str]] = {}
+    for name, run in runs.items():
+        score = table.loc[name]
         rows[name] = {"log p(x)": format_with_error(score["log_px"], score["se"]), "bias": format_bias(score["bias"])}
-        if name in diagnoses:
-            errors = diagnoses[name].standard_errors
-            rows[name] |= {key: format_with_error(getattr(diagnoses[name], key), errors[key]) for key in _MISMATCH}
+        rows[name] |= {"likelihood p(x|z)": likelihood(run), "latents": latents(run)}
+        rows[name] |= _agreement(diagnoses[name]) if name in diagnoses else {}
+        rows[name] |= _active(uses[name]) if name in uses else {}
         if name in judgement.models:
             quality = format_quality(quality_table({name: judgement.models[name].prior_samples}))
             rows[name] |= with_names(quality).loc[name].to_dict()
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
-def _latents(runs: Mapping[str, Run], out: Path) -> list[Block]:
-    codes, draws = {}, {}
-    for name, run in runs.items():
-        x = random_rows(seen_by_model(run.data), _NUM_CODES // 2, seed=0)
-        x = x.repeat(2 * max(1, _NUM_CODES // 2 // len(x)), *[1] * (x.dim() - 1))
-        z = in_blocks(lambda rows, pair=run.pair: encode(pair, rows), x, seed=0)
-        if is_continuous(z):
-            codes[name] = torch.stack(_joined(z).chunk(2))  # [2, N, D]
-            draws[name] = _joined(in_blocks(lambda rows, pair=run.pair: sample_latents(pair, rows), x, seed=1))
-    blocks: list[Block] = []
-    if codes:
-        draw_codes(codes, draws, out / "codes.png")
-        caption = (
-            "Codes of training data and the prior, in the plane that best tells data apart. Marked, if any: where one has 80% of its "
-            "mass and the other at most a tenth of its density. A hole seen here is real; others may not show in a plane."
-        )
-        blocks.append(Picture(out / "codes.png", caption))
-    if len(codes) < len(runs):
-        discrete = ", ".join(name for name in runs if name not in codes)
-        blocks.append(Paragraph(f"Discrete latents have no plane of codes and no walks: {discrete}."))
-    return blocks
+def _agreement(diagnosis: Diagnosis) -> dict[str, str]:
+    return {key: format_with_error(getattr(diagnosis, key), diagnosis.standard_errors[key]) for key in _MISMATCH}
 
 
-def _joined(codes: Values) -> Tensor:
-    values = codes.values() if isinstance(codes, dict) else [codes]
-    return torch.cat([part.reshape(len(part), -1) for part in values], dim=1)  # [N, D]
+def _active(use: Diagnosis | LatentUse) -> dict[str, str]:
+    total = sum(len(variance) for variance in use.unit_variances.values())
+    active = total - sum(map(len, use.collapsed.values()))
+    return {"active_units": f"{active} of {total}"} if total else {}
 
 
-def _diagnosed(runs: Mapping[str, Run]) -> dict[str, Diagnosis]:
-    """Diagnose, on training data, of the models for which every code can be scored under every datum's q(z|x) in seconds."""
-    shown = {name: random_rows(seen_by_model(run.data), _NUM_CODES, seed=0) for name, run in runs.items()}
+def _overview_blocks(overview: pd.DataFrame, recipes: Comparison | None, shown: Sequence[str]) -> list[Block]:
+    notes = {"bias": _BIAS, "auc": _HOLES, "active_units": _UNITS, "precision": _QUALITY}
+    caption = "Likelihood, agreement of prior and codes, and sample quality of each model."
+    blocks: list[Block] = [
+        Table(overview.T.rename(index=FIGURES), caption),
+        Notes([note for name, note in notes.items() if name in overview]),
+    ]
+    if recipes is None:
+        return blocks
+    scatter = {name: _of_recipe(row) for name, row in recipes.iterrows()}
+    means = Table(pd.DataFrame.from_dict(scatter, orient="index"), "Recipes: means over fits with different seeds, and their scatter.")
+    which = f"Of each recipe, the fit with the lowest seeds is shown here and among samples and latent spaces: {', '.join(shown)}."
+    return [means, *blocks, Notes([which])]
+
+
+def _of_recipe(row: pd.Series) -> dict[str, str]:
     return {
-        name: diagnose(runs[name].pair, x, progress=False)
-        for name, x in shown.items()
-        if len(x) >= _LEAST_DIAGNOSED and _has_matrix_form(runs[name].pair, x)
+        "log p(x)": format_with_error(row["log_px"], row["se"]),
+        "fits": f"{row['fits']:.0f}",
+        "standard deviation over fits": format_error(row["fit_sd"]),
+        "difference": format_with_error(row["difference"], row["difference_se"]),
     }
-
-
-def _diagnoses(diagnoses: Mapping[str, Diagnosis], names: Sequence[str], out: Path) -> list[Block]:
-    blocks: list[Block] = []
-    if diagnoses:
-        columns = {name: _with_errors(diagnosis.to_frame()) for name, diagnosis in diagnoses.items()}
-        meanings = pd.concat([diagnosis.to_frame()["note"] for diagnosis in diagnoses.values()]).drop_duplicates()
-        caption = "Terms of the KL, and how far prior and codes agree, on training data; in nats unless stated otherwise."
-        blocks.append(Table(pd.DataFrame(columns).fillna(""), caption))
-        blocks.append(Notes([f"{figure}: {note}" for figure, note in meanings.items()]))
-    kls = {name: kl for name, diagnosis in diagnoses.items() if len(kl := _dimension_kls(diagnosis))}
-    if kls:
-        draw_dimension_kl(kls, out / "dimension-kl.png")
-        blocks.append(Picture(out / "dimension-kl.png", "KL of each latent dimension; dimensions near zero are unused."))
-    if len(diagnoses) < len(names):
-        rest = ", ".join(name for name in names if name not in diagnoses)
-        reasons = "there are too few data or the density of codes is slow to compute"
-        blocks.append(Paragraph(f"Not diagnosed here, as {reasons}: {rest}. Use pyro-lvm diagnose."))
-    return blocks
-
-
-def _has_matrix_form(pair: object, x: Tensor) -> bool:
-    with scoring(pair, x.device):
-        return is_matrix_form(pair, (x[:2],))
-
-
-def _with_errors(frame: pd.DataFrame) -> pd.Series:
-    return pd.Series(map(format_with_error, frame["value"], frame["se"]), frame.index)
-
-
-def _dimension_kls(diagnosis: Diagnosis) -> pd.DataFrame:
-    return pd.DataFrame({"value": diagnosis.dimension_kls.tolist(), "se": diagnosis.dimension_kl_errors.tolist()})
 
 
 def _training(folders: Mapping[str, Path], fits: pd.DataFrame, out: Path) -> list[Block]:

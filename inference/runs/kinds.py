@@ -18,7 +18,7 @@ _RUN = (
     rf"|user_code/.+\.py|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
 )
 _PICTURES = r"differences|estimate-vs-particles|reliability|samples|reconstructions|walks|codes|dimension-kl|curves"
-_REPORT = rf"comparison\.(csv|md)|overview\.csv|quality\.csv|report\.html|({_PICTURES})\.png|{_OURS}"
+_REPORT = rf"comparison\.(csv|md)|overview\.csv|recipes\.csv|quality\.csv|report\.html|({_PICTURES})\.png|{_OURS}"
 _PRIORS = "|".join(map(re.escape, PRIORS))  # built-in ones
 
 RUN = Kind("train", (CONFIG, CHECKPOINT, HISTORY, SUMMARY), re.compile(_RUN))

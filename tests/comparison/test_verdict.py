@@ -68,3 +68,28 @@ def test_the_verdict_says_what_is_a_bound():
     alone = verdict({"one": score(-10, num_particles=1)})
     assert alone[0].endswith("there is nothing to compare it with.") and len(alone) == 2
     assert any("Twenty draws or fewer" in line for line in verdict({"few": score(-10, num_particles=15)}))
+
+
+def fits(mean, *, scatter, number=3, seed=0):
+    return [score(mean + offset, seed=seed + i) for i, offset in enumerate(torch.linspace(-scatter, scatter, number).tolist())]
+
+
+def test_the_verdict_on_recipes_counts_the_scatter_of_their_seeds():
+    groups = {"a": fits(-10, scatter=0.02), "b": fits(-10.05, scatter=0.3, seed=10), "c": fits(-15, scatter=0.1, seed=20)}
+    scores = {f"{name}-seed{i}": own for name, several in groups.items() for i, own in enumerate(several)}
+    names = {name: [f"{name}-seed{i}" for i in range(3)] for name in groups}
+    first, second, third, *rest = verdict(scores, names)
+    assert first.startswith("a comes first, with log p(x) = -10.")
+    assert first.endswith("nats per datum, the mean of 3 fits with different seeds, whose standard deviation is 0.018.")
+    assert second.startswith("It is ahead of c (by 5.0") and "over data and seeds, excludes zero" in second
+    assert third.startswith("It cannot be told apart from b (by 0.1 ± 0.17)") and "over data and seeds and with biases" in third
+    assert not any("single fits" in line for line in rest)
+    sure = verdict({name: own for name, own in scores.items() if name[0] != "b"}, {name: names[name] for name in "ac"})
+    assert sure[0].startswith("a is best")
+
+
+def test_a_recipe_with_one_fit_has_no_scatter():
+    scores = {"a0": score(-10), "a1": score(-10.1, seed=1), "b": score(-12, seed=2)}
+    lines = verdict(scores, {"a": ["a0", "a1"], "b": ["b"]})
+    assert "Over b (by 1.95" in lines[1] and lines[1].endswith("a recipe with a single fit has no scatter over seeds.")
+    assert lines[0].startswith("a comes first")

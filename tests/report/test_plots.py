@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from inference.report.plots import images as pictures
-from inference.report.plots.latents import _plane, draw_codes, draw_dimension_kl, holes
+from inference.report.plots.curves import _loss_limit
+from inference.report.plots.latents import _plane, draw_codes, holes
+from inference.report.plots.style import colors_of
+from inference.report.plots.units import UnitUse, draw_units
 
 
 def test_holes_are_where_one_density_is_high_and_the_other_a_tenth():
@@ -33,9 +36,23 @@ def test_the_plane_is_the_one_that_tells_data_apart():
 def test_pictures_of_latent_spaces_of_any_dimension(tmp_path):
     codes = {f"{D}-D": torch.randn(2, 50, D, generator=torch.Generator().manual_seed(D)) for D in (1, 2, 3, 7)}
     draw_codes(codes, {name: 10 * z.flatten(0, 1) for name, z in codes.items()}, tmp_path / "codes.png")
-    kl = pd.DataFrame({"value": [0.1, 3.0, 0.0], "se": [0.01, np.nan, 0.0]})
-    draw_dimension_kl({"a": kl, "b": kl[:1]}, tmp_path / "kl.png")
+    variance = torch.tensor([0.5, -1e-9, 0.002])
+    units = UnitUse(variance, (1, 2), torch.tensor([0.1, 3.0, 0.0]), torch.tensor([0.01, np.nan, 0.0]))
+    draw_units({"a": units, "b": UnitUse(variance[:1], ())}, tmp_path / "kl.png")
     assert {path.name for path in tmp_path.iterdir()} == {"codes.png", "kl.png"}
+
+
+def test_no_fit_is_outside_the_picture_of_losses():
+    histories = {
+        "steep": pd.DataFrame({"valid_loss": [900.0, 24.0, 23.0, 22.5, 22.0, 21.9]}),
+        "poor": pd.DataFrame({"valid_loss": [120.0, 110.0, np.nan]}),
+    }
+    assert 110 < _loss_limit(histories) < 120
+    assert 21.9 < _loss_limit({"steep": histories["steep"]}) < 40
+
+
+def test_many_models_have_many_colors():
+    assert all(len(set(colors_of(dict.fromkeys(range(count))))) == count for count in (1, 7, 8, 20))
 
 
 def test_image_shapes() -> None:

@@ -45,6 +45,11 @@ def test_the_report_is_one_page_that_holds_its_pictures(written: Path, runs: Pat
     table = pd.read_csv(written / "comparison.csv", index_col="model")
     assert parsed.tables[0][0][1:] == [row[0] for row in parsed.tables[1][1:]] == list(table.index)
     assert {row[0] for row in parsed.tables[-1][1:]} == set(PRIORS)
+    assert [row[1:5] for row in sorted(parsed.tables[-1][1:])] == [
+        ["Bernoulli", prior, "normal", "2 units"] for prior in ("standard normal", "VampPrior, 20 components")
+    ]
+    labels = [cell for rows in parsed.tables for cell in (*rows[0], *(row[0] for row in rows))]
+    assert not [label for label in labels if "_" in label], "labels are words"
     shown = float(parsed.tables[0][1][1].split("\u00a0")[0])
     assert shown == pytest.approx(table["log_px"].iloc[0], abs=table["se"].iloc[0])
     kinds = [f"{name}: {kind}" for name in table.index for kind in ("reconstructions", "prior samples")]
@@ -75,8 +80,28 @@ def test_counts_in_a_table_with_one_latent_dimension(
     monkeypatch.setattr("inference.runs.scores.evaluate_pair", None)  # the kept evaluation serves, and the earlier report goes
     written = (tmp_path / "out").stat().st_ino
     printed = say(capsys, "report {} --out {} --overwrite --evaluate.num_particles 5", tmp_path / "run", tmp_path / "out")
-    assert printed == f"Wrote {tmp_path / 'out' / 'report.html'}.\n"
+    assert printed.startswith("run may not have converged: the best epoch is the last of 2, and the validation loss fell by 0.")
+    assert printed.endswith(f"Wrote {tmp_path / 'out' / 'report.html'}.\n")
     assert (tmp_path / "out" / "report.html").read_text() == html and (tmp_path / "out").stat().st_ino != written
+
+
+def test_fits_with_several_seeds_are_one_recipe(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(f"train --out {tmp_path / 'standard-seed1'} --model.seed 1 --fit.seed 1 --model.num_components 20 {SMALL}".split())
+    first = shutil.copytree(runs / "standard", tmp_path / "standard-seed0")
+    command = "report {} {} {} --out {} --evaluate.num_particles 30"
+    printed = say(capsys, command, first, tmp_path / "standard-seed1", runs / "vamp", tmp_path / "out")
+    recipes = pd.read_csv(tmp_path / "out" / "recipes.csv", index_col="recipe")
+    assert recipes["fits"].to_dict() == {"standard": 2, "vamp": 1} and len(pd.read_csv(tmp_path / "out" / "comparison.csv")) == 3
+    html = (tmp_path / "out" / "report.html").read_text()
+    page = check_self_contained(html)
+    text = " ".join(page.text).replace("\u00a0", " ")
+    assert "<h1>2 recipes of digits, 3 fits</h1>" in html and page.tables[0][0][1:3] == ["log p(x)", "fits"]
+    assert "a recipe with a single fit has no scatter over seeds" in text
+    assert set(page.tables[1][0][1:]) == {"standard-seed0", "vamp"}, "samples and latents are of one fit of each"
+    assert {row[0] for row in page.tables[-1][1:]} == {"standard-seed0", "standard-seed1", "vamp"}
+    for name in ("standard-seed0", "standard-seed1", "vamp"):
+        warning = f"{name} may not have converged: the best epoch is the last of 2"
+        assert warning in text and warning in printed
 
 
 def test_pictures_of_categories_are_of_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,10 @@ import pyro.distributions as dist
 import torch
 
 from inference import diagnose
+from inference.diagnostics.usage import latent_use
 from inference.formatting import format_with_error
 from inference.predictive.draws import encode
-from inference.report import report
+from inference.report import latents
 from inference.report import samples as report_samples
 from pyro_lvm import BernoulliLikelihood, ConvDecoder, HierarchicalVAE, Pair, StandardNormal, conv_ladder
 
@@ -34,7 +35,7 @@ def test_discrete_latents_have_no_plane_and_no_walks(tmp_path):
     x = torch.ones(30, 64)
     assert not encode(Pair(model, guide), x).is_floating_point()
     run = run_of(Pair(model, guide), x)
-    (block,) = report._latents({"codes": run}, tmp_path)
+    (block,) = latents.latent_space({"codes": run}, tmp_path)
     assert block.html() == "<p>Discrete latents have no plane of codes and no walks: codes.</p>"
     assert len(report_samples.made({"codes": run}, tmp_path)) == 2 and not (tmp_path / "walks.png").exists()
 
@@ -46,10 +47,16 @@ def test_levels_of_latents_have_a_plane_and_walks(tmp_path):
     vae = HierarchicalVAE(StandardNormal(3), levels, BernoulliLikelihood(ConvDecoder((4, 4, 4), [4], (1, 8, 8))))
     assert {name: z.shape[1:] for name, z in encode(vae, x).items()} == {"z2": (3,), "z1": (2, 4, 4)}
     runs = {"levels": run_of(vae, x)}
-    assert [len(report._latents(runs, tmp_path)), len(report_samples.made(runs, tmp_path))] == [1, 3]
+    assert [len(latents.latent_space(runs, tmp_path)), len(report_samples.made(runs, tmp_path))] == [1, 3]
     assert {path.stem for path in tmp_path.iterdir()} == {"codes", "samples", "reconstructions", "walks"}
-    (rest,) = report._diagnoses(report._diagnosed(runs), list(runs), tmp_path)
+    assert latents.used(runs, latents.diagnosed(runs)) == {}, "60 data are too few"
+    (rest,) = latents.diagnosis_blocks({}, {}, list(runs), tmp_path)
     assert "slow to compute: levels. Use pyro-lvm diagnose" in rest.html()
+    table, notes, picture, _ = latents.diagnosis_blocks({}, {"levels": latent_use(vae, x)}, list(runs), tmp_path)
+    assert {row[0] for row in Page(table.html()).tables[0][1:]} == {
+        f"{figure}: z{n}" for figure in ("rate", "active units") for n in (1, 2)
+    }
+    assert "term of the rate" in notes.html() and "data:image/png" in picture.html()
 
 
 def test_diagnoses_of_what_is_quick_to_diagnose(tmp_path):
@@ -58,8 +65,13 @@ def test_diagnoses_of_what_is_quick_to_diagnose(tmp_path):
     data = SimpleNamespace(train=x, valid=x, test=x, transform=None)
     few = SimpleNamespace(vae=linear, data=SimpleNamespace(train=x[:50], transform=None))
     runs = {"a": SimpleNamespace(vae=linear, data=data), "b": few}
-    table, notes, picture, rest = report._diagnoses(report._diagnosed(runs), list(runs), tmp_path)
+    diagnoses = latents.diagnosed(runs)
+    uses = latents.used(runs, diagnoses)
+    assert uses == diagnoses
+    table, notes, picture, rest = latents.diagnosis_blocks(diagnoses, uses, list(runs), tmp_path)
     expected = diagnose(linear, x[torch.randperm(120, generator=torch.Generator().manual_seed(0))], progress=False)
     rows = {name: value.replace("\u00a0", " ") for name, value in Page(table.html()).tables[0][1:]}
     assert rows["rate"] == format_with_error(expected.rate, expected.standard_errors["rate"])
     assert "log N" in notes.html() and "data:image/png" in picture.html() and ": b." in rest.html()
+    assert "near zero is a good fit, not an unused unit" in picture.html() and "unused" in picture.html()
+    assert not any("_" in name for name in rows) and rows["active units"] == "2"

@@ -58,6 +58,9 @@ def _losses(history: pd.DataFrame) -> pd.Series:
 
 
 def _loss_limit(histories: Mapping[str, pd.DataFrame]) -> float:
-    """An upper limit that the first epochs may exceed, as otherwise the rest of the curves would look flat."""
+    """An upper limit that the first epochs may exceed, as otherwise the rest of the curves would look flat; the best are below it."""
     losses = np.concatenate([_losses(history) for history in histories.values()])
-    return min(losses.max(), losses.min() + 4 * (np.median(losses) - losses.min())) + 0.1
+    losses = losses[np.isfinite(losses)]
+    best = max(_losses(history).min() for history in histories.values())
+    limit = max(losses.min() + 4 * (np.median(losses) - losses.min()), best + 0.05 * (best - losses.min()))
+    return min(losses.max(), limit) + 0.1

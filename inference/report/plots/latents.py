@@ -1,4 +1,4 @@
-"""Plots of latent spaces: codes and prior, where one of them is missing, and the KL of each dimension."""
+"""Plots of latent spaces: codes and prior, and where one of them is missing."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -8,9 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 import numpy as np
-import pandas as pd
 from scipy.linalg import eigh
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -54,26 +52,6 @@ def draw_codes(codes: Mapping[str, Tensor], draws: Mapping[str, Tensor], path: P
         *(Patch(color=color, alpha=0.6, label=label) for color, label in labels.items() if color in marked),
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=min(2, columns), frameon=False, fontsize="small")
-    figure.savefig(path)
-
-
-def draw_dimension_kl(kls: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Draw the KL of each latent dimension with its standard error, largest first.
-
-    Args:
-        kls: Columns ``value`` and ``se`` in nats, one row per dimension, by the names of the models.
-        path: File to write.
-    """
-    figure = Figure(figsize=(6.4, 1.3 * len(kls) + 0.8), dpi=DPI, layout="constrained")
-    panels = figure.subplots(len(kls), 1, sharex=True, sharey=True, squeeze=False).ravel()
-    for (name, kl), axes in zip(kls.items(), panels, strict=True):
-        kl = kl.sort_values("value", ascending=False)
-        axes.bar(range(1, len(kl) + 1), kl["value"], yerr=kl["se"], color=PRIOR, error_kw={"ecolor": CODES, "elinewidth": 1})
-        axes.set_title(name, loc="left", fontsize="medium")
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    panels[-1].set_xlabel("latent dimension, by rank")
-    figure.supylabel("KL (nats)", fontsize="medium")
     figure.savefig(path)
 
 

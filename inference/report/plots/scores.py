@@ -24,21 +24,22 @@ def draw_differences(table: Comparison, path: Path) -> None:
         path: File to write.
     """
     figure, axes = make_axes("log p(x) minus that of the best model (nats per datum)", "")
-    figure.set_size_inches(5.2 + label_width(table.index), 1.1 + 0.36 * len(table))
-    places = range(len(table))
+    figure.set_size_inches(5.2 + label_width(table.index), 1.3 + 0.36 * len(table))
+    places, bounds = range(len(table)), table.attrs["bounds"]
     for place, (name, row) in zip(places, table.iterrows(), strict=True):
         ends = [row["difference"] - row["difference_se"], row["difference"] + row["difference_se"]]
         axes.plot(ends, [place, place], color="#0072B2", linewidth=4)
         if name in table.attrs["differences"]:
             axes.plot(table.attrs["differences"][name].interval, [place, place], color="#0072B2", linewidth=1.2)
-        face = "white" if row["is_bound"] else "#0072B2"
+        face = "white" if name in bounds else "#0072B2"
         axes.plot(row["difference"], place, "o", color="#0072B2", markerfacecolor=face, markersize=6)
     axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     axes.set_yticks(places, table.index)
     axes.invert_yaxis()
     axes.margins(y=0.25 if len(table) < 3 else 0.1)
     axes.grid(axis="x", color="0.9", linewidth=0.8)
-    axes.set_title("Thick: one standard error; thin: 95% interval, biases allowed for; hollow: a bound", loc="left", fontsize="medium")
+    title = "Thick: one standard error; thin: 95% interval,\nbiases allowed for; hollow: a bound"
+    axes.set_title(title, loc="left", fontsize="medium")
     figure.savefig(path)
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colors, which can be told apart with any color vision.
@@ -28,4 +30,5 @@ def label_width(names: Iterable[str]) -> float:
 
 def colors_of(names: Mapping[str, object]) -> list[str]:
     """A color for each model, the same in every picture of the same models."""
-    return [COLORS[i % len(COLORS)] for i in range(len(names))]
+    colors = COLORS if len(names) <= len(COLORS) else [to_hex(color) for color in colormaps["tab20"](range(20))]
+    return [colors[i % len(colors)] for i in range(len(names))]

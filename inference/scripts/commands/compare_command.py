@@ -6,11 +6,11 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from inference.comparison.table import compare
 from inference.files.folders import checked_folder, replacing_folder, resolved
 from inference.recipes.build import load
 from inference.recipes.combinations import check_recipes
 from inference.recipes.options import EvaluateOptions, Recipe, recipe_of
+from inference.runs.fits import compare_fits, fit_cautions, with_sweeps
 from inference.runs.folders import budget, load_runs
 from inference.runs.kinds import COMPARISON, default_out
 from inference.runs.resuming import begun, check_begun, go_on
@@ -35,9 +35,10 @@ def main(args: Namespace) -> None:
             raise ValueError("--overwrite has no effect without --out for finished runs. Leave it out.")
         if args.seeds > 1 or args.resume:
             raise ValueError("--seeds and --resume are of trainings, and have no effect on finished runs. Leave them out.")
-        expost = plan_expost(args.expost, args.expost_of, args.runs, args.runs)
+        folders = {str(run): run for run in with_sweeps([Path(run) for run in args.runs])}
+        expost = plan_expost(args.expost, args.expost_of, list(folders), list(folders))
         out = args.out and Path(args.out)
-        compare_runs({name: Path(name) for name in args.runs}, expost, args.evaluate, out, args.overwrite, args.device)
+        compare_runs(folders, expost, args.evaluate, out, args.overwrite, args.device)
         return
     out = Path(args.out or default_out(recipe.data.source))
     if args.seeds > 1:
@@ -96,7 +97,8 @@ def compare_runs(
     models, scores = score_runs(load_runs(folders), folders, scoring, expost=expost, device=device)
 
     if folder is None:
-        print(compare(scores), budget(folders, scores).to_string(), sep="\n\n")
+        warnings = "\n".join(fit_cautions(folders))
+        print(*compare_fits(folders, models, scores), budget(folders, scores).to_string(), *filter(None, [warnings]), sep="\n\n")
         return
     with replacing_folder(folder, COMPARISON, overwrite=overwrite, worth_keeping=CHECKPOINT) as new:
         report(folders, models, scores, new)
@@ -107,5 +109,5 @@ def report(folders: Mapping[str, Path], models: Mapping[str, Run], scores: Mappi
     """Print the comparison, and write it with pictures and a page of HTML to a folder."""
     from inference.report.report import write_report
 
-    print("", compare(scores), budget(folders, scores).to_string(), sep="\n\n", flush=True)
-    write_report(folders, models, scores, out)
+    print("", *compare_fits(folders, models, scores), budget(folders, scores).to_string(), sep="\n\n", flush=True)
+    print("", *write_report(folders, models, scores, out), sep="\n")

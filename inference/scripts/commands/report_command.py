@@ -6,6 +6,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from inference.files.folders import checked_folder, replacing_folder
+from inference.runs.fits import with_sweeps
 from inference.runs.folders import load_runs
 from inference.runs.kinds import REPORT
 from inference.runs.run import CHECKPOINT, PAGE
@@ -14,7 +15,7 @@ from inference.runs.scores import score_runs
 
 def main(args: Namespace) -> None:
     """Write a report of finished runs; those without the requested evaluation are evaluated first."""
-    folders = name_runs([Path(run) for run in args.runs])
+    folders = name_runs(with_sweeps([Path(run) for run in args.runs]))
 
     out = checked_folder(Path(args.out), REPORT, overwrite=args.overwrite, beside=folders.values())
     runs = load_runs(folders)
@@ -22,8 +23,8 @@ def main(args: Namespace) -> None:
         models, scores = score_runs(runs, folders, args.evaluate, device=args.device)
         from inference.report.report import write_report
 
-        write_report(folders, models, scores, new)
-    print(f"Wrote {Path(args.out) / PAGE}.")
+        warnings = write_report(folders, models, scores, new)
+    print(*warnings, f"Wrote {Path(args.out) / PAGE}.", sep="\n")
 
 
 def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
