@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.data.load import Data, load_data
-from inference.numerics import seeded
+from inference.numerics import check_device, seeded
 from inference.recipes.codes import start_codebook
 from inference.recipes.combinations import check_parts
 from inference.recipes.fits import OBJECTIVES, SCHEDULES
@@ -99,6 +99,7 @@ def evaluate_vae(vae: AnyVAE, data: Data, options: EvaluateOptions, *, device: s
 
 def evaluate_rows(vae: AnyVAE, x: Tensor, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
     """Score data ``[N, *X]``; see :func:`inference.scoring.importance.evaluate`."""
+    check_device(device)
     how = {name: value for name, value in asdict(options).items() if name != "split"}
     return evaluate(vae.to(device), x.to(device), **how, progress=progress)
 
@@ -107,6 +108,7 @@ def bound_vae(
     vae: AnyVAE, data: Data, options: EvaluateOptions, num_data: int, *, device: str | None = None, progress: bool = False
 ) -> BidirectionalBounds:
     """Bound log p(x) of simulated data; see :func:`inference.scoring.annealed.bounds.bidirectional`."""
+    check_device(device)
     x = getattr(data, options.split)[:1].expand(num_data, *data.train.shape[1:])
     chains = options if options.method == "ais" else replace(options, method="ais", num_particles=None)
     num_particles, num_steps = chains.counts

@@ -14,7 +14,7 @@ from inference.expost.code_prior import fit_code_prior
 from inference.expost.codes import codes_of
 from inference.expost.flow import fit_flow
 from inference.expost.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
-from inference.numerics import seeded
+from inference.numerics import check_device, seeded
 from inference.recipes.build import build_vae
 from inference.recipes.codes import autoregressive_prior
 from inference.recipes.options import FitOptions, ModelOptions, Recipe
@@ -62,6 +62,7 @@ def fit_expost(vae: AnyVAE, data: Data, expost: str, recipe: Recipe, *, device: 
         ValueError: If the kind of prior does not suit the VAE's latents (vectors or discrete codes), the VAE has several latents, or its
             codes are proportions or unit vectors, for which there is no fitted prior.
     """
+    check_device(device)
     vae, seed = vae.to(device), recipe.fit.seed
     _check_kind(vae, expost)
     codes = codes_of(vae, data.train.to(device), transform=data.transform, seed=seed)

@@ -1,6 +1,7 @@
 """Options of data, models, fits and scores: typed dataclasses, filled from the command line and from YAML."""
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     ObjectiveName = str
     ScheduleName = str
     ExpostName = str
+    TrackerName = str
 else:
     PriorName = Literal[
         "standard",
@@ -54,10 +56,12 @@ else:
     ObjectiveName = Literal["elbo", "iwae"]
     ScheduleName = Literal["constant", "cosine"]
     ExpostName = Literal["gaussian", "mixture", "flow", "two-stage", "autoregressive"]
+    TrackerName = Literal["tensorboard"]
 Precision = Literal["full", "bf16"]
 ProposalName = Literal["auto", "guide", "refined"]
 MethodName = Literal["importance", "ais"]
 StructureName = Literal["flat", "stacked", "ladder"]
+EngineName = Literal["processes", "ray"]
 Split = Literal["train", "valid", "test"]
 
 
@@ -190,3 +194,17 @@ class Recipe:
     data: DataOptions = field(default_factory=DataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     fit: FitOptions = field(default_factory=FitOptions)
+
+
+def check_extra(package: str, name: str) -> None:
+    """Check that a package is installed which is not among the requirements; the extra that installs it has its name.
+
+    Args:
+        package: The package.
+        name: What needs it.
+
+    Raises:
+        ImportError: If it is not.
+    """
+    if find_spec(package) is None:
+        raise ImportError(f"{name} needs {package}, which is not installed: pip install 'pyro-lvm[{package}]'")

@@ -1,6 +1,7 @@
 """Runs: a model with its options and data, fitted and saved in a folder."""
 
 from dataclasses import asdict, dataclass
+import math
 from pathlib import Path
 import sys
 
@@ -14,12 +15,14 @@ from inference.files import replacing_file, write_yaml
 from inference.recipes.build import build_vae, fit_vae, seen_by_model
 from inference.recipes.options import Recipe
 from inference.recipes.structures import AnyVAE
+from inference.recipes.trackers import tracking
 from inference.runs.reading import checksum, parse_yaml, sealed
 from inference.svi.loop import FitResult
 from inference.svi.state import CHECKPOINT
 
 CONFIG, SUMMARY, HISTORY = "config.yaml", "summary.yaml", "history.csv"
 TABLE, PAGE = "comparison.csv", "report.html"
+_MOST_LINES = 25  # about a screen, of a fit of any length
 
 
 @dataclass(frozen=True)
@@ -51,28 +54,37 @@ def build_run(recipe: Recipe, data: Data) -> Run:
     return Run(recipe, data, build_vae(recipe.model, seen_by_model(data, seed=recipe.model.seed)))
 
 
-def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None = None) -> FitResult:
+def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None = None, track: str | None = None) -> FitResult:
     """Fit a run's model and write its folder: options, the best weights, the last state and the history so far, and finally a summary.
 
-    With ``resume``, the fit goes on from the last state in the folder. Progress is shown as a bar in a terminal, and as one line per epoch
-    elsewhere, such as in a log.
+    With ``resume``, the fit goes on from the last state in the folder. Progress is shown as a bar in a terminal, and elsewhere, such as in
+    a log, as at most some thirty lines. ``track`` names a program that shows the history too.
     """
-    is_terminal = sys.stderr.isatty()
-
-    def keep(history: pd.DataFrame) -> None:
-        _write(history, folder / HISTORY)
-        if not is_terminal:
-            epoch = history.iloc[-1]
-            print(f"epoch {epoch.epoch:.0f}: train {epoch.train_loss:.2f}, valid {epoch.valid_loss:.2f}", flush=True)
-
-    write_yaml(folder / CONFIG, asdict(run.recipe))
-    options, checkpoint = run.recipe.fit, folder / CHECKPOINT
+    is_terminal, options, checkpoint = sys.stderr.isatty(), run.recipe.fit, folder / CHECKPOINT
     start = checkpoint if resume else None
-    result = fit_vae(run.vae, run.data, options, checkpoint=checkpoint, resume=start, on_epoch=keep, device=device, progress=is_terminal)
+    write_yaml(folder / CONFIG, asdict(run.recipe))
+    with tracking(track, folder) as record:
+
+        def keep(history: pd.DataFrame) -> None:
+            _write(history, folder / HISTORY)
+            record(history)
+            if not is_terminal:
+                _print_some(history.iloc[-1], options.epochs)
+
+        result = fit_vae(
+            run.vae, run.data, options, checkpoint=checkpoint, resume=start, on_epoch=keep, device=device, progress=is_terminal
+        )
+        record(result.history)
     with replacing_file(folder / HISTORY) as temporary:  # whole, even where no epoch was left
         _write(result.history, temporary)
     write_yaml(folder / SUMMARY, sealed(_summary(run, result) | _place(run.recipe) | {"files": checksums(folder)}))
     return result
+
+
+def _print_some(row: pd.Series, epochs: int) -> None:
+    """Print a row of a history if it is the first, the last, or one of some that are evenly spaced."""
+    if row.epoch in (1, epochs) or row.epoch % math.ceil(epochs / _MOST_LINES) == 0:
+        print(f"epoch {row.epoch:.0f}: train {row.train_loss:.2f}, valid {row.valid_loss:.2f}", flush=True)
 
 
 def _write(history: pd.DataFrame, path: Path) -> None:

@@ -12,7 +12,7 @@ from inference.files.folders import checked_folder, replacing_folder
 from inference.predictive.draws import Values, encode, of_one_site, reconstruct, sample_prior
 from inference.runs.folders import load_runs
 from inference.runs.kinds import ARRAYS, SAMPLES
-from inference.runs.run import CHECKPOINT
+from inference.runs.run import CHECKPOINT, Run
 from inference.runs.scores import expost_path, run_under
 
 
@@ -24,18 +24,8 @@ def main(args: Namespace) -> None:
     out = checked_folder(Path(shown), SAMPLES, overwrite=args.overwrite, beside=[folder], within=folder)
     run = load_runs({"run": folder})["run"]
     if args.expost is not None:
-        run = run_under(run, place, args.expost)
-    held_out = getattr(run.data, args.split)
-    x = random_rows(held_out, args.num_draws, seed=args.seed)
-    arrays = {
-        "samples": of_one_site(sample_prior(run.vae, x, seed=args.seed)),  # [n, *X]
-        "data": x,  # [n, *X]
-        "reconstructions": of_one_site(reconstruct(run.vae, x, seed=args.seed, draws=not run.has_means)),  # [n, *X]
-    }
-    if run.has_means:
-        arrays["sample_means"] = of_one_site(sample_prior(run.vae, x, seed=args.seed, means=True))  # [n, *X]
-    arrays |= by_site("codes", encode(run.vae, held_out, seed=args.seed))  # each [N, D]
-    arrays |= level_means(run.vae, x, seed=args.seed) if run.has_means else {}  # each [n, *X]
+        run = run_under(run, place, args.expost, args.device)
+    arrays = draws(run, getattr(run.data, args.split), args.num_draws, seed=args.seed, device=args.device)
 
     with replacing_folder(out, SAMPLES, overwrite=args.overwrite, worth_keeping=CHECKPOINT) as new:
         values = {name: tensor.numpy() for name, tensor in arrays.items()}
@@ -46,6 +36,22 @@ def main(args: Namespace) -> None:
             write_texts(arrays, run.data.alphabet, new)
     print("\n".join(f"{name:<16} {tuple(tensor.shape)}" for name, tensor in arrays.items()))
     print(f"Wrote {shown}.")
+
+
+def draws(run: Run, held_out: Tensor, count: int, *, seed: int, device: str) -> dict[str, Tensor]:
+    """Samples and reconstructions ``[n, *X]`` with the data that they are of, and codes ``[N, D]`` of all held-out data, by name."""
+    vae, held_out = run.vae.to(device), held_out.to(device)
+    x = random_rows(held_out, count, seed=seed)
+    arrays = {
+        "samples": of_one_site(sample_prior(vae, x, seed=seed)),  # [n, *X]
+        "data": x,  # [n, *X]
+        "reconstructions": of_one_site(reconstruct(vae, x, seed=seed, draws=not run.has_means)),  # [n, *X]
+    }
+    if run.has_means:
+        arrays["sample_means"] = of_one_site(sample_prior(vae, x, seed=seed, means=True))  # [n, *X]
+    arrays |= by_site("codes", encode(vae, held_out, seed=seed))  # each [N, D]
+    arrays |= level_means(vae, x, seed=seed) if run.has_means else {}  # each [n, *X]
+    return {name: values.cpu() for name, values in arrays.items()}
 
 
 def by_site(name: str, values: Values) -> dict[str, Tensor]:

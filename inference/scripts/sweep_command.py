@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from jsonargparse import Namespace
 
 from inference.recipes.combinations import check_parts
 from inference.recipes.options import Recipe
+from inference.runs.ray_tasks import run_on_ray
 from inference.runs.sweep import make_jobs, sweep
 from inference.scripts.parsing import parse
 
@@ -19,7 +21,9 @@ def main(args: Namespace) -> None:
     recipes = {name: Recipe(own.data, own.model, own.fit) for name, own in parsed.items()}
     for recipe in recipes.values():
         check_parts(recipe.model)
-    sweep(jobs, recipes, args.evaluate, Path(args.out), processes=args.processes, device=args.device)
+    engine = partial(run_on_ray, num_gpus=int(args.device != "cpu")) if args.engine == "ray" else None
+    chosen = {"processes": args.processes, "engine": engine, "device": args.device, "track": args.track}
+    sweep(jobs, recipes, args.evaluate, Path(args.out), **chosen)
 
 
 def _values(over: Sequence[Sequence[str]]) -> dict[str, list[str]]:
@@ -44,4 +48,4 @@ def sweep_seeds(args: Namespace, recipe: Recipe, out: Path) -> None:
         model = replace(recipe.model, prior=values["model.prior"], seed=int(values["model.seed"]))
         recipes[job.name] = replace(recipe, model=model, fit=replace(recipe.fit, seed=int(values["fit.seed"])))
         check_parts(model)
-    sweep(jobs, recipes, args.evaluate, out, device=args.device)
+    sweep(jobs, recipes, args.evaluate, out, device=args.device, track=args.track)

@@ -36,7 +36,7 @@ def main(args: Namespace) -> None:
     with replacing_folder(out, RUN, overwrite=overwrite, worth_keeping=CHECKPOINT, taken=taken) as folder:
         if finished is not None and taken is None:
             copy_state(finished, folder)
-        result = fit_run(run, folder, resume=(folder / LAST).is_file(), device=args.device)
+        result = fit_run(run, folder, resume=(folder / LAST).is_file(), device=args.device, track=args.track)
         from inference.report.plots.curves import draw_history
 
         if finished is not None:

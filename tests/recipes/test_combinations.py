@@ -36,9 +36,11 @@ from inference.recipes.options import (
     ProposalName,
     ScheduleName,
     StructureName,
+    TrackerName,
 )
 from inference.recipes.priors import PRIORS
 from inference.recipes.structures import STRUCTURES
+from inference.recipes.trackers import TRACKERS
 from inference.scoring.annealed.score import METHODS
 from inference.scoring.proposals.assembly import PROPOSALS
 from inference.tracing.precision import PRECISIONS
@@ -53,6 +55,7 @@ from inference.tracing.precision import PRECISIONS
         (LikelihoodName, LIKELIHOODS),
         (NetworkName, NETWORKS),
         (ExpostName, EXPOST),
+        (TrackerName, TRACKERS),
         (InitName, INITS),
         (ObjectiveName, OBJECTIVES),
         (ScheduleName, SCHEDULES),
