@@ -11,6 +11,7 @@ from inference.files.contents import strangers
 from inference.runs import sweep as sweeps
 from inference.runs.kinds import RUN
 from inference.runs.run import _print_some
+from inference.scripts import compare_command
 from inference.scripts.cli import main
 from inference.svi import state
 from inference.svi.loop import Loop
@@ -97,6 +98,8 @@ def in_this_process(jobs, commands, folder, *, processes):
 def test_every_run_of_a_comparison_or_a_sweep_has_a_log(tmp_path: Path, monkeypatch, capsys) -> None:
     pytest.importorskip("tensorboard")
     monkeypatch.setattr(sweeps, "run_jobs", in_this_process)
+    monkeypatch.setattr(sweeps, "_report", lambda *_: None)
+    monkeypatch.setattr(compare_command, "report", lambda *_: None)
     options = f"--fit.epochs 1 {TINY} --evaluate.num_particles 5 --track tensorboard"
     main(f"compare --priors standard,mixture --out {tmp_path}/all {options}".split())
     main(f"sweep --over seed 0 1 --out {tmp_path}/sweep {options}".split())
