@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import logging
 import os
 from pathlib import Path
+import signal
 import threading
 from typing import Any
 
@@ -53,8 +54,11 @@ def _connected() -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of our own reports to nobody
+    handler = signal.getsignal(signal.SIGTERM)
     ray.init(log_to_driver=False, logging_level=logging.ERROR)
     try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray has put its own there, with which a stopped sweep would end as a crash
         yield
     finally:
         ray.shutdown()
