@@ -1,4 +1,4 @@
-"""Random seeds, threads, memory and denormal numbers while a pair runs."""
+"""Devices, random seeds, threads, memory and denormal numbers while a pair runs."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +10,23 @@ from torch import Tensor
 from pyro_lvm.checks import check_seeds
 
 _LARGEST_BLOCK = 32 * 2**20 - 8192  # bytes; with its header, just below 32 MiB
+
+
+def check_device(device: str | torch.device | None, name: str = "device") -> None:
+    """Check that this machine has a device, or that none is named.
+
+    Args:
+        device: The device.
+        name: What an error calls it.
+
+    Raises:
+        ValueError: If there is none; the error names those that there are.
+    """
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    count = torch.accelerator.device_count() if accelerator else 0
+    there = ["cpu", *([accelerator.type, *(f"{accelerator.type}:{i}" for i in range(count))] if accelerator else [])]
+    if device is not None and str(device) not in there:
+        raise ValueError(f"{name} must name a device of this machine, {' or '.join(there)}; got {str(device)!r}. Choose one of these.")
 
 
 def generator_of(device: torch.device) -> torch.Generator:

@@ -116,10 +116,10 @@ def _idx_parts(array: np.ndarray) -> Iterator[Any]:
 
 
 def fetch(url: str) -> bytes:
-    """Download the bytes at ``url`` with a progress bar."""
+    """Download the bytes at ``url`` with a progress bar, if there is a terminal."""
     with urlopen(url, timeout=TIMEOUT_SECONDS) as response:
         total, name = int(response.headers.get("Content-Length", 0)) or None, url.rpartition("/")[2]
-        with tqdm(total=total, desc=name, unit="B", unit_scale=True, leave=False) as progress:
+        with tqdm(total=total, desc=name, unit="B", unit_scale=True, leave=False, disable=None) as progress:
             chunks = []
             while chunk := response.read(1 << 16):
                 chunks.append(chunk)

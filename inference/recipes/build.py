@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inference.checkpoint import move_
 from inference.data.load import Data, load_data
-from inference.numerics import seeded
+from inference.numerics import check_device, seeded
 from inference.recipes.combinations import check_parts
 from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe
 from inference.recipes.own_pairs import make_own
@@ -134,6 +134,7 @@ def evaluate_pair(pair: object, data: Data, options: EvaluateOptions, *, device:
 
 def evaluate_rows(pair: object, batch: Batch, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
     """Score the rows of a batch; see :func:`inference.scoring.importance.evaluate`."""
+    check_device(device)
     how = {name: value for name, value in asdict(options).items() if name != "split"}
     move_(pair, device)
     return evaluate(pair, tuple(x.to(device) for x in batch), **how, progress=progress)
@@ -143,6 +144,7 @@ def bound_pair(
     pair: object, data: Data, options: EvaluateOptions, num_data: int, *, device: str | None = None, progress: bool = False
 ) -> BidirectionalBounds:
     """Bound log p(x) of simulated data; see :func:`inference.scoring.annealed.bounds.bidirectional`."""
+    check_device(device)
     batch = tuple(x[:1].expand(num_data, *x.shape[1:]).to(device) for x in data.batch(options.split))
     chains = options if options.method == "ais" else replace(options, method="ais", num_particles=None)
     num_particles, num_steps = chains.counts

@@ -15,7 +15,7 @@ from inference.expost.code_prior import fit_code_prior
 from inference.expost.codes import codes_of
 from inference.expost.flow import fit_flow
 from inference.expost.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
-from inference.numerics import seeded
+from inference.numerics import check_device, seeded
 from inference.recipes.build import build_model
 from inference.recipes.options import FitOptions, Recipe, model_options
 from inference.recipes.parts.priors import autoregressive_codes
@@ -64,6 +64,7 @@ def fit_expost(pair: Any, data: Data, expost: str, recipe: Recipe, *, device: st
         ValueError: If the kind of prior does not suit the pair's latents (vectors or discrete codes), the pair has several latents, or its
             codes are proportions or unit vectors, for which there is no fitted prior.
     """
+    check_device(device)
     seed = recipe.fit.seed
     move_(pair, device)
     _check_kind(pair, data, expost)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -20,6 +21,8 @@ ExpostName = Literal["gaussian", "mixture", "flow", "two-stage", "autoregressive
 Precision = Literal["full", "bf16"]
 ProposalName = Literal["auto", "guide", "refined"]
 MethodName = Literal["importance", "ais"]
+TrackerName = Literal["tensorboard"]
+EngineName = Literal["processes", "ray"]
 Split = Literal["train", "valid", "test"]
 BUILT_IN = (codes, encoders, fits, likelihoods, networks, priors, structures)  # the modules that register parts
 
@@ -214,3 +217,17 @@ def recipe_of(args: Any) -> Recipe:
     """The recipe that parsed options describe."""
     own = getattr(args, "pair", None)
     return Recipe(args.data, args.model, args.fit, None if own is None else own.as_dict(), tuple(args.plugin))
+
+
+def check_extra(package: str, name: str) -> None:
+    """Check that a package is installed which is not among the requirements; the extra that installs it has its name.
+
+    Args:
+        package: The package.
+        name: What needs it.
+
+    Raises:
+        ImportError: If it is not.
+    """
+    if find_spec(package) is None:
+        raise ImportError(f"{name} needs {package}, which is not installed: pip install 'pyro-lvm[{package}]'")

@@ -3,9 +3,10 @@
 from hashlib import sha256
 from pathlib import Path
 import re
+from typing import get_args
 
 from inference.files.contents import Kind
-from inference.recipes.options import PRIORS
+from inference.recipes.options import PRIORS, TrackerName
 from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, PAGE, SUMMARY, TABLE
 
 ARRAYS = "arrays.npz"
@@ -13,8 +14,9 @@ _OURS = r"manifest\.json|unfinished\.json"
 _SAMPLES = rf"arrays\.npz|(samples|reconstructions|levels)\.png|(samples|data|reconstructions)\.txt|{_OURS}"
 _SCORES = r"(train|valid|test)-K\d+-seed-?\d+[\w-]*\.(nc|csv)"
 _SCORED = rf"{_SCORES}|proposal\.yaml|soft/({_SCORES})|samples/({_SAMPLES})"
+_TRACKED = rf"({'|'.join(get_args(TrackerName))})/events\.out\.tfevents\.[\w.-]+"
 _RUN = (
-    rf"config\.yaml|summary\.yaml|checkpoint(\.last)?\.safetensors|history\.(csv|png)|diagnosis\.csv|bidirectional\.csv|{_SCORED}"
+    rf"config\.yaml|summary\.yaml|checkpoint(\.last)?\.safetensors|history\.(csv|png)|diagnosis\.csv|bidirectional\.csv|{_SCORED}|{_TRACKED}"
     rf"|user_code/.+\.py|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
 )
 _PICTURES = r"differences|estimate-vs-particles|reliability|samples|reconstructions|walks|codes|dimension-kl|curves"

@@ -5,12 +5,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 import shutil
+from typing import get_args
 
 from inference.checkpoint import load_checkpoint
 from inference.files.claims import dead_partials, live_partials
 from inference.files.folders import recover, resolved
 from inference.files.manifest import MANIFEST
-from inference.recipes.options import Recipe
+from inference.recipes.options import Recipe, TrackerName
 from inference.runs.folders import parse_recipe, read_history, read_summary
 from inference.runs.kinds import RUN
 from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, fit_run
@@ -18,6 +19,7 @@ from inference.svi.state import last_path
 
 LAST = last_path(CHECKPOINT).name
 _MAY_CHANGE = ("epochs", "patience")
+_TRACKED = get_args(TrackerName)  # folders in a run's own
 
 
 def begun(out: Path, holds: str = CONFIG) -> Path | None:
@@ -46,7 +48,7 @@ def own_options(out: Path) -> list[str]:
     return [] if earlier is None else ["--config", str(earlier / CONFIG)]
 
 
-def go_on(run: Run, folder: Path, *, device: str | None = None) -> None:
+def go_on(run: Run, folder: Path, *, device: str | None = None, track: str | None = None) -> None:
     """Fit a run in a folder where it may have been begun, or even finished, and write the folder; the run's model gets the best weights.
 
     Raises:
@@ -58,7 +60,7 @@ def go_on(run: Run, folder: Path, *, device: str | None = None) -> None:
         load_checkpoint(run.pair, folder / CHECKPOINT)
         return
     (folder / SUMMARY).unlink(missing_ok=True)  # as long as the fit goes on, the run is not finished
-    fit_run(run, folder, resume=(folder / LAST).is_file(), device=device)
+    fit_run(run, folder, resume=(folder / LAST).is_file(), device=device, track=track)
 
 
 def check_same(recipe: Recipe, earlier: Recipe, folder: Path) -> None:
@@ -114,6 +116,9 @@ def copy_state(source: Path, folder: Path) -> None:
     """
     if not (source / LAST).is_file():
         raise FileNotFoundError(f"{source} has no {LAST}, from which it could go on. Train it anew: leave out --resume, add --overwrite.")
+    for name in _TRACKED:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, folder / name)
     for name in (CHECKPOINT, LAST, CONFIG):  # the options last, as they tell that a run has been begun
         shutil.copyfile(source / name, folder / name)
 
@@ -131,7 +136,7 @@ def is_continued(out: Path, partial: Path) -> bool:
 
 def keep_what_holds(earlier: Path, folder: Path) -> None:
     """Copy what other commands have written into a run that went on, unless it has other weights now; then say what is left behind."""
-    own = {CONFIG, CHECKPOINT, LAST, SUMMARY, HISTORY, MANIFEST, "history.png"}
+    own = {CONFIG, CHECKPOINT, LAST, SUMMARY, HISTORY, MANIFEST, "history.png", *_TRACKED}
     others = [path for path in earlier.iterdir() if path.name not in own and not path.name.startswith(".")]
     if not others:
         return

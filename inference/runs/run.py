@@ -20,6 +20,7 @@ from inference.predictive.draws import has_means
 from inference.recipes.build import build_pair, fit_pair
 from inference.recipes.options import Recipe
 from inference.recipes.own_pairs import own_files
+from inference.recipes.trackers import tracking
 from inference.runs.reading import checksum, parse_yaml, sealed
 from inference.svi.loop import FitResult
 from inference.svi.state import CHECKPOINT
@@ -27,6 +28,7 @@ from inference.svi.state import CHECKPOINT
 CONFIG, SUMMARY, HISTORY = "config.yaml", "summary.yaml", "history.csv"
 TABLE, PAGE = "comparison.csv", "report.html"
 CODE = "user_code"  # folder of the user's files
+_MOST_LINES = 25  # about a screen, of a fit of any length
 
 
 @dataclass(frozen=True)
@@ -63,30 +65,38 @@ def build_run(recipe: Recipe, data: Data, *, folder: Path | None = None) -> Run:
     return Run(recipe, data, build_pair(recipe, data, folder=None if folder is None else folder / CODE))
 
 
-def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None = None) -> FitResult:
+def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None = None, track: str | None = None) -> FitResult:
     """Fit a run's model and write its folder: options, the best weights, the last state and the history so far, and finally a summary.
 
-    With ``resume``, the fit goes on from the last state in the folder. Progress is shown as a bar in a terminal, and as one line per epoch
-    elsewhere, such as in a log.
+    With ``resume``, the fit goes on from the last state in the folder. Progress is shown as a bar in a terminal, and elsewhere, such as in
+    a log, as at most some thirty lines. ``track`` names a program that shows the history too.
     """
-    is_terminal = sys.stderr.isatty()
-
-    def keep(history: pd.DataFrame) -> None:
-        _write(history, folder / HISTORY)
-        if not is_terminal:
-            epoch = history.iloc[-1]
-            losses = [f"{split} {epoch[f'{split}_loss']:.2f}" for split in ("train", "valid") if f"{split}_loss" in epoch]
-            print(f"epoch {epoch.epoch:.0f}: {', '.join(losses)}", flush=True)
-
+    is_terminal, options, checkpoint = sys.stderr.isatty(), run.recipe.fit, folder / CHECKPOINT
+    start = checkpoint if resume else None
     keep_files(run.recipe, folder)
     write_yaml(folder / CONFIG, asdict(run.recipe))
-    options, checkpoint = run.recipe.fit, folder / CHECKPOINT
-    start = checkpoint if resume else None
-    result = fit_pair(run.pair, run.data, options, checkpoint=checkpoint, resume=start, on_epoch=keep, device=device, progress=is_terminal)
+    with tracking(track, folder) as record:
+
+        def keep(history: pd.DataFrame) -> None:
+            _write(history, folder / HISTORY)
+            record(history)
+            if not is_terminal:
+                _print_some(history.iloc[-1], options.epochs)
+
+        result = fit_pair(
+            run.pair, run.data, options, checkpoint=checkpoint, resume=start, on_epoch=keep, device=device, progress=is_terminal
+        )
+        record(result.history)
     with replacing_file(folder / HISTORY) as temporary:  # whole, even where no epoch was left
         _write(result.history, temporary)
     write_yaml(folder / SUMMARY, sealed(_summary(run, result) | _place(run.recipe) | {"files": checksums(folder)}))
     return result
+
+
+def _print_some(row: pd.Series, epochs: int) -> None:
+    """Print a row of a history if it is the first, the last, or one of some that are evenly spaced."""
+    if row.epoch in (1, epochs) or row.epoch % math.ceil(epochs / _MOST_LINES) == 0:
+        print(f"epoch {row.epoch:.0f}: train {row.train_loss:.2f}, valid {row.valid_loss:.2f}", flush=True)
 
 
 def _write(history: pd.DataFrame, path: Path) -> None:

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import threading
+from typing import Protocol
 
 import pandas as pd
 
@@ -105,14 +106,20 @@ def run_jobs(
     Returns:
         The last line of the output of each job that has failed, by its name.
     """
-    children = _Children()
-    with ThreadPoolExecutor(processes or os.cpu_count()) as pool:
-        futures: dict[Future[str | None], Job] = {pool.submit(children.run, commands(job), folder / f"{job.name}.log"): job for job in jobs}
+    return run_with(Children(), jobs, commands, folder, processes or os.cpu_count())
+
+
+def run_with(
+    runner: "Runner", jobs: Sequence[Job], commands: Callable[[Job], Sequence[Sequence[str]]], folder: Path, most: int | None
+) -> dict[str, str]:
+    """Run jobs as :func:`run_jobs` does, at most so many at a time, by what runs the commands of one; it is stopped with the sweep."""
+    with ThreadPoolExecutor(most) as pool:
+        futures: dict[Future[str | None], Job] = {pool.submit(runner.run, commands(job), folder / f"{job.name}.log"): job for job in jobs}
         try:
             return _collected(futures)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            children.stop()
+            runner.stop()
             raise
 
 
@@ -126,8 +133,18 @@ def _collected(futures: Mapping["Future[str | None]", Job]) -> dict[str, str]:
     return failures
 
 
-class _Children:
-    """The processes of a sweep, which end with it."""
+class Runner(Protocol):
+    """What runs the commands of jobs."""
+
+    def run(self, commands: Sequence[Sequence[str]], log: Path) -> str | None:
+        """Run commands until one fails, and return the last line of its output."""
+
+    def stop(self) -> None:
+        """End all that run."""
+
+
+class Children:
+    """Processes of this machine, which end with this one."""
 
     def __init__(self) -> None:
         self.running: set[subprocess.Popen[bytes]] = set()
@@ -172,9 +189,21 @@ def sweep(
     out: Path,
     *,
     processes: int | None = None,
+    engine: Callable[..., dict[str, str]] | None = None,
     device: str = "cpu",
+    track: str | None = None,
 ) -> None:
     """Run a sweep, or what is missing of it, print its comparison, and write it to the folder.
+
+    Args:
+        jobs: The runs.
+        recipes: Their options, by name.
+        scoring: How to score.
+        out: Folder of the runs.
+        processes: How many run at a time.
+        engine: What runs them; by default, :func:`run_jobs`.
+        device: Device to fit and score on.
+        track: Name of a program that shows the histories too.
 
     Raises:
         ValueError: If the folder holds something else, or runs have failed; the others are compared nevertheless.
@@ -187,7 +216,8 @@ def sweep(
     write_yaml(out / SWEEP, {job.name: job.values for job in jobs})
     for job in jobs:
         write_yaml(out / f"{job.name}.yaml", asdict(recipes[job.name]))
-    failures = run_jobs(jobs, lambda job: _commands(job, recipes[job.name], out, scoring, device), out, processes=processes)
+    run, named = engine or run_jobs, (out, scoring, device, track)
+    failures = run(jobs, lambda job: _commands(job, recipes[job.name], *named), out, processes=processes)
     done = [job for job in jobs if job.name not in failures]
     if done:
         _report(done, scoring, out, device)
@@ -201,11 +231,12 @@ def _check_folder(out: Path) -> None:
         raise ValueError(f"{out} must be a new folder or that of a sweep; it holds no {SWEEP}. Choose another --out.")
 
 
-def _commands(job: Job, recipe: Recipe, out: Path, scoring: EvaluateOptions, device: str) -> list[list[str]]:
+def _commands(job: Job, recipe: Recipe, out: Path, scoring: EvaluateOptions, device: str, track: str | None) -> list[list[str]]:
     """Return what is still to be done for a run; a score that is no longer right is made anew by the comparison."""
     run, given = out / job.name, {name: value for name, value in asdict(scoring).items() if value is not None}
     options = [f"--{name}={value}" for name, value in given.items()]
     train = ["train", "--config", str(out / f"{job.name}.yaml"), "--out", str(run), "--device", device, "--resume"]
+    train += [] if track is None else ["--track", track]
     score = ["evaluate", str(run), "--device", device, "--if_missing", *options]
     return [*([] if is_done(recipe, run) else [train]), *([] if evaluation_path(run, scoring).exists() else [score])]
 

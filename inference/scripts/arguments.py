@@ -1,16 +1,16 @@
 """The options of each command. Nothing here imports torch, so that help and refusals take no seconds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveInt
 
-from inference.recipes.options import EvaluateOptions, ExpostName, Split, add_recipe, prior_names
+from inference.recipes.options import EngineName, EvaluateOptions, ExpostName, Split, TrackerName, add_recipe, prior_names
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-Expost = Mapping[str, Sequence[str]]
+_TRACK = "Also show the history elsewhere while a fit runs: tensorboard writes its log to the folder tensorboard of the run."
 PRIORS = ("standard", "mixture", "vamp", "spline")
 
 
@@ -19,6 +19,7 @@ def _train(parser: "ArgumentParser") -> None:
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier run once training is done.")
     parser.add_argument("--resume", action="store_true", help="Go on with the run of that name; options left out are its own.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit on, such as cuda.")
+    parser.add_argument("--track", type=TrackerName | None, default=None, help=_TRACK)
     add_recipe(parser)
 
 
@@ -42,6 +43,7 @@ def _compare(parser: "ArgumentParser") -> None:
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier comparison once the new one is complete.")
     parser.add_argument("--resume", action="store_true", help="Go on with an unfinished comparison of that name.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
+    parser.add_argument("--track", type=TrackerName | None, default=None, help=_TRACK)
     add_recipe(parser)
     parser.add_class_arguments(EvaluateOptions, "evaluate")
 
@@ -69,6 +71,7 @@ def _sample(parser: "ArgumentParser") -> None:
     parser.add_argument("--num_draws", type=PositiveInt, default=20, help="Number of draws and of reconstructions.")
     parser.add_argument("--split", type=Split, default="test", help="Split to encode.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
+    parser.add_argument("--device", type=str, default="cpu", help="Device to draw on, such as cuda.")
     parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples, or RUN/expost-KIND/samples.")
     parser.add_argument("--overwrite", action="store_true", help="Replace earlier samples once the new ones are complete.")
 
@@ -78,7 +81,10 @@ def _sweep(parser: "ArgumentParser") -> None:
     parser.add_argument("--over", type=str, nargs="+", action="append", required=True, metavar="OPTION VALUE", help=words)
     parser.add_argument("--out", type=str, required=True, help="Folder of the runs; those that are already in it are kept, or go on.")
     parser.add_argument("--processes", type=PositiveInt | None, default=None, help="Runs at a time; by default, one for each core.")
+    words = "What runs them: processes of this machine, or ray, on all machines of its cluster, which must share the folders."
+    parser.add_argument("--engine", type=EngineName, default="processes", help=words)
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
+    parser.add_argument("--track", type=TrackerName | None, default=None, help=_TRACK)
     add_recipe(parser)
     parser.add_class_arguments(EvaluateOptions, "evaluate")
 
@@ -99,15 +105,3 @@ OPTIONS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a 
     "sample": ("RUN [options]", _sample),
     "runs": ("[FOLDER] [options]", _runs),
 }
-
-
-def plan_expost(expost: Sequence[str], of: Sequence[str] | None, default: Sequence[str], names: Sequence[str]) -> Expost:
-    """The priors to fit after training, by the model to which they are fitted."""
-    if not expost:
-        if of:
-            raise ValueError(f"--expost_of has no effect without --expost; got {' '.join(of)}. Leave it out.")
-        return {}
-    for name in of or default:
-        if name not in names:
-            raise ValueError(f"--expost_of must name compared models, {', '.join(names)}; got {name!r}. Choose among them.")
-    return dict.fromkeys(of or default, expost)

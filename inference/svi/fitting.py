@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from inference.data.batches import as_batches, as_validation, split_of
 from inference.data.units import warn_of_other_units
-from inference.numerics import flushed_denormals, keep_freed_memory
+from inference.numerics import check_device, flushed_denormals, keep_freed_memory
 from inference.processes import from_first, is_first, join, world
 from inference.svi.compiled import CompiledSteps
 from inference.svi.loop import FitResult, Loop
@@ -135,6 +135,7 @@ def fit(
     check_options(epochs, learning_rate, kl_weight, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     check_kinds(elbo, seed=seed, alternating=alternating, progress=progress, transform=transform, on_epoch=on_epoch)
     check_optimizer(optimizer, learning_rate, scheduler)
+    check_device(device)
     join(device)
     checkpoint, resumed = (checkpoint, None) if resume is None else from_first(lambda: find_fit(resume, checkpoint))
     device = _place(pair, data, device)

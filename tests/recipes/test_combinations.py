@@ -16,8 +16,9 @@ from inference.predictive.draws import encode
 from inference.recipes.build import build_model, evaluate_pair, fit_pair
 from inference.recipes.combinations import check_parts
 from inference.recipes.fitted_priors import EXPOST
-from inference.recipes.options import EvaluateOptions, ExpostName, MethodName, Precision, ProposalName, fit_options
+from inference.recipes.options import EvaluateOptions, ExpostName, MethodName, Precision, ProposalName, TrackerName, fit_options
 from inference.recipes.registries import CODES, ENCODERS, FIT_PARTS, LIKELIHOODS, MODEL_PARTS, PRIORS, STRUCTURES
+from inference.recipes.trackers import TRACKERS
 from inference.registry import union
 from inference.scoring.annealed.score import METHODS
 from inference.scoring.proposals.assembly import PROPOSALS
@@ -30,7 +31,14 @@ VECTOR_ENCODERS = [name for name in ENCODERS if name not in CODE_ENCODERS]
 
 
 @pytest.mark.parametrize(
-    ("names", "registry"), [(ExpostName, EXPOST), (Precision, PRECISIONS), (ProposalName, PROPOSALS), (MethodName, METHODS)]
+    ("names", "registry"),
+    [
+        (ExpostName, EXPOST),
+        (Precision, PRECISIONS),
+        (ProposalName, PROPOSALS),
+        (MethodName, METHODS),
+        (TrackerName, TRACKERS),
+    ],
 )
 def test_every_name_an_option_takes_is_registered(names: object, registry: Collection[str]) -> None:
     assert set(get_args(names)) == set(registry)

@@ -161,7 +161,7 @@ def test_runs_are_named_by_what_tells_them_apart():
     ("command", "message"),
     [
         ("train --out {} --model.priro vamp", "unrecognized arguments: --model.priro vamp. Did you mean --model.prior?"),
-        ("train --out {} --model.prior vampire", "Got value: vampire"),
+        ("train --out {} --model.prior vampire", "got 'vampire'. Did you mean vamp?"),
         ("train --out {} --fit.epochs 0", "fit.epochs"),
         ("train --out {} --data.source digitz", "source must be one of"),
         ("train --out {} --fit.batch_size 5000", "batch_size must be between 1 and the number of rows, 1197"),
@@ -175,7 +175,7 @@ def test_runs_are_named_by_what_tells_them_apart():
         ("compare {}", "must hold a finished run; it has no config.yaml"),
         ("compare {} --fit.epochs 3", "finished runs keep their options"),
         ("compare --model.prior vamp --out {}", "Use --priors instead"),
-        ("compare {} --expost mixtures", "Got value: mixtures"),
+        ("compare {} --expost mixtures", "got '[mixtures]'. Did you mean mixture?"),
         ("compare --expost mixture --priors [maf] --out {}", "--expost_of must name compared models, maf; got 'standard'"),
         ("compare --expost flow --expost_of vamp --priors [maf] --out {}", "must name compared models, maf; got 'vamp'"),
         ("compare --expost_of maf --priors [maf] --out {}", "--expost_of has no effect without --expost"),

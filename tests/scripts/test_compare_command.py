@@ -15,7 +15,7 @@ from inference.runs import folders
 from inference.runs import scores as run_scores
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate
-from inference.scripts.arguments import plan_expost
+from inference.scripts.checks.values import plan_expost
 
 
 def test_compare_scores_runs_once_and_prints_the_table(

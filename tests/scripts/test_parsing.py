@@ -55,7 +55,7 @@ def test_options_of_scores_have_one_name_in_every_command() -> None:
         ("train --out x --fit.epoch 3 --model.prio vamp", r"Did you mean --fit.epochs and --model.prior\?"),
         ("evaluate r --num_particle 3", r"Did you mean --num_particles\?"),
         ("train --out x --zzz 3", "unrecognized arguments: --zzz 3$"),
-        ("compare --priors standard,vmp", "Got value: vmp"),
+        ("compare --priors standard,vmp", "each one of standard, .*; got .*standard,vmp.*Did you mean vamp"),
         ("train --out x --model.hidden 16,x", "model.hidden"),
         ("compare --priors", "priors"),
     ],

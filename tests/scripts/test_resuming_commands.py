@@ -219,3 +219,21 @@ def test_processes_run_at_a_time_and_say_how_they_end(tmp_path, capsys):
     assert list(failures) == ["vamp"] and "got 'nonsense'" in failures["vamp"]
     assert "usage: pyro-lvm" in (tmp_path / "standard.log").read_text()
     assert "vamp: failed: error: the command must be one of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("device", "num_gpus"), [("cpu", 0), ("cuda", 1)])
+def test_ray_runs_the_same_jobs_each_with_a_core_or_a_gpu(tmp_path, monkeypatch, device, num_gpus):
+    given = {}
+
+    def on_ray(jobs, commands, folder, **options):
+        given.update(options, words=[command for job in jobs for command in commands(job)])
+        return {job.name: "not run" for job in jobs}
+
+    monkeypatch.setattr("inference.recipes.options.find_spec", lambda name: True)
+    monkeypatch.setattr("inference.scripts.checks.values._check_device", lambda name: None)
+    monkeypatch.setattr("inference.scripts.sweep_command.run_on_ray", on_ray)
+    with pytest.raises(SystemExit):
+        run_cli(f"sweep --over seed 0 1 --out {tmp_path}/s --engine ray --processes 3 --track tensorboard --device {device}")
+    assert (given["num_gpus"], given["processes"]) == (num_gpus, 3)
+    trainings = [words for words in given["words"] if words[0] == "train"]
+    assert len(trainings) == 2 and all(words[-3:] == ["--resume", "--track", "tensorboard"] and device in words for words in trainings)

@@ -17,7 +17,8 @@ from inference.runs.resuming import begun, check_begun, go_on
 from inference.runs.run import CHECKPOINT, CONFIG, Run, build_run
 from inference.runs.scores import score_run, score_runs
 from inference.scoring.evaluation import Evaluation
-from inference.scripts.arguments import PRIORS, Expost, plan_expost
+from inference.scripts.arguments import PRIORS
+from inference.scripts.checks.values import Expost, plan_expost
 from inference.scripts.commands.sweep_command import sweep_seeds
 
 
@@ -33,8 +34,8 @@ def main(args: Namespace) -> None:
             raise ValueError("finished runs keep their options; leave out --priors, --data, --model, --fit.")
         if args.overwrite and args.out is None:
             raise ValueError("--overwrite has no effect without --out for finished runs. Leave it out.")
-        if args.seeds > 1 or args.resume:
-            raise ValueError("--seeds and --resume are of trainings, and have no effect on finished runs. Leave them out.")
+        if args.seeds > 1 or args.resume or args.track:
+            raise ValueError("--seeds, --resume and --track are of trainings, and have no effect on finished runs. Leave them out.")
         folders = {str(run): run for run in with_sweeps([Path(run) for run in args.runs])}
         expost = plan_expost(args.expost, args.expost_of, list(folders), list(folders))
         out = args.out and Path(args.out)
@@ -52,7 +53,7 @@ def main(args: Namespace) -> None:
             print(f"{out} is finished. To make it anew, take --overwrite instead of --resume.")
             return
     taken = None if taken == resolved(out) else taken  # a folder of something else, which is refused
-    compare_priors(args.priors, expost, recipe, args.evaluate, out, args.overwrite, args.device, taken)
+    compare_priors(args.priors, expost, recipe, args.evaluate, out, args.overwrite, args.device, taken, args.track)
 
 
 def compare_priors(
@@ -64,6 +65,7 @@ def compare_priors(
     overwrite: bool,
     device: str,
     taken: Path | None,
+    track: str | None,
 ) -> None:
     """Train a model with each prior on the same data; an earlier comparison is replaced at the end.
 
@@ -81,7 +83,7 @@ def compare_priors(
         for number, (prior, run) in enumerate(runs.items(), start=1):
             print(f"\n{prior} prior, {number} of {len(runs)}", flush=True)
             folders[prior].mkdir(exist_ok=True)
-            go_on(run, folders[prior], device=device)
+            go_on(run, folders[prior], device=device, track=track)
             for row in score_run(run, folders[prior], expost.get(prior, ()), scoring, device=device):
                 models[prior + row.suffix], scores[prior + row.suffix] = row.run, row.score
                 print(row.score, flush=True)

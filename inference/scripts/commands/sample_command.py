@@ -6,13 +6,14 @@ from jsonargparse import Namespace
 import numpy as np
 from torch import Tensor
 
+from inference.checkpoint import move_
 from inference.data.splits import random_rows
 from inference.data.text import decode_text
 from inference.files.folders import checked_folder, replacing_folder
 from inference.predictive.draws import Values, encode, of_one_site, reconstruct, sample_prior
 from inference.runs.folders import load_runs
 from inference.runs.kinds import ARRAYS, SAMPLES
-from inference.runs.run import CHECKPOINT
+from inference.runs.run import CHECKPOINT, Run
 from inference.runs.scores import expost_path, run_under
 
 
@@ -24,18 +25,8 @@ def main(args: Namespace) -> None:
     out = checked_folder(Path(shown), SAMPLES, overwrite=args.overwrite, beside=[folder], within=folder)
     run = load_runs({"run": folder})["run"]
     if args.expost is not None:
-        run = run_under(run, place, args.expost)
-    held_out = getattr(run.data, args.split)
-    x = random_rows(held_out, args.num_draws, seed=args.seed)
-    arrays = {
-        "samples": of_one_site(sample_prior(run.pair, x, seed=args.seed)),  # [n, *X]
-        "data": x,  # [n, *X]
-        "reconstructions": of_one_site(reconstruct(run.pair, x, seed=args.seed, draws=not run.has_means)),  # [n, *X]
-    }
-    if run.has_means:
-        arrays["sample_means"] = of_one_site(sample_prior(run.pair, x, seed=args.seed, means=True))  # [n, *X]
-    arrays |= by_site("codes", encode(run.pair, held_out, seed=args.seed))  # each [N, D]
-    arrays |= level_means(run.pair, x, seed=args.seed) if run.has_means else {}  # each [n, *X]
+        run = run_under(run, place, args.expost, args.device)
+    arrays = draws(run, args.split, args.num_draws, seed=args.seed, device=args.device)
 
     with replacing_folder(out, SAMPLES, overwrite=args.overwrite, worth_keeping=CHECKPOINT) as new:
         values = {name: tensor.numpy() for name, tensor in arrays.items()}
@@ -48,19 +39,34 @@ def main(args: Namespace) -> None:
     print(f"Wrote {shown}.")
 
 
+def draws(run: Run, split: str, count: int, *, seed: int, device: str) -> dict[str, Tensor]:
+    """Samples and reconstructions ``[n, *X]`` with the data that they are of, and codes ``[N, D]`` of all data of a split, by name."""
+    move_(run.pair, device)
+    batch = tuple(x.to(device) for x in run.data.batch(split))
+    few = tuple(random_rows(x, count, seed=seed) for x in batch)
+    arrays = {"data": few[0]}  # [n, *X]
+    arrays |= by_site("samples", sample_prior(run.pair, *few, seed=seed))  # each [n, *X]
+    arrays |= by_site("reconstructions", reconstruct(run.pair, *few, seed=seed, draws=not run.has_means))  # each [n, *X]
+    if run.has_means:
+        arrays |= by_site("sample_means", sample_prior(run.pair, *few, seed=seed, means=True))  # each [n, *X]
+    arrays |= by_site("codes", encode(run.pair, *batch, seed=seed))  # each [N, D]
+    arrays |= level_means(run.pair, *few, seed=seed) if run.has_means else {}  # each [n, *X]
+    return {name: values.cpu() for name, values in arrays.items()}
+
+
 def by_site(name: str, values: Values) -> dict[str, Tensor]:
     """Values of a single site under ``name``, or those of several sites under ``name_SITE`` each."""
     return {f"{name}_{site}": value for site, value in values.items()} if isinstance(values, dict) else {name: values}
 
 
-def level_means(pair: object, x: Tensor, *, seed: int) -> dict[str, Tensor]:
+def level_means(pair: object, *batch: Tensor, seed: int) -> dict[str, Tensor]:
     """For a hierarchy: means of p(x|z) with more and more levels, from the top down, held at codes of the data."""
-    codes = encode(pair, x, seed=seed)
+    codes = encode(pair, *batch, seed=seed)
     if not isinstance(codes, dict):
         return {}
     held = [list(codes)[: i + 1] for i in range(len(codes) - 1)]
     given = {"_".join(names): {name: codes[name] for name in names} for names in held}
-    return {f"means_given_{names}": of_one_site(sample_prior(pair, x, held=z, seed=seed, means=True)) for names, z in given.items()}
+    return {f"means_given_{names}": of_one_site(sample_prior(pair, *batch, held=z, seed=seed, means=True)) for names, z in given.items()}
 
 
 def write_texts(arrays: dict[str, Tensor], alphabet: str, out: Path) -> None:
@@ -74,8 +80,8 @@ def draw(arrays: dict[str, Tensor], out: Path) -> None:
     from inference.report.plots.images import are_images, draw_images
 
     shape = arrays["data"].shape[1:]
-    if not are_images(shape):
-        print(f"No pictures: data of shape {tuple(shape)} are not images.")
+    if not are_images(shape) or "samples" not in arrays:
+        print(f"No pictures: {f'data of shape {tuple(shape)} are not images' if 'samples' in arrays else 'several sites are observed'}.")
         return
     means = {"means": arrays["sample_means"]} if "sample_means" in arrays else {}
     samples = {"data": arrays["data"]} | means | {"draws": arrays["samples"]}

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from jsonargparse import Namespace
 
 from inference.recipes.combinations import check_recipes
 from inference.recipes.options import Recipe, recipe_of
+from inference.runs.ray_tasks import run_on_ray
 from inference.runs.sweep import make_jobs, sweep
 from inference.scripts.parsing import parse
 
@@ -18,7 +20,9 @@ def main(args: Namespace) -> None:
     parsed = {job.name: parse("sweep", "", [*args.words, *job.words]) for job in jobs}  # before any work
     recipes = {name: recipe_of(own) for name, own in parsed.items()}
     check_recipes(recipes.values())
-    sweep(jobs, recipes, args.evaluate, Path(args.out), processes=args.processes, device=args.device)
+    engine = partial(run_on_ray, num_gpus=int(args.device != "cpu")) if args.engine == "ray" else None
+    chosen = {"processes": args.processes, "engine": engine, "device": args.device, "track": args.track}
+    sweep(jobs, recipes, args.evaluate, Path(args.out), **chosen)
 
 
 def _values(over: Sequence[Sequence[str]]) -> dict[str, list[str]]:
@@ -43,4 +47,4 @@ def sweep_seeds(args: Namespace, recipe: Recipe, out: Path) -> None:
         model = replace(recipe.model, prior=values["model.prior"], seed=int(values["model.seed"]))
         recipes[job.name] = replace(recipe, model=model, fit=replace(recipe.fit, seed=int(values["fit.seed"])))
     check_recipes(recipes.values())
-    sweep(jobs, recipes, args.evaluate, out, device=args.device)
+    sweep(jobs, recipes, args.evaluate, out, device=args.device, track=args.track)

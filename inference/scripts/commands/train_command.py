@@ -55,7 +55,7 @@ def main(args: Namespace) -> None:
         if finished is not None and taken is None:
             copy_state(finished, folder)
         resumed = from_first(lambda: folder / CHECKPOINT if (folder / LAST).is_file() else None)
-        result = fit_run(run, folder, resume=resumed is not None, device=args.device)
+        result = fit_run(run, folder, resume=resumed is not None, device=args.device, track=args.track)
         from inference.report.plots.curves import draw_history
 
         if finished is not None:
