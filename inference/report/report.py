@@ -13,6 +13,7 @@ from inference.data.splits import random_rows
 from inference.densities.scope import scoring
 from inference.diagnostics.aggregate import is_matrix_form
 from inference.diagnostics.diagnosis import Diagnosis, diagnose
+from inference.files import replacing_file
 from inference.formatting import format_bias, format_error, format_share, format_with_error, markdown_table, spreadsheet_name
 from inference.predictive.draws import Values, encode, in_blocks, sample_latents
 from inference.predictive.quality import format_quality, quality_table
@@ -65,13 +66,16 @@ def write_report(
         run.vae.cpu()
     fits = budget(folders, scores)
     description = runs[names[0]].data.description
-    table.rename(index=spreadsheet_name).to_csv(out / TABLE)
+    with replacing_file(out / TABLE) as temporary:
+        table.rename(index=spreadsheet_name).to_csv(temporary)
     diagnoses, judgement = _diagnosed(runs), judge(runs)
     overview = _overview(table, diagnoses, judgement)
-    overview.rename(index=spreadsheet_name).to_csv(out / OVERVIEW)
+    with replacing_file(out / OVERVIEW) as temporary:
+        overview.rename(index=spreadsheet_name).to_csv(temporary)
     notes = [note for name, note in _OVERVIEW_NOTES.items() if name in overview]
     tables = [table.to_markdown(), markdown_table(overview.T), markdown_table(fits)]
-    (out / "comparison.md").write_text("\n\n".join([description, *tables]) + "\n")
+    with replacing_file(out / "comparison.md") as temporary:
+        temporary.write_text("\n\n".join([description, *tables]) + "\n", encoding="utf-8")
     sections: dict[str, Sequence[Block]] = {
         "Overview": [Table(overview.T, "Likelihood, agreement of prior and codes, and sample quality of each model."), Notes(notes)],
         "Log-likelihood": _scores(table, out),
@@ -82,7 +86,8 @@ def write_report(
     }
     title = f"{names[0]} on" if len(names) == 1 else f"{len(names)} models of"
     html = page(f"{title} {runs[names[0]].data.name}", description, verdict(scores), sections)
-    (out / PAGE).write_text(html, encoding="utf-8")
+    with replacing_file(out / PAGE) as temporary:
+        temporary.write_text(html, encoding="utf-8")
 
 
 def _scores(table: Comparison, out: Path) -> list[Block]:

@@ -10,7 +10,7 @@ import torch
 from inference.data.datasets import PUBLISHED
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
-from inference.files import replacing_file, write_yaml
+from inference.files import named_errors, replacing_file, write_yaml
 from inference.recipes.build import build_vae, fit_vae, seen_by_model
 from inference.recipes.options import Recipe
 from inference.recipes.structures import AnyVAE
@@ -76,7 +76,7 @@ def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None 
 
 
 def _write(history: pd.DataFrame, path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:  # pandas would take ~ in a name for the home folder
+    with named_errors(path), path.open("w", encoding="utf-8", newline="") as file:  # pandas would take ~ in a name for the home folder
         history.to_csv(file, index=False)
 
 
