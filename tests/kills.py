@@ -171,44 +171,38 @@ def uninterrupted(kind: Kind) -> tuple[dict[str, object], list[str], float]:
         return ends(folder / kind.name), steps, time.perf_counter() - start
 
 
-def killed_at_random(kind: Kind, wanted: dict[str, object], steps: Sequence[str], seconds: float) -> tuple[str, str]:
-    """Kill a command one to three times; return when, and what was then wrong."""
-    kills = [random.uniform(0, seconds) for _ in range(random.choice([1, 1, 2, 3]))]
+def killed_at_moments(kind: Kind, wanted: dict[str, object], moments: Sequence[float]) -> str:
+    """Kill a command after some seconds, again and again, and say what is then wrong."""
     with TemporaryDirectory() as name:
         folder = Path(name).resolve()
         prepared(kind, folder)
-        for after in kills:
+        for after in moments:
             if (ended := run(kind.words, folder, seconds=after)).status not in (None, 0):
-                return f"killed after {kills}", f"did not go on: {ended.said}"
-        return f"killed after {kills}", differences(kind, folder, wanted)
+                return f"did not go on: {ended.said}"
+        return differences(kind, folder, wanted)
 
 
-def killed_at(number: int, kind: Kind, wanted: dict[str, object], steps: Sequence[str]) -> tuple[str, str]:
-    """Kill a command at a step or, where the step opens a file, in the middle of it; and as often as not, again when it goes on."""
-    what = random.choice([KILL, HALF]) if steps[number - 1].startswith("open") else KILL
-    again = random.choice([0, random.randint(1, len(steps))])
-    words = f"{what} at {number}, {steps[number - 1]}" + (f", and at step {again} of going on" if again else "")
+def killed_at_steps(kind: Kind, wanted: dict[str, object], kills: Sequence[tuple[int, str]]) -> str:
+    """Kill a command at steps, by their numbers since it went on, and say what is then wrong."""
     with TemporaryDirectory() as name:
         folder = Path(name).resolve()
         prepared(kind, folder)
-        for at in filter(None, (number, again)):
+        for at, what in kills:
             ended = run(kind.words, folder, Steps(folder, at, what, kind.in_copies))
-            if ended.status not in (None, 0) and not (kind.in_copies and "runs have failed" in ended.said):
-                return words, f"did not go on: {ended.said}"
-        return words, differences(kind, folder, wanted)
+            if ended.status not in (None, 0) and "runs have failed" not in ended.said:  # as its own processes may be killed, too
+                return f"did not go on: {ended.said}"
+        return differences(kind, folder, wanted)
 
 
-def full_at(number: int, kind: Kind, wanted: dict[str, object], steps: Sequence[str]) -> tuple[str, str]:
-    """Let the disk be full from a step on: one line names a file, what was finished is kept, and the command goes on once there is room."""
-    what = random.choice([FULL, LIMIT])
-    words = f"{what} from {number}, {steps[number - 1]}"
+def full_at(kind: Kind, wanted: dict[str, object], at: int, what: str) -> str:
+    """Let the disk be full from a step on: one line names a file, and the command goes on once there is room; say what is wrong."""
     with TemporaryDirectory() as name:
         folder = Path(name).resolve()
         prepared(kind, folder)
-        ended = run(kind.words, folder, Steps(folder, number, what, kind.in_copies))
-        if wrong := wrong_words(ended, folder):
-            return words, wrong
-        return words, differences(kind, folder, wanted)
+        before = ends(folder / kind.name)
+        ended = run(kind.words, folder, Steps(folder, at, what, kind.in_copies))
+        lost = [name for name in before if name not in ends(folder / kind.name)]
+        return wrong_words(ended, folder) or ", ".join(lost) or differences(kind, folder, wanted)
 
 
 def wrong_words(ended: Ended, folder: Path) -> str:
@@ -220,6 +214,20 @@ def wrong_words(ended: Ended, folder: Path) -> str:
     return "" if is_right else f"status {ended.status}: {ended.said}"
 
 
+def trial(how: str, number: int, kind: Kind, wanted: dict[str, object], steps: Sequence[str], seconds: float) -> tuple[str, str]:
+    """Make a trial; return what was done, and what was then wrong."""
+    if how == "random":
+        moments = [random.uniform(0, seconds) for _ in range(random.choice([1, 1, 2, 3]))]
+        return f"killed after {moments} s", killed_at_moments(kind, wanted, moments)
+    is_open = steps[number - 1].startswith("open")
+    if how == "full":
+        what = random.choice([FULL, LIMIT]) if is_open else FULL
+        return f"{what} from {number}, {steps[number - 1]}", full_at(kind, wanted, number, what)
+    kills = [(number, random.choice([KILL, HALF]) if is_open else KILL)]
+    kills += random.choice([[], [(random.randint(1, len(steps)), KILL)]])
+    return f"{kills}, {steps[number - 1]}", killed_at_steps(kind, wanted, kills)
+
+
 def trials(how: str, count: int, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> list[str]:
     """Make trials, ``count`` of each kind at chosen steps, or in all at random moments, and return what went wrong."""
     random.seed(seed)
@@ -227,18 +235,13 @@ def trials(how: str, count: int, seed: int, kinds: Sequence[str] = tuple(KINDS))
     for place, kind in enumerate(kinds):
         wanted, steps, seconds = uninterrupted(KINDS[kind])
         numbers = sorted(random.sample(range(1, len(steps) + 1), min(count, len(steps))))
-        if how == "random":
-            numbers = list(range(place, count, len(kinds)))
+        numbers = list(range(place, count, len(kinds))) if how == "random" else numbers
         print(f"{kind}: {len(steps)} steps in {seconds:.1f} s, {len(numbers)} trials", flush=True)
         for number in numbers:
-            if how == "random":
-                words, found = killed_at_random(KINDS[kind], wanted, steps, seconds)
-            else:
-                words, found = {"chosen": killed_at, "full": full_at}[how](number, KINDS[kind], wanted, steps)
+            words, found = trial(how, number, KINDS[kind], wanted, steps, seconds)
             made += 1
-            if found:
-                wrong.append(f"{kind}, {words}: {found}")
-                print(wrong[-1], flush=True)
+            print(f"{kind}, {words}: {found or 'right'}", flush=True)
+            wrong += [f"{kind}, {words}: {found}"] if found else []
     print(f"{made} trials with seed {seed}, {len(wrong)} of them wrong")
     return wrong
 
