@@ -1,7 +1,7 @@
 """Folders that commands write: checked before any work, and replaced once the new one is complete."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
 import shutil
@@ -82,8 +82,9 @@ def recover(folder: Path) -> None:
     A folder that already has its name loses the claim of that process.
     """
     if os.path.lexists(folder):
-        if (folder / UNFINISHED).is_file() and read_manifest(folder) is not None and not is_live(folder):
-            (folder / UNFINISHED).unlink(missing_ok=True)
+        with suppress(OSError):  # such as a file system that is only read
+            if (folder / UNFINISHED).is_file() and read_manifest(folder) is not None and not is_live(folder):
+                (folder / UNFINISHED).unlink()
         return
     for partial in reversed(dead_partials(folder)):
         if read_manifest(partial) is not None:
