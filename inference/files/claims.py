@@ -1,7 +1,7 @@
 """A folder that is being written, ``NAME.partial``: what it is to become, and whether the process that writes it is still there."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -13,6 +13,7 @@ import socket
 
 from inference.files.locks import is_locked, lock, taken_lock
 from inference.files.manifest import UNFINISHED, library_version
+from inference.files.writing import named_errors
 
 PARTIAL = re.compile(r"(?P<name>.+)\.partial\d*(\.old\d*)?")
 
@@ -64,7 +65,14 @@ def _claimed(folder: Path, command: str, partial: Path) -> Iterator[None]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     claim = Claim(folder.name, command, os.getpid(), socket.gethostname(), now, library_version())
     unlocked = partial / f".{os.getpid()}-0.part.json"
-    unlocked.write_text(json.dumps(asdict(claim), indent=1) + "\n", encoding="utf-8")
+    try:
+        with named_errors(partial / UNFINISHED):
+            unlocked.write_text(json.dumps(asdict(claim), indent=1) + "\n", encoding="utf-8")
+    except OSError:
+        unlocked.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty, but for a new folder
+            partial.rmdir()
+        raise
     with lock(unlocked):  # before it has its name, so that it is never seen without a lock
         os.replace(unlocked, partial / UNFINISHED)
         yield

@@ -1,13 +1,13 @@
 """Folders that commands write: checked before any work, and replaced once the new one is complete."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
 import shutil
 import sys
 
-from inference.files.claims import PARTIAL, claimed, dead_partials
+from inference.files.claims import PARTIAL, claimed, dead_partials, is_live
 from inference.files.contents import Kind, remove_ours, remove_temporary, strangers
 from inference.files.manifest import MANIFEST, UNFINISHED, read_manifest, write_manifest
 from inference.files.swap import swap
@@ -77,8 +77,14 @@ def replacing_folder(folder: Path, kind: Kind, *, overwrite: bool, worth_keeping
 
 
 def recover(folder: Path) -> None:
-    """Give a complete folder its name if the process that wrote it ended when the name was free, between two renames."""
+    """Finish what a process that is gone had only to tidy up: a complete folder gets its name if it is free, as it is between two renames.
+
+    A folder that already has its name loses the claim of that process.
+    """
     if os.path.lexists(folder):
+        with suppress(OSError):  # such as a file system that is only read
+            if (folder / UNFINISHED).is_file() and read_manifest(folder) is not None and not is_live(folder):
+                (folder / UNFINISHED).unlink()
         return
     for partial in reversed(dead_partials(folder)):
         if read_manifest(partial) is not None:

@@ -1,6 +1,6 @@
 """Writing a file into a folder, whose manifest then lists it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 import json
 import os
@@ -26,8 +26,21 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
 
 
-def write_yaml(path: Path, values: dict[str, object]) -> None:
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Name the file that is written within a ``with`` block if it cannot be: the system's errors of writing do not.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def write_yaml(path: Path, values: Mapping[str, object]) -> None:
     """Write plain values to a YAML file."""
-    plain = json.loads(json.dumps(values))  # turns types such as PositiveInt, which YAML cannot represent, into plain numbers
+    plain = json.loads(json.dumps(dict(values)))  # turns types such as PositiveInt, which YAML cannot represent, into plain numbers
     with replacing_file(path) as temporary:
         temporary.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))

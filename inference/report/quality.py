@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from inference.data.splits import random_rows
+from inference.files import replacing_file
 from inference.formatting import spreadsheet_name
 from inference.predictive.features import default_features
 from inference.predictive.quality import (
@@ -82,7 +83,8 @@ def quality_blocks(judgement: Judgement, out: Path) -> list[Block]:
     if judgement.real is None:
         return [Paragraph(judgement.features)]
     table = judgement.table()
-    table.rename(index=spreadsheet_name).to_csv(out / "quality.csv")
+    with replacing_file(out / "quality.csv") as temporary:
+        table.rename(index=spreadsheet_name).to_csv(temporary)
     differences = quality_differences({name: (model.prior_samples, model.reconstructions) for name, model in judgement.models.items()})
     caption = (
         f"Each row compares {judgement.real.num_samples} samples with {judgement.real.num_real} test data; standard errors come from "

@@ -12,6 +12,7 @@ from inference.comparison.table import Comparison, compare
 from inference.comparison.verdict import verdict
 from inference.diagnostics.diagnosis import Diagnosis
 from inference.diagnostics.usage import LatentUse
+from inference.files import replacing_file
 from inference.formatting import format_bias, format_error, format_with_error, markdown_table, spreadsheet_name
 from inference.predictive.quality import format_quality, quality_table
 from inference.report.html import Block, Notes, Picture, Table, page
@@ -86,7 +87,8 @@ def write_report(
     }
     warnings = [*fit_cautions(folders), *_cautions(scores, uses, judgement)]
     html = page(_title(runs, groups), runs[names[0]].data.description, verdict(scores, groups), sections, warnings)
-    (out / PAGE).write_text(html, encoding="utf-8")
+    with replacing_file(out / PAGE) as temporary:
+        temporary.write_text(html, encoding="utf-8")
     return warnings
 
 
@@ -106,13 +108,19 @@ def _cautions(scores: Mapping[str, Evaluation], uses: Mapping[str, Diagnosis | L
 def _write_tables(
     table: Comparison, recipes: Comparison | None, overview: pd.DataFrame, fits: pd.DataFrame, description: str, out: Path
 ) -> None:
-    table.rename(index=spreadsheet_name).to_csv(out / TABLE)
-    overview.rename(index=spreadsheet_name).to_csv(out / OVERVIEW)
+    _write_csv(table, out / TABLE)
+    _write_csv(overview, out / OVERVIEW)
     tables = [table.to_markdown(), markdown_table(overview.T), markdown_table(fits)]
     if recipes is not None:
-        recipes.rename(index=spreadsheet_name).to_csv(out / RECIPES)
+        _write_csv(recipes, out / RECIPES)
         tables = [recipes.to_markdown(), *tables]
-    (out / "comparison.md").write_text("\n\n".join([description, *tables]) + "\n", encoding="utf-8")
+    with replacing_file(out / "comparison.md") as temporary:
+        temporary.write_text("\n\n".join([description, *tables]) + "\n", encoding="utf-8")
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with replacing_file(path) as temporary:
+        table.rename(index=spreadsheet_name).to_csv(temporary)
 
 
 def _overview(

@@ -15,7 +15,7 @@ from inference.checkpoint import pair_tensors
 from inference.data.datasets import PUBLISHED
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
-from inference.files import replacing_file, write_yaml
+from inference.files import named_errors, replacing_file, write_yaml
 from inference.predictive.draws import has_means
 from inference.recipes.build import build_pair, fit_pair
 from inference.recipes.options import Recipe
@@ -96,11 +96,12 @@ def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None 
 def _print_some(row: pd.Series, epochs: int) -> None:
     """Print a row of a history if it is the first, the last, or one of some that are evenly spaced."""
     if row.epoch in (1, epochs) or row.epoch % math.ceil(epochs / _MOST_LINES) == 0:
-        print(f"epoch {row.epoch:.0f}: train {row.train_loss:.2f}, valid {row.valid_loss:.2f}", flush=True)
+        losses = [f"{split} {row[f'{split}_loss']:.2f}" for split in ("train", "valid") if f"{split}_loss" in row]
+        print(f"epoch {row.epoch:.0f}: {', '.join(losses)}", flush=True)
 
 
 def _write(history: pd.DataFrame, path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:  # pandas would take ~ in a name for the home folder
+    with named_errors(path), path.open("w", encoding="utf-8", newline="") as file:  # pandas would take ~ in a name for the home folder
         history.to_csv(file, index=False)
 
 

@@ -18,14 +18,16 @@ import pandas as pd
 from inference.comparison.recipes import compare_recipes
 from inference.comparison.table import Comparison, compare
 from inference.files import replacing_file, write_yaml
+from inference.files.manifest import all_files
 from inference.recipes.options import EvaluateOptions, Recipe
 from inference.runs.folders import budget, load_runs, parse_recipe
 from inference.runs.kept import ROW_SOFT, evaluation_path
+from inference.runs.progress import SWEEP, last_line, planned_runs
 from inference.runs.resuming import begun, check_same, is_done
+from inference.runs.run import TABLE
 from inference.runs.scores import score_runs
 from inference.scoring.evaluation import Evaluation
 
-SWEEP, TABLE = "sweep.yaml", "comparison.csv"
 SEED = "seed"  # stands for the seeds of the model's start and of the fit
 _SEEDS = {SEED: ("model.seed", "fit.seed"), "model.seed": ("model.seed",), "fit.seed": ("fit.seed",)}
 
@@ -165,7 +167,7 @@ class Children:
                 status = child.wait()
                 self.running.discard(child)
                 if status:
-                    return _last_line(log) or f"ended with status {status}"
+                    return last_line(log) or f"ended with status {status}"
         return None
 
     def stop(self) -> None:
@@ -175,11 +177,6 @@ class Children:
             for child in list(self.running):
                 with suppress(OSError):
                     child.terminate()
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
 
 
 def sweep(
@@ -195,6 +192,8 @@ def sweep(
 ) -> None:
     """Run a sweep, or what is missing of it, print its comparison, and write it to the folder.
 
+    Runs of the folder that are not among these jobs are kept, and named as left out of the comparison.
+
     Args:
         jobs: The runs.
         recipes: Their options, by name.
@@ -209,11 +208,12 @@ def sweep(
         ValueError: If the folder holds something else, or runs have failed; the others are compared nevertheless.
     """
     _check_folder(out)
+    planned = planned_runs(out)
     for job in jobs:
         if (earlier := begun(out / job.name)) is not None:
             check_same(recipes[job.name], parse_recipe(earlier), earlier)
     out.mkdir(parents=True, exist_ok=True)
-    write_yaml(out / SWEEP, {job.name: job.values for job in jobs})
+    write_yaml(out / SWEEP, planned | {job.name: job.values for job in jobs})
     for job in jobs:
         write_yaml(out / f"{job.name}.yaml", asdict(recipes[job.name]))
     run, named = engine or run_jobs, (out, scoring, device, track)
@@ -221,13 +221,15 @@ def sweep(
     done = [job for job in jobs if job.name not in failures]
     if done:
         _report(done, scoring, out, device)
+    if others := [name for name in planned if name not in recipes]:
+        print(f"Kept, but left out of this comparison, as not asked for: {', '.join(others)}.", flush=True)
     if failures:
         names = ", ".join(failures)
         raise ValueError(f"{len(failures)} of {len(jobs)} runs have failed: {names}. See {out}/NAME.log; the others are kept.")
 
 
 def _check_folder(out: Path) -> None:
-    if out.is_dir() and any(out.iterdir()) and not (out / SWEEP).is_file():
+    if out.is_dir() and any(all_files(out)) and not (out / SWEEP).is_file():
         raise ValueError(f"{out} must be a new folder or that of a sweep; it holds no {SWEEP}. Choose another --out.")
 
 

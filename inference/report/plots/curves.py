@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 import pandas as pd
 
-from inference.report.plots.style import colors_of, make_axes
+from inference.report.plots.style import colors_of, make_axes, save
 from inference.scoring.evaluation import Evaluation
 
 
@@ -31,7 +31,7 @@ def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
     axes.set_ylim(top=_loss_limit(histories))
     axes.set_title("The dot marks the epoch whose weights are kept", loc="left", fontsize="medium")
     axes.legend(frameon=False)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
@@ -49,7 +49,7 @@ def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_title("Estimates rise towards log p(x); K = 1 estimates the ELBO", loc="left", fontsize="medium")
     axes.legend(frameon=False, loc="lower right")
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _losses(history: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Size, Tensor
 
-from inference.report.plots.style import DPI, label_width
+from inference.report.plots.style import DPI, label_width, save
 
 FLAT_SHAPES = {560: (28, 20)}
 SMALLEST_FLAT = 64  # a table of 9 columns is not an image
@@ -41,7 +41,7 @@ def draw_images(rows: Mapping[str, Tensor], path: Path, *, title: str) -> None:
     axes.set(xticks=[], yticks=[(i + 0.5) * height for i in range(len(rows))], yticklabels=rows)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def image_shape(shape: Size) -> tuple[int, ...]:

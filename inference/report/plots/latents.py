@@ -13,7 +13,7 @@ from scipy.linalg import eigh
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from inference.report.plots.style import DPI
+from inference.report.plots.style import DPI, save
 
 PRIOR, CODES, HOLE, STRAY = "#0072B2", "0.35", "#E69F00", "#CC79A7"
 NUM_CELLS = 64
@@ -52,7 +52,7 @@ def draw_codes(codes: Mapping[str, Tensor], draws: Mapping[str, Tensor], path: P
         *(Patch(color=color, alpha=0.6, label=label) for color, label in labels.items() if color in marked),
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=min(2, columns), frameon=False, fontsize="small")
-    figure.savefig(path)
+    save(figure, path)
 
 
 def holes(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from inference.comparison.table import Comparison
-from inference.report.plots.style import DPI, colors_of, label_width, make_axes
+from inference.report.plots.style import DPI, colors_of, label_width, make_axes, save
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.pareto import pareto_k_threshold
 
@@ -40,7 +40,7 @@ def draw_differences(table: Comparison, path: Path) -> None:
     axes.grid(axis="x", color="0.9", linewidth=0.8)
     title = "Thick: one standard error; thin: 95% interval,\nbiases allowed for; hollow: a bound"
     axes.set_title(title, loc="left", fontsize="medium")
-    figure.savefig(path)
+    save(figure, path)
 
 
 def draw_reliability(scores: Mapping[str, Evaluation], path: Path) -> None:
@@ -63,7 +63,7 @@ def draw_reliability(scores: Mapping[str, Evaluation], path: Path) -> None:
     right.set(xlabel="effective sample size (draws)")
     right.set_title(f"Out of K = {_counts(scores)} draws", loc="left", fontsize="medium")
     figure.legend(*right.get_legend_handles_labels(), loc="outside right upper", frameon=False)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _draw_histograms(axes: Axes, values: Mapping[str, np.ndarray], *, logarithmic: bool) -> None:

@@ -1,11 +1,14 @@
 """Style shared by all plots."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+
+from inference.files import replacing_file
 
 # Okabe and Ito's colors, which can be told apart with any color vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -21,6 +24,16 @@ def make_axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure to a PNG file.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    with replacing_file(path) as temporary:
+        figure.savefig(temporary)
 
 
 def label_width(names: Iterable[str]) -> float:

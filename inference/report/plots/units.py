@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 from torch import Tensor
 
-from inference.report.plots.style import DPI
+from inference.report.plots.style import DPI, save
 
 ACTIVE, UNUSED, ERROR = "#0072B2", "#E69F00", "0.35"
 _LEAST = 1e-5  # variance at which bars end; estimates of zero may be below
@@ -57,7 +57,7 @@ def draw_units(units: Mapping[str, UnitUse], path: Path) -> None:
     panels[0, 0].set_title("KL to the prior (nats)", loc="right", fontsize="medium")
     for axes in panels[-1]:
         axes.set_xlabel("unit, most used first")
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _draw_kl(axes: Axes, own: UnitUse, order: np.ndarray, places: np.ndarray, colors: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from inference.checkpoint import move_
 from inference.data.splits import random_rows
 from inference.data.text import decode_text
+from inference.files import replacing_file
 from inference.files.folders import checked_folder, replacing_folder
 from inference.predictive.draws import Values, encode, of_one_site, reconstruct, sample_prior
 from inference.runs.folders import load_runs
@@ -30,7 +31,8 @@ def main(args: Namespace) -> None:
 
     with replacing_folder(out, SAMPLES, overwrite=args.overwrite, worth_keeping=CHECKPOINT) as new:
         values = {name: tensor.numpy() for name, tensor in arrays.items()}
-        np.savez_compressed(new / ARRAYS, **values)  # type: ignore[arg-type]  # none is named allow_pickle
+        with replacing_file(new / ARRAYS) as temporary:
+            np.savez_compressed(temporary, **values)  # type: ignore[arg-type]  # none is named allow_pickle
         if run.data.alphabet is None:
             draw(arrays, new)
         else:
@@ -72,7 +74,8 @@ def level_means(pair: object, *batch: Tensor, seed: int) -> dict[str, Tensor]:
 def write_texts(arrays: dict[str, Tensor], alphabet: str, out: Path) -> None:
     """Write codes of characters as text, one paragraph per datum."""
     for name in ("samples", "data", "reconstructions"):
-        (out / f"{name}.txt").write_text("\n\n".join(decode_text(arrays[name], alphabet)) + "\n", encoding="utf-8")
+        with replacing_file(out / f"{name}.txt") as temporary:
+            temporary.write_text("\n\n".join(decode_text(arrays[name], alphabet)) + "\n", encoding="utf-8")
 
 
 def draw(arrays: dict[str, Tensor], out: Path) -> None:
