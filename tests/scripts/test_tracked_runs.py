@@ -11,8 +11,8 @@ from inference.files.contents import strangers
 from inference.runs import sweep as sweeps
 from inference.runs.kinds import RUN
 from inference.runs.run import _print_some
-from inference.scripts import compare_command
 from inference.scripts.cli import main
+from inference.scripts.commands import compare_command
 from inference.svi import state
 from inference.svi.loop import Loop
 
