@@ -44,9 +44,10 @@ def _is_small(dtype: np.dtype) -> bool:
 
 
 def _check_finite(values: Values, name: str) -> None:
-    wrong, lost = 0, {}
+    wrong = 0
+    lost: dict[int, int] = {}
     for columns, rounded in _rounded(values):
-        wrong += np.count_nonzero(~np.isfinite(rounded))
+        wrong += int(np.count_nonzero(~np.isfinite(rounded)))
         if not wrong and values.dtype.itemsize > 2 and max(rounded.max(), -rounded.min()) >= _WHOLE_UP_TO:
             lost = _lost(columns, rounded) | lost
     if wrong:

@@ -154,8 +154,8 @@ def _own_path(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if path.suffix not in (*READERS, TEXT):
         raise ValueError(
-            f"source must be one of {', '.join(PUBLISHED)}, an array, a file that ends in "
-            f"{', '.join((*READERS, TEXT))}, or a folder or glob of .npy and .npz files; got {str(source)!r}. Correct the name, or convert the file."
+            f"source must be one of {', '.join(PUBLISHED)}, an array, a file that ends in {', '.join((*READERS, TEXT))}, or a folder or "
+            f"glob of .npy and .npz files; got {str(source)!r}. Correct the name, or convert the file."
         )
     if not path.is_file():
         raise FileNotFoundError(f"source must be an existing file; got {str(path)!r}. Correct the path.")

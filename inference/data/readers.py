@@ -29,7 +29,10 @@ class Reading(NamedTuple):
     stays_open: bool = True
 
 
-def read_numpy(path: Path, how: Reading = Reading()) -> dict[str, Any]:
+USUAL = Reading()
+
+
+def read_numpy(path: Path, how: Reading = USUAL) -> dict[str, Any]:
     """Read the arrays of a ``.npz`` file by name, or that of a ``.npy`` file as ``"data"``; pickles are refused.
 
     Large ones are :class:`~pyro_lvm.rows.values.Values`, whose rows are read when they are needed, and the others arrays.

@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 
-from inference.data.readers import Arrays, Reading, read_numpy
+from inference.data.readers import USUAL, Reading, read_numpy
 from pyro_lvm.rows.stored import Scratch
 from pyro_lvm.rows.values import MOST_HELD, Held, Joined, Values
 
@@ -35,7 +35,7 @@ def shards_of(source: str | Path) -> list[Path] | None:
     return shards
 
 
-def read_shards(paths: list[Path]) -> Arrays | dict[str, Values]:
+def read_shards(paths: list[Path]) -> dict[str, np.ndarray | Values]:
     """Read the arrays of shards by name and join those of each name in the order of the shards.
 
     Raises:
@@ -52,7 +52,7 @@ def read_shards(paths: list[Path]) -> Arrays | dict[str, Values]:
 
 def _reading(paths: list[Path]) -> Reading:
     if sum(map(_size, paths)) <= MOST_HELD:
-        return Reading()
+        return USUAL
     return Reading(most_held=0, scratch=cache(Scratch), stays_open=len(paths) <= _MOST_OPEN)
 
 

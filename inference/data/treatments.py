@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.data.conversion import as_float32
+from inference.numerics import seeded
 from pyro_lvm.dtypes import Transform
+from pyro_lvm.rows.lazy import Rows, computed
 from pyro_lvm.rows.noise import Noise
 from pyro_lvm.rows.values import Computed, Held, Values, parts_of
 
@@ -87,7 +90,9 @@ def _kept(values: Splits, levels: int, seed: int) -> Treated:
 
 def _half(values: Splits, levels: int, seed: int) -> Treated:
     middle = (levels - 1) / 2
-    halves = {split: Computed(x, lambda rows, places: (rows > middle).astype(np.float32), np.float32) for split, x in values.items()}
+    halves: Splits = {
+        split: Computed(x, lambda rows, places: (rows > middle).astype(np.float32), np.float32) for split, x in values.items()
+    }
     return halves, None, f"binarized above {middle:g}"
 
 
@@ -97,7 +102,7 @@ def _static(values: Splits, levels: int, seed: int) -> Treated:
 
 
 def _dynamic(values: Splits, levels: int, seed: int) -> Treated:
-    probabilities = {split: _shares(x, levels) for split, x in values.items()}
+    probabilities: Splits = {split: _shares(x, levels) for split, x in values.items()}
     drawn = {split: drawn_bits(probabilities[split], seed, STREAMS[split]) for split in ("valid", "test")}
     return probabilities | drawn, torch.bernoulli, f"binarized by Bernoulli draws of x / {levels - 1}, {_when(seed)}"
 
@@ -106,6 +111,18 @@ def _dequantized(values: Splits, levels: int, seed: int) -> Treated:
     noise = Dequantize(levels)
     drawn = {split: _with_noise(noise, x, split, seed) for split, x in values.items()}
     return drawn, noise.afresh, f"dequantized to (x + u) / {levels}, {_when(seed)}"
+
+
+def drawn_once(train: Tensor, transform: Transform, seed: int) -> Tensor:
+    """Training data after one draw of their transform's noise; of rows in a file, each row's is drawn where it is read, always the same."""
+    if not (isinstance(train, Rows) and train.kept.is_streamed):
+        with seeded(seed):
+            return transform(train)
+    if transform is torch.bernoulli:
+        return Rows(as_float32(drawn_bits(train.kept, seed, STREAMS["train"])))
+    if isinstance(getattr(transform, "__self__", None), Dequantize):
+        return train  # their own noise is one draw
+    return computed(train, transform)
 
 
 def _when(seed: int) -> str:

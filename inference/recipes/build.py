@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.data.load import Data, load_data
+from inference.data.treatments import drawn_once
 from inference.numerics import seeded
 from inference.recipes.codes import start_codebook
 from inference.recipes.combinations import check_parts
@@ -24,6 +25,7 @@ from inference.scoring.importance import evaluate
 from inference.svi.fitting import fit
 from inference.svi.loop import FitResult
 from pyro_lvm.contract import check_pair
+from pyro_lvm.rows.lazy import in_parts
 
 
 def load(options: DataOptions) -> Data:
@@ -57,10 +59,7 @@ def build_vae(options: ModelOptions, train: Tensor) -> AnyVAE:
 
 def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
     """The training data as the model sees them, after one draw of their transform's noise, ``[N, *X]``."""
-    if data.transform is None:
-        return data.train
-    with seeded(seed):
-        return data.transform(data.train)
+    return data.train if data.transform is None else drawn_once(data.train, data.transform, seed)
 
 
 def fit_vae(
@@ -126,7 +125,7 @@ def _check_likelihood(options: ModelOptions, likelihood: nn.Module, train: Tenso
     # Without validation: data outside the support may have made the output biases NaN.
     with torch.no_grad(), pyro.validation_enabled(False):
         support = likelihood(train.new_zeros(1, *network.in_shape)).support
-    if not support.check(train).all():
+    if not all(support.check(part).all() for part in in_parts(train)):
         raise ValueError(
             f"likelihood {options.likelihood!r} cannot have generated the data, whose values range from "
             f"{train.min():g} to {train.max():g}: its support is {support}. Choose another model.likelihood, "

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from inference.recipes.sizes import MakeNetwork, Sizes
 import pyro_lvm as lvm
+from pyro_lvm.rows.lazy import computed, some_rows
 
 MakeLikelihood = Callable[[Sizes, MakeNetwork, Tensor], nn.Module]
 
@@ -24,12 +25,12 @@ def _gaussian(sizes: Sizes, network: MakeNetwork, train: Tensor) -> lvm.Gaussian
 
 
 def _student_t(sizes: Sizes, network: MakeNetwork, train: Tensor) -> lvm.StudentTLikelihood:
-    network = _biased(network(train.shape[1:]), train.median(0).values)
+    network = _biased(network(train.shape[1:]), some_rows(train).median(0).values)
     return lvm.StudentTLikelihood(network, scale=_noise(sizes, train), learn_scale=True, learn_df=True)
 
 
 def _discretized_logistic(sizes: Sizes, network: MakeNetwork, train: Tensor) -> lvm.DiscretizedLogisticLikelihood:
-    C, y = sizes.logistic_components, train / 127.5 - 1
+    C, y = sizes.logistic_components, computed(train, lambda x: x / 127.5 - 1)
     loc = y.mean(0)  # [*X]
     log_scale = torch.full_like(loc, float(y.std() * math.sqrt(3) / math.pi)).log()
     params = torch.stack([torch.zeros_like(loc), loc, log_scale], -1).repeat_interleave(C, -1)  # [*X, 3C]

@@ -1,7 +1,7 @@
 """Tensors of rows that are read when they are needed."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,44 +26,51 @@ class Rows(Tensor):
     Args:
         values: The rows as they are kept.
         device: Device of what is read.
+
+    Attributes:
+        kept: The rows as they are kept.
+        known: Fingerprints of the rows, once they are computed.
     """
 
-    values: Values
+    kept: Values
     row_size: int
+    facts: "Facts | None"
+    known: dict[str, str]
 
     @staticmethod
     def __new__(cls, values: Values, device: torch.device | str = "cpu") -> "Rows":
-        rows = Tensor._make_wrapper_subclass(cls, values.shape, dtype=_TORCH[values.dtype], device=torch.device(device))  # type: ignore[attr-defined]
-        rows.values, rows.row_size = values, values.dtype.itemsize * values.size // max(1, len(values))
+        rows = Tensor._make_wrapper_subclass(cls, values.shape, dtype=_TORCH[values.dtype], device=torch.device(device))
+        rows.facts, rows.known = None, {}
+        rows.kept, rows.row_size = values, values.dtype.itemsize * values.size // max(1, len(values))
         return rows
 
     def taken(self, places: np.ndarray) -> Tensor:
         """Read rows by their places ``[B]``."""
-        tensor = torch.from_numpy(_writeable(self.values.read(places)))
+        tensor = torch.from_numpy(_writeable(self.kept.read(places)))
         return tensor if self.device.type == "cpu" else tensor.to(self.device)
 
-    def held(self) -> Tensor:
+    def plain(self) -> Tensor:
         """Read all rows."""
-        return _on(torch.from_numpy(self.values.whole().copy()), self.device)
+        return _on(torch.from_numpy(self.kept.whole().copy()), self.device)
 
     def chosen(self, places: np.ndarray) -> Tensor:
         """Return rows by their places: a plain tensor, unless it would be large."""
         if len(places) * self.row_size <= MOST_HELD:
             return self.taken(places)
-        return Rows(Chosen(self.values, places), self.device)
+        return Rows(Chosen(self.kept, places), self.device)
 
     def __iter__(self) -> Any:
         for places in parts_of(self.shape):
             yield from self.taken(places)
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
-        return f"Rows(shape={tuple(self.shape)}, dtype={self.dtype}, kept={self.values.width} bytes a number)"
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        return f"Rows(shape={tuple(self.shape)}, dtype={self.dtype}, kept={self.kept.width} bytes a number)"
 
     def __deepcopy__(self, memo: dict) -> "Rows":
         return self  # read-only
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return held(self).__reduce_ex__(protocol)
+        return plain(self).__reduce_ex__(protocol)
 
     @classmethod
     def __torch_function__(cls, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -78,32 +85,51 @@ class Rows(Tensor):
                 return func(*args, **kwargs)
         if name in _WRITES or (name.endswith("_") and not name.endswith("__")):
             _refuse_writing(args[:1])
-        return func(*tree_map_only(Rows, held, args), **tree_map_only(Rows, held, kwargs))
+        return func(*tree_map_only(Rows, plain, args), **tree_map_only(Rows, plain, kwargs))
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         if func._schema.is_mutable:
             _refuse_writing(args[:1])
-        return func(*tree_map_only(Rows, held, args), **tree_map_only(Rows, held, kwargs or {}))
+        return func(*tree_map_only(Rows, plain, args), **tree_map_only(Rows, plain, kwargs or {}))
 
 
-def held(x: Tensor) -> Tensor:
+def plain(x: Tensor) -> Tensor:
     """Return a plain tensor of the same numbers; any but :class:`Rows` is returned as it is."""
-    return x.held() if isinstance(x, Rows) else x
+    return x.plain() if isinstance(x, Rows) else x
 
 
 def in_parts(x: Tensor) -> Any:
     """Yield all rows of a tensor in order: some at a time if they are in a file, and otherwise at once."""
-    if isinstance(x, Rows) and x.values.is_streamed:
+    if isinstance(x, Rows) and x.kept.is_streamed:
         yield from (x.taken(places) for places in parts_of(x.shape))
     else:
-        yield held(x)
+        yield plain(x)
+
+
+def is_readable(x: Tensor) -> bool:
+    """Return whether NumPy can read a tensor where it is."""
+    return x.device.type == "cpu" and x.dtype in _NUMPY
+
+
+def computed(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply a function of single numbers to a tensor; to rows in a file where they are read."""
+    if not (isinstance(x, Rows) and x.kept.is_streamed):
+        return compute(x)
+    return Rows(Computed(x.kept, lambda rows, places: compute(torch.from_numpy(_writeable(rows))).numpy(), x.kept.dtype), x.device)
+
+
+def some_rows(x: Tensor) -> Tensor:
+    """Return all rows of a tensor or, of rows in a large file, as many as memory should hold, from all over the file."""
+    if not (isinstance(x, Rows) and x.kept.is_streamed):
+        return x
+    return x[:: -(-len(x) * x.row_size // MOST_HELD)]
 
 
 def as_dtype(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Convert a tensor to another dtype; one that is large, or of rows that are not in memory, only where its rows are read."""
-    is_large = x.device.type == "cpu" and x.numel() * dtype.itemsize > MOST_HELD
-    if isinstance(x, Rows) or not is_large or x.dtype not in _NUMPY or dtype not in _NUMPY:
+    is_large = x.numel() * dtype.itemsize > MOST_HELD
+    if isinstance(x, Rows) or not is_large or dtype not in _NUMPY or not is_readable(x):
         return x.to(dtype)
     return Rows(_converted(Held(x.numpy()), dtype))
 
@@ -139,7 +165,7 @@ def _getitem(x: Rows, key: Any) -> Any:
     if places is None:
         return NotImplemented
     rows = x.chosen(places)
-    return held(rows)[(slice(None), *others)] if others and isinstance(first, slice) else NotImplemented if others else rows
+    return plain(rows)[(slice(None), *others)] if others and isinstance(first, slice) else NotImplemented if others else rows
 
 
 def _places(key: Any, size: int) -> np.ndarray | None:
@@ -180,71 +206,74 @@ def _to(x: Rows, *args: Any, **kwargs: Any) -> Any:
     device = x.device if device is None else device
     if dtype not in (None, x.dtype, *_NUMPY):
         return NotImplemented
-    values = x.values if dtype in (None, x.dtype) else _converted(x.values, dtype)
-    if device == x.device and values is x.values:
+    values = x.kept if dtype in (None, x.dtype) else _converted(x.kept, dtype)
+    if device == x.device and values is x.kept:
         return x
     rows = Rows(values, device)
-    return rows if values.is_streamed or device.type == "cpu" else rows.held()  # an accelerator holds them as it computes with them
+    return rows if values.is_streamed or device.type == "cpu" else rows.plain()  # an accelerator holds them as it computes with them
+
+
+class Facts(NamedTuple):
+    """Of rows ``[N, *X]``: sums and sums of squared distances from the mean, ``[*X]`` in float64, and the lowest and highest number."""
+
+    total: Tensor
+    squares: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def _facts(x: Rows) -> Facts:
+    """Read all rows once, a part at a time."""
+    if x.facts is None:
+        count, total, squares, ends = 0, torch.zeros(x.shape[1:], dtype=torch.float64), torch.zeros(x.shape[1:], dtype=torch.float64), []
+        for part in in_parts(x):
+            part = part.cpu()
+            ends.append(torch.stack(part.aminmax()))
+            own, size, part = part.double().sum(0), len(part), part.double()
+            squares += (part - own / size).square().sum(0)
+            squares += (own / size - total / max(count, 1)).square() * (count * size / (count + size))
+            count, total = count + size, total + own
+        both = torch.stack(ends)
+        x.facts = Facts(*(fact.to(x.device) for fact in (total, squares, both[:, 0].min(), both[:, 1].max())))
+    return x.facts
 
 
 def _sum(x: Rows, *args: Any, **kwargs: Any) -> Any:
-    return NotImplemented if not _is_over_rows(x, args, kwargs) else _moments(x)[0].to(x.dtype)
+    return _facts(x).total.to(x.dtype) if _is_streamed(x, args, kwargs, (0,)) else NotImplemented
 
 
 def _mean(x: Rows, *args: Any, **kwargs: Any) -> Any:
-    return NotImplemented if not _is_over_rows(x, args, kwargs) else (_moments(x)[0] / len(x)).to(x.dtype)
+    return (_facts(x).total / len(x)).to(x.dtype) if _is_streamed(x, args, kwargs, (0,)) else NotImplemented
 
 
 def _std(x: Rows, *args: Any, **kwargs: Any) -> Any:
-    if not x.values.is_streamed or kwargs or args not in ((), (0,)):
+    if _is_streamed(x, args, kwargs, (0,)):
+        return (_facts(x).squares / (len(x) - 1)).sqrt().to(x.dtype)
+    if not _is_streamed(x, args, kwargs, ()):
         return NotImplemented
-    total, squares = _moments(x)
-    if args:
-        return (squares / (len(x) - 1)).sqrt().to(x.dtype)
-    mean = total / len(x)
+    mean = _facts(x).total / len(x)
     between = len(x) * (mean - mean.mean()).square().sum()
-    return ((squares.sum() + between) / (x.numel() - 1)).sqrt().to(x.dtype)
+    return ((_facts(x).squares.sum() + between) / (x.numel() - 1)).sqrt().to(x.dtype)
 
 
-def _is_over_rows(x: Rows, args: tuple, kwargs: dict) -> bool:
-    return x.values.is_streamed and x.is_floating_point() and not kwargs and args == (0,)
+def _min(x: Rows, *args: Any, **kwargs: Any) -> Any:
+    return _facts(x).low if _is_streamed(x, args, kwargs, ()) else NotImplemented
 
 
-def _moments(x: Rows) -> tuple[Tensor, Tensor]:
-    """Sums over all rows and sums of squared distances from the mean, ``[*X]`` in float64, a part at a time."""
-    count, total, squares = 0, torch.zeros(x.shape[1:], dtype=torch.float64), torch.zeros(x.shape[1:], dtype=torch.float64)
-    for part in in_parts(x):
-        part = part.cpu().double()
-        own, size = part.sum(0), len(part)
-        squares += (part - own / size).square().sum(0)
-        if count:
-            squares += (own / size - total / count).square() * (count * size / (count + size))
-        count, total = count + size, total + own
-    return total.to(x.device), squares.to(x.device)
+def _max(x: Rows, *args: Any, **kwargs: Any) -> Any:
+    return _facts(x).high if _is_streamed(x, args, kwargs, ()) else NotImplemented
 
 
-def _extreme(name: str) -> Callable[..., Any]:
-    def extreme(x: Rows, *args: Any, **kwargs: Any) -> Any:
-        if args or kwargs or not x.values.is_streamed:
-            return NotImplemented
-        return getattr(torch.stack([getattr(part, name)() for part in in_parts(x)]), name)()
-
-    return extreme
+def _is_streamed(x: Rows, args: tuple, kwargs: dict, expected: tuple) -> bool:
+    return x.kept.is_streamed and x.is_floating_point() and not kwargs and args == expected
 
 
 _WRITES = frozenset({"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ior__", "__iand__", "__ixor__", "__ipow__"})
-_NATIVE = frozenset(
+_NATIVE: frozenset[Any] = frozenset(
     (
-        Tensor.size,
-        Tensor.dim,
-        Tensor.ndimension,
-        Tensor.numel,
-        Tensor.nelement,
-        Tensor.__len__,
-        Tensor.element_size,
-        Tensor.is_floating_point,
+        *(Tensor.size, Tensor.dim, Tensor.ndimension, Tensor.numel, Tensor.nelement, Tensor.__len__, Tensor.element_size),
+        *(Tensor.get_device, Tensor.is_floating_point, Tensor.is_complex, Tensor.__hash__, torch.is_floating_point, torch.is_complex),
     )
-    + (torch.is_floating_point, Tensor.is_complex, torch.is_complex, torch.is_tensor, torch.numel, Tensor.get_device, Tensor.__hash__)
 )
 _LAZY: dict[Callable, Callable[..., Any]] = {
     Tensor.__getitem__: _getitem,
@@ -255,11 +284,11 @@ _LAZY: dict[Callable, Callable[..., Any]] = {
     Tensor.double: lambda x: _to(x, torch.float64),
     Tensor.cpu: lambda x: _to(x, torch.device("cpu")),
     Tensor.detach: lambda x: x,
-    Tensor.clone: lambda x, **_: x.held(),
+    Tensor.clone: lambda x, **_: x.plain(),
     Tensor.new_zeros: lambda x, *shape, **options: x.taken(np.arange(0)).new_zeros(*shape, **options),
     Tensor.sum: _sum,
     Tensor.mean: _mean,
     Tensor.std: _std,
-    Tensor.min: _extreme("min"),
-    Tensor.max: _extreme("max"),
+    Tensor.min: _min,
+    Tensor.max: _max,
 }

@@ -25,10 +25,11 @@ class Noise:
 
     def __call__(self, places: np.ndarray) -> np.ndarray:
         """Return the draws of the rows at ``places``, ``[B, *X]``."""
-        rng, done, drawn = np.random.default_rng(self.seed), 0, []
+        bits, done, drawn = np.random.PCG64(self.seed), 0, []  # that of numpy.random.default_rng
+        rng = np.random.Generator(bits)
         for run in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
             first, count = int(run[0]) * self.row if len(run) else 0, len(run) * self.row
-            rng.bit_generator.advance(first // 2 - done)  # it makes 64 bits at a time, the first half of which is used first
+            bits.advance(first // 2 - done)  # it makes 64 bits at a time, the first half of which is used first
             drawn.append(self.draw(rng, (first % 2 + count,))[first % 2 :])
             done = (first + count + 1) // 2
         return np.concatenate(drawn).reshape(-1, *self.shape)

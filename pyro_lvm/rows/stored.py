@@ -82,16 +82,20 @@ class Scratch:
         with tempfile.TemporaryFile() as file:
             self.file, self.end = Open(file.fileno()), 0
 
-    def unpacked(self, parts: Iterable[np.ndarray], name: str) -> Stored:
-        """Write rows, some at a time and all of one dtype and shape, after those that the file has.
+    def append(self, rows: np.ndarray, name: str) -> None:
+        """Write rows after those that the file has.
 
         Raises:
             OSError: If the disk is full; the error names the folder.
         """
+        self._write(np.ascontiguousarray(rows).data.cast("B"), name)
+
+    def unpacked(self, parts: Iterable[np.ndarray], name: str) -> Stored:
+        """Write rows, some at a time and all of one dtype and shape, after those that the file has; raises as :meth:`append` does."""
         first, count, offset = None, 0, self.end
         for part in parts:
             first, count = (part[:0] if first is None else first), count + len(part)
-            self._write(np.ascontiguousarray(part).data.cast("B"), name)
+            self.append(part, name)
         if first is None:
             raise ValueError(f"{name} must hold at least one row; got none.")
         return Stored(self.file, offset, (count, *first.shape[1:]), first.dtype, name=name)

@@ -1,4 +1,4 @@
-"""Rows of numbers by their place, as NumPy arrays: kept in memory, chosen from others, joined, or computed from others when they are read."""
+"""Rows of numbers by their place, as NumPy arrays: in memory, chosen from others, joined, or computed from others when they are read."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
