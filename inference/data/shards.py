@@ -35,6 +35,11 @@ def shards_of(source: str | Path) -> list[Path] | None:
     return shards
 
 
+def is_there(source: str | Path) -> bool:
+    """Return whether a source is a file or a folder, or a glob that names any."""
+    return Path(source).expanduser().exists() or bool(glob.glob(str(Path(source).expanduser()), recursive=True))
+
+
 def read_shards(paths: list[Path]) -> dict[str, np.ndarray | Values]:
     """Read the arrays of shards by name and join those of each name in the order of the shards.
 

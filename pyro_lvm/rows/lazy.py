@@ -1,6 +1,7 @@
 """Tensors of rows that are read when they are needed."""
 
 from collections.abc import Callable
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +84,7 @@ class Rows(Tensor):
         if name == "__get__" or func in _NATIVE:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
+        _refuse_writing((kwargs.get("out"),))
         if name in _WRITES or (name.endswith("_") and not name.endswith("__")):
             _refuse_writing(args[:1])
         return func(*tree_map_only(Rows, plain, args), **tree_map_only(Rows, plain, kwargs))
@@ -225,16 +227,19 @@ class Facts(NamedTuple):
 def _facts(x: Rows) -> Facts:
     """Read all rows once, a part at a time."""
     if x.facts is None:
-        count, total, squares, ends = 0, torch.zeros(x.shape[1:], dtype=torch.float64), torch.zeros(x.shape[1:], dtype=torch.float64), []
+        # Nothing that lives on is made between the parts: it would keep the system from reusing their memory.
+        (total, squares), count = torch.zeros(2, *x.shape[1:], dtype=torch.float64), 0
+        low, high = torch.tensor([math.inf, -math.inf], dtype=x.dtype)
         for part in in_parts(x):
-            part = part.cpu()
-            ends.append(torch.stack(part.aminmax()))
-            own, size, part = part.double().sum(0), len(part), part.double()
-            squares += (part - own / size).square().sum(0)
-            squares += (own / size - total / max(count, 1)).square() * (count * size / (count + size))
-            count, total = count + size, total + own
-        both = torch.stack(ends)
-        x.facts = Facts(*(fact.to(x.device) for fact in (total, squares, both[:, 0].min(), both[:, 1].max())))
+            part, size = part.cpu(), len(part)
+            low.copy_(torch.minimum(low, part.min()))
+            high.copy_(torch.maximum(high, part.max()))
+            mean = part.mean(0, dtype=torch.float64)
+            squares += (part - mean).square_().sum(0)
+            squares += (mean - total / max(count, 1)).square_() * (count * size / (count + size))
+            total += mean * size
+            count += size
+        x.facts = Facts(*(fact.to(x.device) for fact in (total, squares, low, high)))
     return x.facts
 
 

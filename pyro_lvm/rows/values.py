@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 MOST_HELD = 2**26  # bytes of an array in a file that are read into memory, or of rows that become a tensor in memory
-PART = 2**24  # bytes of a part that is read at a time, in float64
+PART = 2**22  # bytes of a part that is read at a time, in float64
 Compute = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of rows [B, *X] and their places [B]
 
 
