@@ -64,9 +64,9 @@ def test_compare_trains_priors_and_replaces_its_own_output_only(
 def test_compare_fits_priors_after_training_to_the_models_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "comparison"
     options = f"--out {{}} --evaluate.num_particles 5 {SMALL} --expost gaussian two-stage"
-    printed = say(capsys, f"compare --priors [standard,maf] {options}", out)
+    printed = say(capsys, f"compare --priors [standard,mixture] {options}", out)
     table = pd.read_csv(out / "comparison.csv", index_col="model")
-    assert set(table.index) == {"standard", "standard+gaussian", "standard+two-stage", "maf"}
+    assert set(table.index) == {"standard", "standard+gaussian", "standard+two-stage", "mixture"}
     assert printed.count("fitted to 1197 codes in") == 2
     assert {"standard/expost-two-stage/checkpoint.safetensors", "standard/expost-two-stage/test-K5-seed0-auto.nc"} <= set(contents(out))
     kinds = ["gaussian", "two-stage"]
