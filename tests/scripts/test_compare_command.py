@@ -49,7 +49,7 @@ def test_compare_trains_priors_and_replaces_its_own_output_only(
     assert drawn | {"comparison.md", "report.html"} <= set(made)
 
     with monkeypatch.context() as patch:
-        patch.setattr(report, "draw_estimates", lambda *_: (_ for _ in ()).throw(ValueError("no ink.")))
+        patch.setattr(report, "_diagnosed", lambda *_: (_ for _ in ()).throw(ValueError("no ink.")))
         assert f"no ink. The work done so far is kept in {out}.partial" in refusal(capsys, command + " --overwrite", out)
     assert contents(out) == made
     assert "with --overwrite" in refusal(capsys, command, out)
