@@ -56,7 +56,7 @@ def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
 
 def _losses(history: pd.DataFrame) -> pd.Series:
     """The validation losses, or the training losses of a fit without validation data."""
-    return history.get("valid_loss", history["train_loss"])
+    return history["valid_loss" if "valid_loss" in history else "train_loss"]
 
 
 def _loss_limit(histories: Mapping[str, pd.DataFrame]) -> float:
