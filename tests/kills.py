@@ -202,7 +202,7 @@ def full_at(kind: Kind, wanted: dict[str, object], at: int, what: str) -> str:
         prepared(kind, folder)
         before = ends(folder / kind.name)
         ended = run(kind.words, folder, Steps(folder, at, what, kind.in_copies))
-        lost = [name for name in before if name not in ends(folder / kind.name)]
+        lost = [name for name in before if ended.status and name not in ends(folder / kind.name)]
         return wrong_words(ended, folder) or ", ".join(lost) or differences(kind, folder, wanted)
 
 
