@@ -85,7 +85,8 @@ class Forked:
                 os._exit(143)
             for stream in (1, 2):
                 os.dup2(stdout.fileno(), stream)  # type: ignore[attr-defined]
-            sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)  # as another thread may hold the locks of the old ones
+            # Another thread may have held the locks of the old ones.
+            sys.stdout, sys.stderr = (os.fdopen(stream, "w", 1, closefd=False) for stream in (1, 2))
             status = 1
             try:
                 main(command[command.index("inference.scripts") + 1 :])
