@@ -85,6 +85,17 @@ def broken(data):
 
 def no_pair(data):
     return 3
+
+
+def too_late(data):
+    pair = a_class(data)
+    decode = pair.decoder.forward
+    pair.decoder.forward = lambda z: decode(z) if len(z) < 3 else wrong(z)
+    return pair
+
+
+def wrong(z):
+    raise KeyError("no such key")
 """
 PARTS = """
 from jsonargparse.typing import PositiveFloat, PositiveInt
@@ -172,7 +183,11 @@ def test_a_changed_copy_is_named(place: Path, capsys: pytest.CaptureFixture[str]
     [
         ("--pair {}/my_models.py:broken", "my_models.py, line 66: ZeroDivisionError: division by zero"),
         ("--pair {}/my_models.py:no_pair", "a pair has callable .model and .guide; got int"),
-        ("--pair {}/my_models.py:nothing", "must have a function nothing; it has functions, Mine, a_class, auto"),
+        ("--pair {}/my_models.py:too_late", "my_models.py, line 81: KeyError: 'no such key'"),
+        (
+            "--pair {}/my_models.py:nothing",
+            "must have a function nothing; it has functions, Mine, a_class, auto",
+        ),
         ("--pair {}/my_models.py", "must be given as FILE.py:FUNCTION"),
         ("--pair {}/nowhere.py:f", "nowhere.py must be a Python file"),
         ("--pair {}/wrong.py:f", "wrong.py, line 2: SyntaxError"),
