@@ -1,6 +1,7 @@
 """Pairs and parts in files of the user's own: every command takes them, runs keep them, errors name their line."""
 
 from pathlib import Path
+import re
 import shutil
 
 import pytest
@@ -203,3 +204,17 @@ def test_errors_in_ones_own_files_are_short(words: str, message: str, capsys: py
         (tmp_path / f"{name}.py").write_text(text)
     assert message in refusal(capsys, f"train {words} --out {{}}", *[tmp_path] * words.count("{}"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_page_on_models_of_ones_own_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "own_models.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block)
+    commands = re.findall(r"^\$ pyro-lvm (.*)$", page, re.M)
+    tiny = {"train": FIT, "sweep": f"{FIT} --evaluate.num_particles 5", "report": "--evaluate.num_particles 5"}
+    for command in commands:
+        if command.startswith("train") or "runs/mine" in command:
+            say(capsys, f"{command} {tiny.get(command.split()[0], '--evaluate.num_particles 5')}")
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()) == ["mine", "scaled", "standard"]
+    assert load_run("runs/scaled").pair.prior.log_scale.shape == (8,) and load_run("runs/mine").recipe.pair["latent_dim"] == 4
