@@ -20,6 +20,7 @@ from inference.recipes.build import build_model
 from inference.recipes.options import FitOptions, Recipe, model_options
 from inference.recipes.parts.priors import autoregressive_codes
 from inference.svi.fitting import fit
+from pyro_lvm.checks import check_types
 from pyro_lvm.contract import check_pair, read_structure
 from pyro_lvm.distributions.flow import zuko
 from pyro_lvm.models.replaced import WithPrior
@@ -146,6 +147,7 @@ def _num_codes(pair: Any) -> int:
 
 
 def _fit_two_stage(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> TwoStageVAE:
+    check_types(VAE, "Two stages are made of VAEs; choose another --expost.", pair=vae)  # before a fit that takes minutes
     second = _second_stage(recipe, codes.cpu()).to(codes)
     # Without warm-up, the noise scale, initialized at the codes' standard deviation, often explains all of them and u nothing.
     fit(second, codes, valid=valid, warmup_epochs=recipe.fit.epochs // 5, progress=False, **_budget(recipe.fit, codes))
