@@ -21,6 +21,7 @@ from pyro_lvm.scopes import isolated
 from pyro_lvm.structure import Structure
 
 _CELLS = 6  # a stream of noise of its own
+_ROWS = 4096  # whose cells are drawn at once
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Imputation:
     Attributes:
         draws: The rows with M independent draws of their missing cells; observed cells are as they were, ``[M, B, *X]``.
         ess: Effective number of draws of z for each row, of K, ``[B]``.
-        pareto_k: Pareto shape of the largest weights, ``[B]``; infinite where draws are known to miss a part of p(z | x), and NaN where every
-            latent is summed out.
+        pareto_k: Pareto shape of the largest weights, ``[B]``; infinite where draws are known to miss a part of p(z | x), and NaN where
+            every latent is summed out.
         is_poor: Rows whose draws are not to be trusted: fewer than 50 effective draws of z, or a k-hat above
             :func:`~inference.scoring.pareto.pareto_k_threshold`, ``[B]``.
     """
@@ -103,12 +104,17 @@ def _cells(
     seed: int,
 ) -> Tensor:
     """Draw x ``[M, B, *X]`` at latents ``[M, B, *Z]`` of p(z | x_obs); latents that are summed out are drawn from their exact posterior."""
-    draws = []
+    size, draws = len(is_missing), []
     with isolated(pair), torch.no_grad():
-        for number in range(num_draws):
-            values = {name: z[number] for name, z in latents.items()}
-            with seeded(block_seed(seed, _CELLS, number)):
-                values |= draw_enumerated(programs(conditioned)[0], (*batch, is_missing), values, structure)
-                drawn = predict_observed(pair, batch, structure, values, means=False)[site]
-            draws.append(drawn.reshape(batch[0].shape))
-    return torch.stack(draws)
+        for index, numbers in enumerate(torch.arange(num_draws).split(max(1, _ROWS // size))):
+            tiled, values = _tiled((*batch, is_missing), len(numbers)), {name: z[numbers].flatten(0, 1) for name, z in latents.items()}
+            with seeded(block_seed(seed, _CELLS, index)):
+                values |= draw_enumerated(programs(conditioned)[0], tiled, values, structure)
+                drawn = predict_observed(pair, tiled[:-1], structure, values, means=False)[site]
+            draws.append(drawn.reshape(len(numbers), *batch[0].shape))
+    return torch.cat(draws)
+
+
+def _tiled(batch: Batch, count: int) -> Batch:
+    """Repeat all rows of a batch, one copy of it after the other."""
+    return tuple(x.repeat(count, *[1] * (x.dim() - 1)) for x in batch)

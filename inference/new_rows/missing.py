@@ -67,8 +67,8 @@ def observed_site(pair: object, batch: Batch) -> tuple[str, Structure]:
         batch: Its arguments, with values in place of missing cells.
 
     Raises:
-        ValueError: If the argument is not observed as it is at exactly one site, the model also reads it elsewhere, as autoregressive models
-            do, parameters of the guide belong to rows, or the guide is certain of a latent.
+        ValueError: If the argument is not observed as it is at exactly one site, the model also reads it elsewhere, as autoregressive
+            models do, parameters of the guide belong to rows, or the guide is certain of a latent.
     """
     with isolated(pair), torch.no_grad(), eval_mode(pair), torch.random.fork_rng():
         structure = read_structure(pair, *batch)

@@ -109,8 +109,8 @@ def _check_possible(log_px: Tensor, start: int) -> None:
     impossible = (log_px == -torch.inf).nonzero().flatten() + start
     if len(impossible):
         raise ValueError(
-            f"the observed cells of every row must be possible under the model; no draw explains those of {len(impossible)} rows, the first "
-            f"of them row {int(impossible[0])}. Leave these rows out."
+            f"the observed cells of every row must be possible under the model; no draw explains those of {len(impossible)} rows, the "
+            f"first of them row {int(impossible[0])}. Leave these rows out."
         )
 
 
