@@ -13,7 +13,7 @@ from inference.numerics import block_seed, row_slices, seed_generators
 from inference.scoring.chunks import ChunkedDensity, Chunks
 from inference.scoring.eager import PYRO, Eager
 from inference.scoring.pareto import pareto_k_threshold
-from inference.scoring.proposals.assembly import Assembly, coordinates_for
+from inference.scoring.proposals.assembly import LEAST, Assembly, coordinates_for
 from inference.scoring.proposals.guided import joined
 from inference.scoring.proposals.marks import mark_alike, mark_unreached
 from inference.scoring.proposals.score import block_draws, row_jobs
@@ -46,8 +46,8 @@ class Posterior(NamedTuple):
 def draw_posterior(pair: object, batch: Batch, *, num_draws: int, num_particles: int, seed: int) -> Posterior:
     r"""Draw latents from p(z | x) by importance resampling.
 
-    Of K draws from a proposal, which is refined for each datum where the guide does not suffice, M are chosen with probabilities
-    proportional to their weights
+    Of K draws from a proposal, which is refined for each datum where latents have unconstrained coordinates, M are chosen with
+    probabilities proportional to their weights
 
     .. math:: w_k = p(x, z_k) / q(z_k).
 
@@ -76,12 +76,12 @@ def draw_posterior(pair: object, batch: Batch, *, num_draws: int, num_particles:
 def _blocks(pair: object, structure: Structure, batch: Batch, num_draws: int, num_particles: int, seed: int) -> Iterator[Drawn]:
     layout = choose_layout(pair, batch, bool(structure.row_parameters))
     eager, chunks = Eager(pair, layout), Chunks(None, layout)
-    coordinates = coordinates_for("auto", pair, structure, batch, num_particles)
+    coordinates = coordinates_for("auto", pair, structure, batch, max(num_particles, LEAST))
     if coordinates is None:
         blocks = _from_guide(eager, chunks, structure, batch, num_particles, seed)
     else:
         assembly = Assembly(eager, coordinates, chunks, "full", batch, num_particles)
-        refiner = assembly.interpreted(is_forced=False)
+        refiner = assembly.interpreted(is_forced=True)  # whose tails are heavy: a guide that is a little too narrow would do for a score
         blocks = (block_draws(refiner, x, num_particles, own) for x, own in row_jobs(batch, assembly.rows(), seed))
     start = 0
     for index, (summary, log_weights, latents) in enumerate(blocks):

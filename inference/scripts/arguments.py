@@ -106,7 +106,7 @@ OPTIONS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a 
     "sweep": ("--over OPTION VALUE ... --out FOLDER [options]", _sweep),
     "diagnose": ("RUN [RUN ...] [options]", _diagnose),
     "report": ("RUN [RUN ...] [options]", _report),
+    **OF_ROWS,
     "sample": ("RUN [options]", _sample),
     "runs": ("[FOLDER] [options]", _runs),
-    **OF_ROWS,
 }
