@@ -24,6 +24,7 @@ from pyro_lvm.pair import Batch
 from pyro_lvm.rows.lazy import Rows, plain
 from pyro_lvm.rows.values import Chosen, Values
 from pyro_lvm.scopes import isolated
+from pyro_lvm.structure import template_of
 
 _CHECKED = 1024  # rows that are checked at once
 _MANY = 3  # names of columns that an error lists
@@ -67,6 +68,7 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
             characters, values that are not among the gray levels, or values outside the support of the likelihood.
     """
     _check_given(data)
+    _check_guide(source, pair)
     if data.alphabet is not None:
         return _read_windows(source, data, data.alphabet, pair)
     name, array, columns = _read(source)
@@ -87,6 +89,15 @@ def _check_given(data: Data) -> None:
         raise ValueError(
             f"the pair is called with {', '.join(data.given)} beside the observations, which new rows need too. In Python, pass all: "
             "encode(run.pair, x, ...)."
+        )
+
+
+def _check_guide(source: Any, pair: object) -> None:
+    template = template_of(pair)
+    if template is not None and template.structure.row_parameters:
+        raise ValueError(
+            f"{'new rows' if is_array(source) else source} cannot be encoded: the parameters {template.structure.row_parameters} of the "
+            "guide belong to the rows of the training data, one each. Train a pair whose guide computes its parameters from x."
         )
 
 
@@ -157,7 +168,7 @@ def _reshaped(name: str, values: Values, data: Data, columns: tuple[str, ...] | 
     named = "" if columns is None else f" ({_some(columns)})"
     either = seen if own in (None, seen) else f"{own} or {seen}"
     raise ValueError(
-        f"{name} must hold rows of shape {either}, as {data.name} does; got rows of shape {got}{named}. Give those columns only."
+        f"{name} must hold rows of shape {either}, as {data.name} does; got rows of shape {got}{named}. Reshape them, or choose columns."
     )
 
 

@@ -1,7 +1,12 @@
 """New rows are read as the data of a run were; whatever does not suit them is refused with the name of the file and what was expected."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+import pyro
+import pyro.distributions as dist
+from pyro.infer.autoguide import AutoNormal
 import pytest
 import torch
 
@@ -116,6 +121,26 @@ def test_text_keeps_the_alphabet_and_the_window_of_the_run(tmp_path):
         read_alike(tmp_path / "new.txt", data, pair)
     with pytest.raises(ValueError, match="must be in a file that ends in .txt"):
         read_alike(tmp_path / "new.csv", data, pair)
+
+
+def test_parameters_of_rows_say_nothing_of_new_rows(levels):
+    data = load_data((levels > 8).astype(float))
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=z.expand(-1, 6)).to_event(1), obs=x)
+
+    pair = lvm.Pair(model, AutoNormal(model))
+    lvm.check_pair(pair, data.train)
+    with pytest.raises(ValueError, match="new rows cannot be encoded: the parameters .* belong to the rows of the training data"):
+        read_alike(levels > 8, data, pair)
+
+
+def test_what_a_pair_is_called_with_besides_is_named(levels):
+    data = replace(load_data(levels), given={"labels": dict.fromkeys(("train", "valid", "test"), torch.zeros(3))})
+    with pytest.raises(ValueError, match="called with labels beside the observations"):
+        read_alike(levels, data, pair_of(data, lvm.PoissonLikelihood))
 
 
 def test_files_that_are_not_one_array_are_refused(levels, tmp_path):
