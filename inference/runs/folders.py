@@ -121,7 +121,8 @@ def read_history(folder: Path) -> pd.DataFrame:
     _check_unchanged(folder, HISTORY)
     with reading(folder / HISTORY, _RESTORE):
         history = pd.read_csv(folder / HISTORY)
-        if not {"epoch", "train_loss"} <= set(history) or any(dtype.kind not in "if" for dtype in history.dtypes):
+        are_numbers = history.empty or all(dtype.kind in "if" for dtype in history.dtypes)  # a fit may have stopped in its first epoch
+        if not {"epoch", "train_loss"} <= set(history) or not are_numbers:
             raise ValueError(f"it must hold epochs and losses, all numbers; got {dict(history.dtypes)}")
     return history
 

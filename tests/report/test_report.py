@@ -121,7 +121,7 @@ def test_pictures_of_categories_are_of_draws(tmp_path: Path, capsys: pytest.Capt
 def test_bad_input_is_one_line_and_leaves_nothing(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, other = runs / "standard", tmp_path / "other"
     assert "must hold a finished run" in refusal(capsys, "report {} --out {}", tmp_path / "none", tmp_path / "out")
-    assert "runs" in refusal(capsys, "report --out {}", tmp_path / "out").lower()
+    assert "RUN (Finished run) must be given" in refusal(capsys, "report --out {}", tmp_path / "out")
     other.mkdir()
     (other / "notes.txt").touch()
     assert "notes.txt was not written by it" in refusal(capsys, "report {} --out {}", run, other)
