@@ -44,6 +44,26 @@ def test_draws_follow_the_conditional_normal_distribution(guide):
     assert spreads.abs().max() < 0.5 and spreads.mean().abs() < 0.1
 
 
+def test_several_latents_are_drawn_together():
+    """z2 ~ N(0, 1), z1 ~ N(z2, 1), x1 ~ N(z1, 1/4), x2 ~ N(z2, 1/4): given x1 = 2, x2 has mean 8/9 and variance 1 + 1/4 - 4/9."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            upper = pyro.sample("z2", dist.Normal(torch.zeros(()), 1.0))
+            lower = pyro.sample("z1", dist.Normal(upper, 1.0))
+            pyro.sample("x", dist.Normal(torch.stack([lower, upper], -1), 0.5).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            upper = pyro.sample("z2", dist.Normal(x[:, 1], 0.7))
+            pyro.sample("z1", dist.Normal(0.5 * upper, 1.5))
+
+    found = impute(lvm.Pair(model, guide), torch.tensor([[2.0, NAN], [2.0, 0.0]]), num_draws=4000, num_particles=8000, seed=0)
+    drawn, variance = found.draws[:, 0, 1].double(), 1.25 - 4 / 9
+    assert abs(drawn.mean() - 8 / 9) < 4 * (variance * (1 / 4000 + 1 / float(found.ess[0]))) ** 0.5
+    assert abs(drawn.var() / variance - 1) < 4 * (2 / 4000 + 2 / float(found.ess[0])) ** 0.5
+
+
 class Classes:
     """Two classes, and three binary cells given the class; p(x_mis | x_obs) is a sum of two terms."""
 

@@ -140,3 +140,38 @@ def test_codes_and_levels_have_names_of_their_own(capsys: pytest.CaptureFixture[
     assert "vq~soft" in printed
     printed = say(capsys, "reconstruct {} --data.source {} --out {}", tmp_path / "vq", tmp_path / "new.npy", tmp_path / "again.csv")
     assert "binarized above 8" in printed and list(pd.read_csv(tmp_path / "again.csv"))[-1] == "x63"
+
+
+CLASSES = """
+import pyro
+import pyro.distributions as dist
+import torch
+
+import pyro_lvm as lvm
+
+
+def classes(data):
+    def model(x):
+        probs = pyro.param("probs", torch.rand(3, data.train.shape[1]) * 0.8 + 0.1, constraint=dist.constraints.unit_interval)
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Categorical(torch.ones(3)), infer={"enumerate": "parallel"})
+            pyro.sample("x", dist.Bernoulli(probs[c]).to_event(1), obs=x)
+
+    return lvm.Pair(model, lambda x: None)
+"""
+
+
+def test_latents_that_are_summed_out_are_written_where_they_are_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CLASSES)
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "old.npy", (rng.random((200, 5)) < 0.5).astype(np.float32))
+    np.save(tmp_path / "new.npy", (rng.random((30, 5)) < 0.5).astype(np.float32))
+    own = f"--pair {tmp_path}/mine.py:classes --data.source {tmp_path}/old.npy --fit.epochs 1 --fit.batch_size 50"
+    say(capsys, f"train {own} --out {{}}", tmp_path / "run")
+    command = "encode {} --data.source {} --out {}"
+    paths = tmp_path / "run", tmp_path / "new.npy", tmp_path / "codes.csv"
+    assert "Ask for their posterior with --enumerated" in refusal(capsys, command, *paths)
+    say(capsys, f"{command} --enumerated --means", *paths)
+    run = load_run(tmp_path / "run")
+    expected = encode(run.pair, run.read(tmp_path / "new.npy"), means=True, enumerated=True)
+    assert isinstance(expected, dict) and pd.read_csv(paths[2])["c"].tolist() == expected["c"].tolist()
