@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from inference.data.load import load_data
     from inference.data.text import decode_text
     from inference.diagnostics.diagnosis import Diagnosis, diagnose
+    from inference.estimator import LatentVariableModel
     from inference.expost.code_prior import fit_code_prior
     from inference.expost.codes import codes_of
     from inference.expost.flow import fit_flow
     from inference.expost.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
+    from inference.new_rows.imputing import Imputation, impute
     from inference.predictive.draws import decode, encode, reconstruct, sample_latents, sample_prior
     from inference.predictive.features import classifier_features, pca_features
     from inference.predictive.quality import SampleQuality, pair_samples, quality_table, sample_quality
@@ -34,10 +36,12 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "data.load": "load_data",
     "data.text": "decode_text",
     "diagnostics.diagnosis": "Diagnosis diagnose",
+    "estimator": "LatentVariableModel",
     "expost.code_prior": "fit_code_prior",
     "expost.codes": "codes_of",
     "expost.flow": "fit_flow",
     "expost.gaussian_mixture": "fit_gaussian fit_gaussian_mixture",
+    "new_rows.imputing": "Imputation impute",
     "predictive.draws": "decode encode reconstruct sample_latents sample_prior",
     "predictive.features": "classifier_features pca_features",
     "predictive.quality": "SampleQuality pair_samples quality_table sample_quality",

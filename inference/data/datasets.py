@@ -27,6 +27,7 @@ class Content:
         levels: Number of gray levels, or ``None`` if the values are not gray levels.
         treatment: How gray levels are treated by default, a key of ``TREATMENTS``.
         alphabet: Characters of the codes, if the data are text.
+        columns: Names of the columns, if the data are a table that names them.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Content:
     levels: int | None = None
     treatment: str | None = None
     alphabet: str | None = None
+    columns: tuple[str, ...] | None = None
 
 
 def read_published(name: str, *, seed: int, folder: str | Path | None, download: bool) -> Content:

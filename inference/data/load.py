@@ -1,6 +1,7 @@
 """Load published data sets and the user's own as training, validation and test tensors."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 import math
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from torch import Tensor
 
 from inference.data.conversion import as_float32, checked
 from inference.data.datasets import PUBLISHED, Content, read_published
-from inference.data.readers import read_csv, read_numpy, read_parquet, read_text
+from inference.data.readers import column_names, read_csv, read_numpy, read_parquet, read_text
 from inference.data.shards import read_shards, shards_of
 from inference.data.splits import SPLITS, cut_in_order, cut_rows
 from inference.data.text import encode_text, windows
-from inference.data.treatments import treat
+from inference.data.treatments import Treatment, treat
 from pyro_lvm.checks import check_seeds
 from pyro_lvm.dtypes import Transform
 from pyro_lvm.pair import Batch
@@ -24,7 +25,7 @@ from pyro_lvm.rows.values import Chosen, Held, Values
 
 Fractions = dict[str, float | None]
 BINARIZE = ("default", None, "half", "static", "dynamic")
-READERS = {".npy": read_numpy, ".npz": read_numpy, ".csv": read_csv, ".parquet": read_parquet}
+READERS: dict[str, Callable[[Path], dict[str, Any]]] = {".npy": read_numpy, ".npz": read_numpy, ".csv": read_csv, ".parquet": read_parquet}
 TEXT = ".txt"
 _SMALL = 2**24  # bytes of a split in float32, up to which it is a plain tensor
 
@@ -45,6 +46,8 @@ class Data:
         labels: Classes by split, int64 ``[N]``, or ``None`` if the data set has no labels.
         alphabet: For text, the characters of the codes: code i stands for ``alphabet[i]``; see :func:`~inference.data.text.decode_text`.
         given: What a pair is called with after the observations, such as labels, masks or covariates, ``[N, *C]`` by name and split.
+        columns: Names of the columns, if the data are a table that names them.
+        treatment: How the values were read and treated.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Data:
     labels: dict[str, Tensor] | None = field(default=None, repr=False)
     alphabet: str | None = field(default=None, repr=False)
     given: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False)
+    columns: tuple[str, ...] | None = field(default=None, repr=False)
+    treatment: Treatment = field(default=Treatment(), repr=False)
 
     def batch(self, split: str) -> Batch:
         """Return what a pair is called with, for all rows of a split: the observations, then what is ``given``, in its order."""
@@ -124,6 +129,7 @@ def load_data(
         content = read_published(source, seed=seed, folder=folder, download=download)
     else:
         content = _own(source, {"valid": valid_fraction, "test": test_fraction}, seed)
+    row_shape = None if content.alphabet is not None else tuple(content.arrays["train"].shape[1:])
     treatment = _treatment(content, "dequantize" if dequantize else binarize)
     values = {split: _shaped(x, shape, content) for split, x in content.arrays.items()}
     values, transform, treated = treat(values, levels=content.levels, treatment=treatment, seed=seed)
@@ -140,6 +146,8 @@ def load_data(
         transform=transform,
         labels=labels,
         alphabet=content.alphabet,
+        columns=content.columns,
+        treatment=Treatment(treatment, content.levels, seed, row_shape, treated),
     )
 
 
@@ -155,7 +163,7 @@ def _own(source: str | Path | np.ndarray | Tensor, fractions: Fractions, seed: i
     path = _own_path(source)
     if path.suffix == TEXT:
         return _own_text(path, fractions)
-    return _own_rows(path.name, READERS[path.suffix](path), fractions, seed)
+    return replace(_own_rows(path.name, READERS[path.suffix](path), fractions, seed), columns=column_names(path))
 
 
 def _own_path(source: str | Path) -> Path:

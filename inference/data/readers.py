@@ -18,6 +18,7 @@ Arrays = dict[str, np.ndarray]
 
 _HARMLESS = 2**28  # bytes of an array, which are unpacked whatever their compressed size
 _LENGTHS = 26  # bytes of a local file header in an archive before the lengths of the name and the extra field
+_GAPS = ("", "NA")  # fields of a table that stand for missing numbers, beside what float() takes for NaN
 _LARGEST_RATIO = 250  # of an array's size to its compressed size; binarized MNIST in float64 has about 80
 
 
@@ -117,17 +118,42 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     return read(file)
 
 
-def read_csv(path: Path) -> Arrays:
-    """Read a table of comma-separated numbers, whose first line may name the columns."""
+def read_csv(path: Path, *, has_gaps: bool = False) -> Arrays:
+    """Read a table of comma-separated numbers, whose first line may name the columns; with ``has_gaps``, empty fields and NA become NaN."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy only warns of an empty table; load_data refuses it
-            skipped = _num_header_lines(next(csv.reader(file), []))
+            skipped = _num_header_lines(_first_line(file, has_gaps=has_gaps))
             file.seek(0)
-            rows = np.loadtxt(file, delimiter=",", quotechar='"', comments=None, skiprows=skipped, ndmin=2)
+            convert = _number_or_gap if has_gaps else None
+            rows = np.loadtxt(file, delimiter=",", quotechar='"', comments=None, skiprows=skipped, ndmin=2, converters=convert)
             return {"data": rows}  # [N, D]
     except ValueError as error:
         raise ValueError(f"{path} must be a table of numbers, separated by commas; {error}") from error
+
+
+def column_names(path: Path) -> tuple[str, ...] | None:
+    """Return the names of the columns of a .csv or .parquet file that can be read; None if there are none, or it is of another kind."""
+    if path.suffix == ".parquet":
+        import pandas as pd
+
+        return tuple(map(str, pd.read_parquet(path, engine="pyarrow").columns))
+    if path.suffix != ".csv":
+        return None
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        fields = next(csv.reader(file), [])
+    is_named = not any(_is_number(field) or field.strip() in _GAPS for field in fields)
+    return tuple(field.strip() for field in fields) if is_named else None
+
+
+def _first_line(file: IO[str], *, has_gaps: bool) -> list[str]:
+    fields = next(csv.reader(file), [])
+    are_numbers = any(map(_is_number, fields))
+    return ["nan" if has_gaps and are_numbers and field.strip() in _GAPS else field for field in fields]
+
+
+def _number_or_gap(field: str) -> float:
+    return math.nan if field.strip().strip('"') in _GAPS else float(field)
 
 
 def _num_header_lines(fields: list[str]) -> int:

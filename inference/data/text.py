@@ -13,6 +13,21 @@ def encode_text(text: str) -> tuple[np.ndarray, str]:
     return codes.astype(np.float32), points.tobytes().decode("utf-32-le")
 
 
+def encode_like(text: str, alphabet: str, name: str) -> np.ndarray:
+    """Return the codes of the characters of a text, their positions in the alphabet of another, float32 ``[n]``.
+
+    Raises:
+        ValueError: If a character is not in the alphabet; the error calls the text by its name.
+    """
+    points, alphabet_points = (np.frombuffer(each.encode("utf-32-le"), np.dtype("<u4")) for each in (text, alphabet))
+    codes = np.searchsorted(alphabet_points, points).clip(max=len(alphabet) - 1)
+    unknown = np.unique(points[alphabet_points[codes] != points])
+    if len(unknown):
+        words = ", ".join(repr(chr(point)) for point in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        raise ValueError(f"{name} must have no characters but the {len(alphabet)} of the run's text; it has {words}. Replace them.")
+    return codes.astype(np.float32)
+
+
 def decode_text(codes: Tensor | np.ndarray, alphabet: str) -> list[str]:
     r"""Turn windows of codes back into text.
 

@@ -13,7 +13,7 @@ from inference.numerics import seeded
 from pyro_lvm.dtypes import Transform
 from pyro_lvm.rows.lazy import Rows, computed
 from pyro_lvm.rows.noise import Noise
-from pyro_lvm.rows.values import Computed, Held, Values, parts_of
+from pyro_lvm.rows.values import Chosen, Computed, Held, Values, parts_of
 
 Splits = dict[str, Values]
 Treated = tuple[Splits, Transform | None, str]
@@ -66,6 +66,32 @@ class Dequantize:
         """Dequantize ``x`` with u given by whole ``steps`` below ``NOISE_STEPS``, of the same shape as ``x``."""
         # float32 sums on this grid are exact, so y stays below 1 and within its own level; u is never 0.
         return (x + (steps + 0.5) / NOISE_STEPS) / self.levels
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """How the values of a data set were read and treated, so that other rows can be treated alike.
+
+    Attributes:
+        name: A key of ``TREATMENTS``.
+        levels: Number of gray levels, or None if the values are not gray levels.
+        seed: Seed of noise that is drawn once.
+        row_shape: Shape of a row in the source, *X; None if the data are not rows of numbers, such as text.
+        said: What was done, in words.
+    """
+
+    name: str | None = None
+    levels: int | None = None
+    seed: int = 0
+    row_shape: tuple[int, ...] | None = None
+    said: str = "values as they are"
+
+
+def treat_alike(values: Values, treatment: Treatment) -> Values:
+    """Treat rows ``[N, *X]`` as the test data of a data set were treated, which are the same whatever other splits there are."""
+    nothing = Chosen(values, np.arange(0))
+    splits: Splits = {"train": nothing, "valid": nothing, "test": values}
+    return treat(splits, levels=treatment.levels, treatment=treatment.name, seed=treatment.seed)[0]["test"]
 
 
 def treat(values: Splits, *, levels: int | None, treatment: str | None, seed: int) -> Treated:

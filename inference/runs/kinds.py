@@ -18,7 +18,7 @@ _SCORED = rf"{_SCORES}|proposal\.yaml|soft/({_SCORES})|samples/({_SAMPLES})"
 _TRACKED = rf"({'|'.join(get_args(TrackerName))})/events\.out\.tfevents\.[\w.-]+"
 _RUN = (
     rf"config\.yaml|summary\.yaml|checkpoint(\.last)?\.safetensors|history\.(csv|png)|diagnosis\.csv|bidirectional\.csv|{_SCORED}|{_TRACKED}"
-    rf"|user_code/.+\.py|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
+    rf"|user_code/.+\.py|new/[\w-]+/(bidirectional\.csv|{_SCORED})|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
 )
 _PICTURES = r"differences|estimate-vs-particles|reliability|samples|reconstructions|walks|codes|dimension-kl|curves"
 _REPORT = rf"comparison\.(csv|md)|overview\.csv|recipes\.csv|quality\.csv|report\.html|({_PICTURES})\.png|{_OURS}"

@@ -14,7 +14,7 @@ from inference.files.manifest import MANIFEST
 from inference.recipes.options import Recipe, TrackerName
 from inference.runs.folders import parse_recipe, read_history, read_summary
 from inference.runs.kinds import RUN
-from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, fit_run
+from inference.runs.run import CHECKPOINT, CODE, CONFIG, HISTORY, SUMMARY, Run, fit_run
 from inference.svi.state import last_path
 
 LAST = last_path(CHECKPOINT).name
@@ -136,7 +136,7 @@ def is_continued(out: Path, partial: Path) -> bool:
 
 def keep_what_holds(earlier: Path, folder: Path) -> None:
     """Copy what other commands have written into a run that went on, unless it has other weights now; then say what is left behind."""
-    own = {CONFIG, CHECKPOINT, LAST, SUMMARY, HISTORY, MANIFEST, "history.png", *_TRACKED}
+    own = {CONFIG, CHECKPOINT, LAST, SUMMARY, HISTORY, MANIFEST, CODE, "history.png", *_TRACKED}
     others = [path for path in earlier.iterdir() if path.name not in own and not path.name.startswith(".")]
     if not others:
         return

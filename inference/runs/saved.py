@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from inference.data.load import Data
+from inference.new_rows.reading import read_alike
 from inference.recipes.options import Recipe
 from inference.runs.folders import load_runs, read_history, read_summary
 from inference.runs.kept import kept_scores
@@ -35,6 +37,22 @@ class SavedRun:
     history: pd.DataFrame = field(repr=False)
     summary: dict[str, Any] = field(repr=False)
     scores: dict[str, Evaluation]
+
+    def read(self, source: Any, *, has_gaps: bool = False) -> Tensor:
+        """Read new rows as the run's data were read: with their columns, shape, gray levels, alphabet and treatment.
+
+        Args:
+            source: The path of a .npy, .npz, .csv, .parquet or, for text, .txt file, of a folder or glob of arrays; or an array or table.
+            has_gaps: Whether cells may be missing, as for :func:`~inference.new_rows.imputing.impute`; they become NaN.
+
+        Returns:
+            The rows in their order, float32 ``[N, *X]``, as ``encode``, ``reconstruct``, ``impute`` and ``evaluate`` take them.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the rows do not suit the run; the error names the file, and says what was expected.
+        """
+        return read_alike(source, self.data, self.pair, has_gaps=has_gaps).x
 
 
 def load_run(folder: str | Path) -> SavedRun:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import PositiveInt
 
 from inference.recipes.options import EngineName, EvaluateOptions, ExpostName, Split, TrackerName, add_recipe, prior_names
+from inference.scripts.applying import NEW, OF_ROWS
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -25,6 +26,9 @@ def _train(parser: "ArgumentParser") -> None:
 
 def _evaluate(parser: "ArgumentParser") -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folder.")
+    parser.add_argument("--data.source", type=str | None, default=None, help=f"{NEW} Their scores are kept apart, in RUN/new.")
+    parser.add_argument("--out", type=str | None, default=None, help="File for the score of each row of --data.source: .csv or .parquet.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier --out.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
     parser.add_argument("--if_missing", action="store_true", help="Keep a score of the present weights that is already there.")
     parser.add_argument("--bidirectional", type=PositiveInt | None, default=None, help="Simulated data whose log p(x) is bounded too.")
@@ -103,6 +107,7 @@ OPTIONS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a 
     "sweep": ("--over OPTION VALUE ... --out FOLDER [options]", _sweep),
     "diagnose": ("RUN [RUN ...] [options]", _diagnose),
     "report": ("RUN [RUN ...] [options]", _report),
+    **OF_ROWS,
     "sample": ("RUN [options]", _sample),
     "runs": ("[FOLDER] [options]", _runs),
 }

@@ -16,6 +16,9 @@ COMMANDS = {
     "sweep": "train and compare all combinations of some options and seeds",
     "diagnose": "show prior holes, terms of the KL, and active units of runs",
     "report": "write tables, pictures and a verdict on runs to one page of HTML",
+    "encode": "write the codes of new data, or of a split, under a run's model",
+    "reconstruct": "encode and decode new data, or a split",
+    "impute": "fill in the missing cells of new data",
     "sample": "draw samples, reconstructions and codes from a run",
     "runs": "list runs, and remove what killed commands have left",
 }
@@ -67,6 +70,6 @@ def _joined(command: str, device: str) -> Iterator[None]:
 
 
 def _usage() -> str:
-    lines = [f"  {command:<9} {purpose}" for command, purpose in COMMANDS.items()]
+    lines = [f"  {command:<11} {purpose}" for command, purpose in COMMANDS.items()]
     closing = "pyro-lvm COMMAND --help lists the options of a command."
     return "\n".join(["usage: pyro-lvm COMMAND [options]", "", *lines, "", closing])

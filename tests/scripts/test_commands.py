@@ -181,7 +181,10 @@ def test_runs_are_named_by_what_tells_them_apart():
         ("compare --expost_of maf --priors [maf] --out {}", "--expost_of has no effect without --expost"),
         ("sample {}", "must hold a finished run; it has no config.yaml"),
         ("sample {} --num_draws 0", "num_draws"),
-        ("paint {}", "must be one of train, evaluate, compare, sweep, diagnose, report, sample, runs; got 'paint'"),
+        (
+            "paint {}",
+            "report, encode, reconstruct, impute, sample, runs; got 'paint'",
+        ),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(command: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

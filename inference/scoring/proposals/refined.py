@@ -190,24 +190,30 @@ class Refiner:
             part, column = tuple(x[some].contiguous() for x in batch), []
             for number, done in enumerate(range(0, num_particles, particles)):
                 count, own_seed = min(particles, num_particles - done), block_seed(seed, 2, index, number)
-                column.append(self._part(part, fitted, some, count, own_seed))
+                column.append(self._part(part, fitted, some, count, own_seed)[0])
             columns.append([torch.cat(values) for values in zip(*column, strict=True)])
         return Weighed(*(torch.cat(values, dim=1) for values in zip(*columns, strict=True)))
 
-    def _part(self, batch: Batch, fitted: Fitted, rows: slice, count: int, seed: int) -> Weighed:
+    def drawn(self, batch: Batch, fitted: Fitted, num_particles: int, seed: int) -> tuple[Weighed, Latents]:
+        """Return fresh draws from the proposals of a block, ``[K, R, *Z]`` by site, and their log weights."""
+        return self._part(batch, fitted, slice(None), num_particles, block_seed(seed, 4))
+
+    def _part(self, batch: Batch, fitted: Fitted, rows: slice, count: int, seed: int) -> tuple[Weighed, Latents]:
         chosen = fitted.is_refined[rows]
         if fitted.mixture is None or not chosen.any():
-            return self._guide_log_weights(batch, count, seed)
+            return self._guide_weighed(batch, count, seed)
         generator = torch.Generator(batch[0].device).manual_seed(seed)
-        refined = self._log_weights(batch, fitted.mixture.rows(rows), count, generator)
+        refined, latents = self._refined_weighed(batch, fitted.mixture.rows(rows), count, generator)
         if chosen.all():
-            return refined
-        return Weighed(*(torch.where(chosen, *both) for both in zip(refined, self._guide_log_weights(batch, count, seed), strict=True)))
+            return refined, latents
+        weighed, others = self._guide_weighed(batch, count, seed)
+        mixed = {name: z.where(chosen.reshape(-1, *[1] * (z.dim() - 2)), others[name]) for name, z in latents.items()}
+        return Weighed(*(torch.where(chosen, *both) for both in zip(refined, weighed, strict=True))), mixed
 
-    def _guide_log_weights(self, batch: Batch, count: int, seed: int) -> Weighed:
+    def _guide_weighed(self, batch: Batch, count: int, seed: int) -> tuple[Weighed, Latents]:
         log_q, latents = self._guide_draws(batch, count, seed)
         log_weights = self.density(batch, latents, log_q) - log_q
-        return Weighed(log_weights, torch.full_like(log_weights, -torch.inf))
+        return Weighed(log_weights, torch.full_like(log_weights, -torch.inf)), latents
 
     def _guide_draws(self, batch: Batch, count: int, seed: int) -> tuple[Tensor, Latents]:
         with PYRO:
@@ -230,7 +236,7 @@ class Refiner:
         is_known = inside & log_drawn.isfinite() & (log_p < torch.inf)
         return Seen(vector, log_drawn.where(is_known, 0.0), (log_p + log_jacobian).where(is_known, -torch.inf))
 
-    def _log_weights(self, batch: Batch, mixture: Mixture, count: int, generator: torch.Generator) -> Weighed:
+    def _refined_weighed(self, batch: Batch, mixture: Mixture, count: int, generator: torch.Generator) -> tuple[Weighed, Latents]:
         vector = mixture.sample(count, generator).to(self.coordinates.dtype).double()  # the numbers that the model sees
         inside, log_drawn = self.coordinates.are_inside(vector), mixture.log_prob(vector)
         if not inside.all():
@@ -238,7 +244,7 @@ class Refiner:
         latents, log_jacobian = self.coordinates.latents(vector)
         log_q = log_drawn - log_jacobian
         log_weights = self.density(batch, latents, log_q) - log_q
-        return Weighed(log_weights.where(inside, -torch.inf), log_weights.where(~inside, -torch.inf))
+        return Weighed(log_weights.where(inside, -torch.inf), log_weights.where(~inside, -torch.inf)), latents
 
     def _rescued(self, batch: Batch, start: DiagonalNormal, fit: Fit, generator: torch.Generator) -> tuple[Normal, Pilot]:
         """Fit those data again whose fits have not converged, and keep what is better."""

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from inference.densities.layout import Latents
 from inference.numerics import block_seed, row_slices
 from inference.scoring.proposals.assembly import Assembly
 from inference.scoring.proposals.guided import Scored, Task, joined, some_rows
 from inference.scoring.proposals.judging import OUTSIDE, Pilot
-from inference.scoring.proposals.refined import Fitted, Refiner
+from inference.scoring.proposals.refined import Fitted, Refiner, Weighed
 from inference.scoring.reduction import Rounding, WeightSummary, reduce_log_weights
 from inference.scoring.scorer import refuse_or_warn
 from inference.scoring.workers import all_workers
@@ -88,8 +89,18 @@ def row_jobs(batch: Batch, rows: int, seed: int) -> Iterator[tuple[Batch, int]]:
 def block_score(refiner: Refiner, batch: Batch, num_particles: int, seed: int) -> BlockScore:
     """Fit the proposals of a block, and score its data with fresh draws from them."""
     fitted = refiner.fit(batch, seed)
-    weighed = refiner.weighed(batch, fitted, num_particles, seed)
-    summary = reduce_log_weights(weighed.inside, is_bound=num_particles == 1)
+    return _scored(refiner.weighed(batch, fitted, num_particles, seed), fitted)
+
+
+def block_draws(refiner: Refiner, batch: Batch, num_particles: int, seed: int) -> tuple[WeightSummary, Tensor, Latents]:
+    """Fit the proposals of a block, and return fresh draws ``[K, R, *Z]`` by site with their log weights ``[K, R]`` and what these say."""
+    fitted = refiner.fit(batch, seed)
+    weighed, latents = refiner.drawn(batch, fitted, num_particles, seed)
+    return _scored(weighed, fitted).summary, weighed.inside, latents
+
+
+def _scored(weighed: Weighed, fitted: Fitted) -> BlockScore:
+    summary = reduce_log_weights(weighed.inside, is_bound=len(weighed.inside) == 1)
     is_lost = (weighed.share_on_edge() > _ON_EDGE).cpu() & ~summary.ess.isnan()
     return judged_score(summary._replace(pareto_k=summary.pareto_k.masked_fill(is_lost, torch.inf)), fitted)
 

@@ -1,0 +1,120 @@
+"""Missing cells of new rows, drawn from the model given the others."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference.new_rows.missing import UnsplitError, filled, observed_site, with_missing
+from inference.new_rows.posterior import draw_posterior
+from inference.numerics import block_seed, seeded
+from inference.predictive.conditioning import Latents, predict_observed
+from inference.predictive.enumeration import draw_enumerated
+from pyro_lvm.checks import check_counts, check_seeds
+from pyro_lvm.contract import check_batch
+from pyro_lvm.modules import eval_mode
+from pyro_lvm.pair import Batch, programs
+from pyro_lvm.reading import read_batch
+from pyro_lvm.rows.lazy import plain
+from pyro_lvm.scopes import isolated
+from pyro_lvm.structure import Structure
+
+_CELLS = 6  # a stream of noise of its own
+_ROWS = 4096  # whose cells are drawn at once
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """Rows whose missing cells are filled in.
+
+    Attributes:
+        draws: The rows with M independent draws of their missing cells; observed cells are as they were, ``[M, B, *X]``.
+        ess: Effective number of draws of z for each row, of K, ``[B]``.
+        pareto_k: Pareto shape of the largest weights, ``[B]``; infinite where draws are known to miss a part of p(z | x), and NaN where
+            every latent is summed out.
+        is_poor: Rows whose draws are not to be trusted: fewer than 50 effective draws of z, or a k-hat above
+            :func:`~inference.scoring.pareto.pareto_k_threshold`, ``[B]``.
+    """
+
+    draws: Tensor
+    ess: Tensor
+    pareto_k: Tensor
+    is_poor: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the draws, ``[B, *X]``; of categories and counts, it is no value that can occur."""
+        return self.draws.mean(0)
+
+
+def impute(pair: object, *data: Any, num_draws: int = 1, num_particles: int = 1000, seed: int | None = None) -> Imputation:
+    r"""Draw the missing cells of rows from the model, given the observed ones.
+
+    .. math:: z \sim p(z \mid x_\mathrm{obs}), \quad x_\mathrm{mis} \sim p(x_\mathrm{mis} \mid z)
+
+    The guide cannot see incomplete rows, so it is used, with medians in place of missing cells, as a first proposal only. It is refined for
+    each row towards p(z | x_obs), the model's own posterior with the missing cells left out of its likelihood, and its draws are chosen by
+    their importance weights.
+
+    Args:
+        pair: Any pair whose model observes its first argument as it is, as independent cells given the latents.
+        data: Observations ``[B, *X]`` with NaN in missing cells, then any other arguments of the pair, which are complete; or data in any
+            other form that :func:`~inference.scoring.importance.evaluate` takes.
+        num_draws: Draws of the missing cells of each row, M.
+        num_particles: Draws of z for each row, K, among which M are chosen.
+        seed: Seed of the draws; by default, it is drawn from torch's generator.
+
+    Returns:
+        An :class:`Imputation`. Its :attr:`~Imputation.is_poor` says which rows are not to be trusted.
+
+    Raises:
+        ValueError: If cells depend on one another given the latents, as under a full covariance or in an autoregressive model; if the guide
+            is certain of a latent, or its parameters belong to rows; or as :func:`~inference.scoring.importance.evaluate` does.
+    """
+    check_counts(num_draws=num_draws, num_particles=num_particles)
+    seed = int(torch.randint(2**31, ())) if seed is None else seed
+    check_seeds(seed=seed)
+    x, *others = map(plain, read_batch(pair, data))
+    check_batch(x, *others)
+    if not x.is_floating_point():
+        x = x.to(torch.get_default_dtype())
+    complete, is_missing = filled(x)
+    batch = (complete, *others)
+    site, structure = observed_site(pair, batch)
+    conditioned = with_missing(pair, site)
+    with eval_mode(pair):
+        try:
+            posterior = draw_posterior(conditioned, (*batch, is_missing), num_draws=num_draws, num_particles=num_particles, seed=seed)
+        except UnsplitError as error:
+            raise ValueError(f"site '{site}': {error}") from error
+        draws = _cells(pair, conditioned, site, structure, batch, is_missing, posterior.latents, num_draws, seed)
+    return Imputation(torch.where(is_missing, draws.to(x.dtype), x), posterior.ess, posterior.pareto_k, posterior.is_poor)
+
+
+def _cells(
+    pair: object,
+    conditioned: Any,
+    site: str,
+    structure: Structure,
+    batch: Batch,
+    is_missing: Tensor,
+    latents: Latents,
+    num_draws: int,
+    seed: int,
+) -> Tensor:
+    """Draw x ``[M, B, *X]`` at latents ``[M, B, *Z]`` of p(z | x_obs); latents that are summed out are drawn from their exact posterior."""
+    size, draws = len(is_missing), []
+    with isolated(pair), torch.no_grad():
+        for index, numbers in enumerate(torch.arange(num_draws).split(max(1, _ROWS // size))):
+            tiled, values = _tiled((*batch, is_missing), len(numbers)), {name: z[numbers].flatten(0, 1) for name, z in latents.items()}
+            with seeded(block_seed(seed, _CELLS, index)):
+                values |= draw_enumerated(programs(conditioned)[0], tiled, values, structure)
+                drawn = predict_observed(pair, tiled[:-1], structure, values, means=False)[site]
+            draws.append(drawn.reshape(len(numbers), *batch[0].shape))
+    return torch.cat(draws)
+
+
+def _tiled(batch: Batch, count: int) -> Batch:
+    """Repeat all rows of a batch, one copy of it after the other."""
+    return tuple(x.repeat(count, *[1] * (x.dim() - 1)) for x in batch)

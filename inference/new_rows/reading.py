@@ -1,0 +1,225 @@
+"""New rows read as the data of a fit were: of the same columns and shape, with the same gray levels, alphabet and treatment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inference.data.conversion import as_float32, checked
+from inference.data.load import READERS, TEXT, Data
+from inference.data.readers import column_names, read_csv, read_text
+from inference.data.shards import read_shards, shards_of
+from inference.data.text import encode_like, windows
+from inference.data.treatments import Treatment, treat_alike
+from inference.new_rows.missing import filled
+from inference.numerics import row_slices
+from pyro_lvm.arrays import as_tensor, is_array
+from pyro_lvm.contract import check_data
+from pyro_lvm.modules import eval_mode
+from pyro_lvm.pair import Batch
+from pyro_lvm.rows.lazy import Rows, plain
+from pyro_lvm.rows.values import Chosen, Values
+from pyro_lvm.scopes import isolated
+from pyro_lvm.structure import template_of
+
+_CHECKED = 1024  # rows that are checked at once
+_MANY = 3  # names of columns that an error lists
+
+
+@dataclass(frozen=True, eq=False)
+class NewRows:
+    """New rows as a pair takes them.
+
+    Attributes:
+        name: Name of the file, or what the source is.
+        x: The rows, ``[N, *X]``, float32; NaN in missing cells.
+        columns: Names of the columns, if they or those of the data are named.
+        source: The numbers before any treatment, ``[N, *X]``, float64; None unless cells may be missing.
+        note: What else must be said of them; empty if nothing.
+    """
+
+    name: str
+    x: Tensor = field(repr=False)
+    columns: tuple[str, ...] | None = None
+    source: np.ndarray | None = field(default=None, repr=False)
+    note: str = ""
+
+
+def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False) -> NewRows:
+    """Read rows from a file or an array as the test data of a data set were read, in their order.
+
+    Nothing is found out from the new rows: the highest gray level, the categories, the alphabet and the length of a window are those of the
+    data. Binarization and noise that are drawn once use the seed of the data.
+
+    Args:
+        source: The path of a .npy, .npz, .csv, .parquet or, for text, .txt file, of a folder or glob of arrays; or an array or table.
+        data: The data set that the pair was fitted to.
+        pair: The pair, whose likelihood must be able to have generated the rows.
+        has_gaps: Whether cells may be missing: NaN, and in a .csv file empty or NA.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        TypeError: If the source is no path, array or table.
+        ValueError: If the file is damaged, or the rows have another width or shape, columns of other names or in another order, other
+            characters, values that are not among the gray levels, or values outside the support of the likelihood.
+    """
+    _check_given(data)
+    _check_guide(source, pair)
+    if data.alphabet is not None:
+        return _read_windows(source, data, data.alphabet, pair)
+    name, array, columns = _read(source)
+    _check_columns(name, columns, data)
+    gaps = _gaps(name, array, has_gaps=has_gaps)
+    complete = array if gaps is None else np.where(gaps, 0.0, np.asarray(array))
+    values = _reshaped(name, checked(complete, name), data, columns)
+    _check_levels(name, values, data.treatment)
+    x = _tensor(as_float32(treat_alike(values, data.treatment)))
+    if gaps is not None:
+        x = plain(x).masked_fill(torch.from_numpy(gaps).reshape(x.shape), torch.nan)
+    _check_support(name, x, pair)
+    return NewRows(name, x, columns or data.columns, np.asarray(array, np.float64).reshape(x.shape) if has_gaps else None)
+
+
+def _check_given(data: Data) -> None:
+    if data.given:
+        raise ValueError(
+            f"the pair is called with {', '.join(data.given)} beside the observations, which new rows need too. In Python, pass all: "
+            "encode(run.pair, x, ...)."
+        )
+
+
+def _check_guide(source: Any, pair: object) -> None:
+    template = template_of(pair)
+    if template is not None and template.structure.row_parameters:
+        raise ValueError(
+            f"{'new rows' if is_array(source) else source} cannot be encoded: the parameters {template.structure.row_parameters} of the "
+            "guide belong to the rows of the training data, one each. Train a pair whose guide computes its parameters from x."
+        )
+
+
+def _gaps(name: str, array: np.ndarray | Values, *, has_gaps: bool) -> np.ndarray | None:
+    """Return which cells are missing, or None if none is; rows that stay in a file are checked as they are read."""
+    gaps = np.isnan(array) if isinstance(array, np.ndarray) and array.dtype.kind == "f" else np.zeros(1, bool)
+    if has_gaps and isinstance(array, Values):
+        raise ValueError(f"{name} is too large for its missing cells to be looked for. Split it into smaller files.")
+    if gaps.any() and not has_gaps:
+        rows = int(gaps.reshape(len(gaps), -1).any(1).sum())
+        raise ValueError(
+            f"{name} must have no missing cells; got {int(gaps.sum())} in {rows} rows. Fill them in (impute), or leave these rows out."
+        )
+    return gaps if gaps.any() else None
+
+
+def _read(source: Any) -> tuple[str, np.ndarray | Values, tuple[str, ...] | None]:
+    """Return what the rows are called, the numbers, and the names of the columns."""
+    if is_array(source):
+        names = getattr(source, "columns", None)
+        is_named = names is not None and all(isinstance(name, str) for name in names)
+        return "the new rows", as_tensor(source, "the new rows").cpu().numpy(), tuple(names) if names is not None and is_named else None
+    if not isinstance(source, str | Path):
+        raise TypeError(f"new rows must be a path, an array or a table; got {type(source).__name__}. Try numpy.asarray.")
+    path, shards = Path(source).expanduser(), shards_of(source)
+    if shards is not None:
+        return str(source), _only(str(source), read_shards(shards)), None
+    _check_file(path, str(source), tuple(READERS))
+    arrays = read_csv(path, has_gaps=True) if path.suffix == ".csv" else READERS[path.suffix](path)
+    return path.name, _only(path.name, arrays), column_names(path)
+
+
+def _check_file(path: Path, source: str, suffixes: Sequence[str]) -> None:
+    if path.suffix not in suffixes:
+        raise ValueError(f"new rows must be in a file that ends in {', '.join(suffixes)}, as the run's data need; got {source!r}.")
+    if not path.is_file():
+        raise FileNotFoundError(f"new rows must be in an existing file; got {source!r}. Correct the path.")
+
+
+def _only(name: str, arrays: dict[str, Any]) -> Any:
+    if len(arrays) != 1:
+        raise ValueError(f"{name} must hold one array of rows; got {', '.join(arrays)}. Save the one that is meant by itself.")
+    return next(iter(arrays.values()))
+
+
+def _check_columns(name: str, columns: tuple[str, ...] | None, data: Data) -> None:
+    expected = data.columns
+    if columns is None or expected is None or columns == expected:
+        return
+    if sorted(columns) == sorted(expected):
+        place, (got, own) = next((i, pair) for i, pair in enumerate(zip(columns, expected, strict=True)) if pair[0] != pair[1])
+        raise ValueError(f"{name} must have its columns in the order of {data.name}; column {place + 1} is {got}, not {own}. Reorder them.")
+    missing, more = [c for c in expected if c not in columns], [c for c in columns if c not in expected]
+    said = " and ".join(
+        [*([f"it lacks {_some(missing)}"] if missing else []), *([f"it also has {_some(more)}"] if more else [])] or ["some come twice"]
+    )
+    raise ValueError(f"{name} must have the {len(expected)} columns of {data.name}; {said}. Add, rename or drop columns.")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(str, names[:_MANY])) + (", ..." if len(names) > _MANY else "")
+
+
+def _reshaped(name: str, values: Values, data: Data, columns: tuple[str, ...] | None) -> Values:
+    got, own, seen = tuple(values.shape[1:]), data.treatment.row_shape, tuple(data.train.shape[1:])
+    if got in (own, seen):
+        return values if got == seen else Chosen(values, shape=seen)
+    named = "" if columns is None else f" ({_some(columns)})"
+    either = seen if own in (None, seen) else f"{own} or {seen}"
+    raise ValueError(
+        f"{name} must hold rows of shape {either}, as {data.name} does; got rows of shape {got}{named}. Reshape them, or choose columns."
+    )
+
+
+def _check_levels(name: str, values: Values, treatment: Treatment) -> None:
+    """Check that rows are gray levels, if those of the data were and have been treated, and are not treated already."""
+    if treatment.name is None or treatment.levels is None:
+        return
+    most, high = treatment.levels - 1, 0.0
+    wanted = f"{name} must hold gray levels, whole numbers from 0 to {most}, as the run's data did before they were treated"
+    for part in as_float32(values).parts():
+        high = max(high, float(part.max()))
+        if part.min() < 0 or high > most or not np.array_equal(part, np.rint(part)):
+            raise ValueError(f"{wanted}; got values from {part.min():g} to {part.max():g}. Give the levels of the same scale.")
+    if high == 1 < most:
+        raise ValueError(f"{wanted}; got only zeros and ones, as of data that are binarized already. If they are, multiply them by {most}.")
+
+
+def _tensor(values: Values) -> Tensor:
+    return Rows(values) if values.is_streamed else torch.from_numpy(np.ascontiguousarray(values.whole()))
+
+
+def _read_windows(source: Any, data: Data, alphabet: str, pair: object) -> NewRows:
+    if not isinstance(source, str | Path):
+        raise TypeError(f"new text must be the path of a {TEXT} file; got {type(source).__name__}. Write it to one.")
+    path = Path(source).expanduser()
+    _check_file(path, str(source), (TEXT,))
+    codes = encode_like(read_text(path), alphabet, path.name)
+    (T,) = data.train.shape[1:]
+    rest = len(codes) % T
+    note = f"The last {rest} characters of {path.name} are left out, as they are fewer than the {T} of a window." if rest else ""
+    x = torch.from_numpy(windows(codes, (T,)))
+    _check_support(path.name, x, pair)
+    return NewRows(path.name, x, note=note)
+
+
+def _check_support(name: str, x: Tensor, pair: object) -> None:
+    """Check that the likelihood can have generated rows, where they are not missing."""
+    with isolated(pair), torch.no_grad(), eval_mode(pair):
+        for rows in row_slices(len(x), _CHECKED):
+            part = plain(x[rows])
+            complete = filled(part)[0] if part.isnan().any() and not part.isnan().all() else part.nan_to_num()
+            try:
+                _check_part(pair, (complete,))
+            except (ValueError, RuntimeError, IndexError) as error:
+                raise ValueError(f"{name} does not suit the run: {_first_line(error)}") from error
+
+
+def _check_part(pair: object, batch: Batch) -> None:
+    with torch.random.fork_rng():
+        check_data(pair, *batch)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

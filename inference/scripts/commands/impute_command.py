@@ -1,0 +1,57 @@
+"""Rows whose missing cells a run's model fills in: ``pyro-lvm impute runs/vamp --data.source gaps.csv --out filled.csv``."""
+
+from jsonargparse import Namespace
+import numpy as np
+import pandas as pd
+import torch
+
+from inference.new_rows.imputing import Imputation, impute
+from inference.new_rows.tables import write_table, write_values
+from inference.scripts.rows import Asked, asked
+
+_LISTED = 10  # rows that are named
+
+
+def main(args: Namespace) -> None:
+    """Write rows with their missing cells filled in, and beside them a table that says how far each can be trusted."""
+    if args.data.source is None:
+        raise ValueError("--data.source must name a file with missing cells; got none.")
+    rows = asked(args, has_gaps=True)
+    x = rows.batch[0]
+    if not x.isnan().any():
+        raise ValueError(f"{args.data.source} must have missing cells, empty or NaN, to be filled in; it has none.")
+    found = impute(rows.run.pair, *rows.batch, num_draws=args.draws, num_particles=args.num_particles, seed=args.seed)
+    draws = _as_given(rows, found)  # [M, N, *X]
+    quality = rows.out.with_name(f"{rows.out.stem}-rows.csv")
+    write_values(rows.out, {"x": draws if args.draws > 1 else draws[0]}, {"x": rows.columns}, has_draws=args.draws > 1)
+    write_table(quality, _quality(x, found))
+    print(f"{rows.said}\n{_said(rows, x, found, args)}\nWrote {args.out} and {quality}.")
+
+
+def _as_given(rows: Asked, found: Imputation) -> np.ndarray:
+    """Draws ``[M, N, *X]``; observed cells have all digits of the file, unless the model sees them otherwise."""
+    draws, given = found.draws.cpu().double().numpy(), None if rows.new is None else rows.new.source
+    return draws if given is None or rows.run.data.treatment.name is not None else np.where(np.isnan(given), draws, given)
+
+
+def _quality(x: torch.Tensor, found: Imputation) -> pd.DataFrame:
+    missing = x.isnan().reshape(len(x), -1).sum(1).cpu()
+    columns = {"missing": missing, "ess": found.ess, "pareto_k": found.pareto_k, "is_poor": found.is_poor}
+    return pd.DataFrame({"row": np.arange(len(x))} | {name: value.cpu().numpy() for name, value in columns.items()})
+
+
+def _said(rows: Asked, x: torch.Tensor, found: Imputation, args: Namespace) -> str:
+    poor = (found.is_poor.cpu() & x.isnan().reshape(len(x), -1).any(1).cpu()).nonzero().flatten().tolist()
+    lines = [
+        f"{int(x.isnan().sum())} missing cells drawn {args.draws} time{'s' * (args.draws > 1)} from p(x_mis | x_obs), seed {args.seed}; "
+        f"effective draws of z: median {float(found.ess.median()):.0f} of {args.num_particles}, least {float(found.ess.min()):.0f}."
+    ]
+    if poor:
+        named = ", ".join(map(str, poor[:_LISTED])) + (", ..." if len(poor) > _LISTED else "")
+        lines.append(
+            f"Not to be trusted: {len(poor)} rows ({named}, counted from 0), whose draws of z are too few or miss a part of p(z | x_obs). "
+            "Raise --num_particles."
+        )
+    if rows.run.data.treatment.name is not None:
+        lines.append(f"All cells are as the model sees them: {rows.run.data.treatment.said}.")
+    return "\n".join(lines)
