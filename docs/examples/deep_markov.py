@@ -101,7 +101,7 @@ def main() -> None:
     for name in ("linear", "deep"):
         torch.manual_seed(0)
         pair = make_pair(data, linear=name == "linear")
-        fit(pair, data, epochs=30, learning_rate=1e-2, progress=False)
+        fit(pair, data, epochs=70, learning_rate=1e-2, progress=False)
         scores[name] = evaluate(pair, data, progress=False)
         if name == "linear":
             print(f"linear, by the Kalman filter: {kalman_filter(pair, data.test).mean():.3f} nats; by evaluate: {scores[name].mean:.3f}")

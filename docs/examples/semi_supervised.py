@@ -3,7 +3,7 @@ r"""A semi-supervised VAE in two plain functions, as Pyro's tutorial ss-vae writ
 .. math:: p(x, y, z) = p(y)\, p(z)\, p(x \mid y, z), \qquad q(y, z \mid x) = q(y \mid x)\, q(z \mid x, y), \qquad
     p(x) = \sum_y p(x, y)
 
-With labels, the pair is called with (x, y), and without with x alone; the objective sums over q(y|x) exactly. A classifier's loss steers the
+With labels, the pair is called with (x, y), and without with x alone; the objective sums over q(y|x) exactly. A classifier's loss steers
 training on labels, and is no part of a likelihood. Kingma et al. (2014), Semi-supervised learning with deep generative models.
 """
 
@@ -22,7 +22,7 @@ CLASSES = 10
 
 
 def make_pair(data: Data, *, latent_dim: int = 4, hidden: int = 64, classes: int = CLASSES, classifier_weight: float = 20.0) -> lvm.Pair:
-    """A model of binary images ``[N, X]``, and of their labels ``[N, classes]``, each a row of zeros with a single 1, where these are given.
+    """A model of binary images ``[N, X]`` and, where given, of their labels ``[N, classes]``, rows of zeros with a single 1.
 
     Args:
         data: The images.

@@ -110,7 +110,7 @@ def main() -> None:
             pair = make_pair(data, zero_inflation=name == "zero-inflated")
             fit(pair, data, epochs=40, learning_rate=2e-2, progress=False)
             scores[name] = evaluate(pair, data, num_particles=300, progress=False)
-        print(f"share set to 0: {gate}, learned: {float(pair.likelihood.gate_logits.sigmoid().mean()):.3f}\n{compare(scores)}\n")
+        print(f"share set to 0: {gate}, learned: {pair.likelihood.gate_logits.detach().sigmoid().mean():.3f}\n{compare(scores)}\n")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@ r"""Topic models of word counts, scored by held-out perplexity: latent Dirichlet
     p(\theta) = \sum_k \theta_k \operatorname{softmax}(\beta_k) \ \text{(LDA)} \quad \text{or} \quad
     \operatorname{softmax}\big(\sum_k \theta_k \beta_k\big) \ \text{(ProdLDA)}
 
-The shares of topics theta have a Dirichlet or a logistic-normal prior. The number of words of each document, n, is given. ``evaluate`` scores
-counts, so the multinomial coefficient n! / prod_v w_v! is in its log p(x). Perplexity is of words in their order, and leaves it out.
-Blei, Ng, Jordan (2003), Latent Dirichlet allocation; Srivastava, Sutton (2017), Autoencoding variational inference for topic models.
+n is given. ``evaluate`` scores counts: the multinomial coefficient n! / prod_v w_v! is in its log p(x). Perplexity is of words in their
+order, and leaves it out. Blei, Ng, Jordan (2003), Latent Dirichlet allocation; Srivastava, Sutton (2017), Autoencoding VI for topic models.
 """
 
 from typing import Literal
@@ -56,10 +55,12 @@ def make_pair(
     num_words, longest = data.train.shape[-1], int(max(x.sum(-1).max() for x in (data.train, data.valid, data.test)))
     beta = nn.Linear(latent_dim, num_words, bias=False)  # topics are columns
     nn.init.normal_(beta.weight, std=0.1)
-    is_dirichlet = prior == "dirichlet"
-    shares = lvm.DirichletPrior(latent_dim, concentration=concentration) if is_dirichlet else lvm.LogisticNormalPrior(latent_dim, scale=scale)
-    network = nn.Sequential(Shares(), lvm.MLP(num_words, [hidden], latent_dim * (1 if is_dirichlet else 2)))
-    encoder = lvm.DirichletEncoder(network) if is_dirichlet else lvm.LogisticNormalEncoder(network)
+    if prior == "dirichlet":
+        shares = lvm.DirichletPrior(latent_dim, concentration=concentration)
+        encoder = lvm.DirichletEncoder(nn.Sequential(Shares(), lvm.MLP(num_words, [hidden], latent_dim)))
+    else:
+        shares = lvm.LogisticNormalPrior(latent_dim, scale=scale)
+        encoder = lvm.LogisticNormalEncoder(nn.Sequential(Shares(), lvm.MLP(num_words, [hidden], 2 * latent_dim)))
 
     def model(counts: Tensor) -> None:
         pyro.module("topics", beta)
@@ -104,13 +105,9 @@ def main() -> None:
     counts = data.test
     shares = (data.train.sum(0) + 1) / (data.train.sum() + WORDS)  # of words, with one more of each
     print(f"perplexity of one topic: {float((-(counts @ shares.log()).sum() / counts.sum()).exp()):.2f}")
-    for name, options in {
-        "LDA, Dirichlet": {},
-        "LDA, logistic-normal": {"prior": "logistic-normal"},
-        "ProdLDA, logistic-normal": {"prior": "logistic-normal", "product": True},
-    }.items():
+    for name in ("LDA, dirichlet", "LDA, logistic-normal", "ProdLDA, logistic-normal"):
         torch.manual_seed(0)
-        pair = make_pair(data, **options)
+        pair = make_pair(data, prior=name.split(", ")[1], product=name.startswith("ProdLDA"))
         fit(pair, data, epochs=30, learning_rate=1e-2, progress=False)
         scores[name] = evaluate(pair, data, num_particles=300, progress=False)
     rows = [(*perplexity(score, counts), score.bad_k_share) for score in scores.values()]
