@@ -4,8 +4,8 @@ r"""Disentanglement: what a larger weight of the KL does to codes of images whos
     \mathrm{MIG} = \frac{1}{F} \sum_f \frac{I(z_{(1)}; v_f) - I(z_{(2)}; v_f)}{H(v_f)}
 
 The mutual information gap (MIG) is between the two latents that know most of a factor; it is 1 if one latent alone knows all of it. beta is
-the ``kl_weight`` of a fit, for training alone: log p(x), the mutual information of datum and code, and the total correlation of ``diagnose``
-are of the model as it is. Higgins et al. (2017), beta-VAE; Chen et al. (2018), Isolating sources of disentanglement in VAEs.
+the ``kl_weight`` of a fit, for training alone: log p(x), the mutual information of datum and code, and the total correlation of
+``diagnose`` are of the model as it is. Higgins et al. (2017), beta-VAE; Chen et al. (2018), Isolating sources of disentanglement in VAEs.
 """
 
 import numpy as np
