@@ -102,6 +102,7 @@ class FitOptions(_Compared):
         batch_size: Data in a batch.
         learning_rate: Learning rate of Adam.
         schedule: Course of the learning rate over the epochs.
+        kl_weight: Weight of the KL in training, beta; {z1: 0.5} sets it for some sites. Scores are those of the model as it is.
         warmup_epochs: Epochs over which the weight of the KL rises to 1; {z1: 20, z2: 50} sets them for each level.
         free_bits: Nats of the KL of each latent site that are not penalized; {z1: 2.0} sets them for some sites.
         patience: Stop after this many epochs without a better validation loss; null never stops early.
@@ -115,6 +116,7 @@ class FitOptions(_Compared):
     batch_size: PositiveInt = 100
     learning_rate: PositiveFloat = 3e-3
     schedule: str = "constant"
+    kl_weight: NonNegativeFloat | dict[str, NonNegativeFloat] | None = None
     warmup_epochs: NonNegativeInt | dict[str, NonNegativeInt] = 0
     free_bits: NonNegativeFloat | dict[str, NonNegativeFloat] = 0.0
     patience: PositiveInt | None = 30
