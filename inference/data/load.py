@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.data.catalogue import DATASETS
 from inference.data.conversion import as_float32
-from inference.data.datasets import PUBLISHED, Content, read_published
+from inference.data.datasets import Content, read_published
 from inference.data.readers import Arrays, read_csv, read_numpy, read_parquet, read_text
 from inference.data.splits import SPLITS, cut_in_order, cut_rows
 from inference.data.text import encode_text, windows
@@ -112,7 +113,7 @@ def load_data(
     """
     _check_options(binarize, dequantize)
     check_seeds(seed=seed)
-    if isinstance(source, str) and source in PUBLISHED:
+    if isinstance(source, str) and source in DATASETS:
         _refuse_fractions(f"{source!r} has its own split", valid=valid_fraction, test=test_fraction)
         content = read_published(source, seed=seed, folder=folder, download=download)
     else:
@@ -155,7 +156,7 @@ def _own_path(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if path.suffix not in (*READERS, TEXT):
         raise ValueError(
-            f"source must be one of {', '.join(PUBLISHED)}, an array, or a file that ends in "
+            f"source must be one of {', '.join(DATASETS)}, an array, or a file that ends in "
             f"{', '.join((*READERS, TEXT))}; got {str(source)!r}. Correct the name, or convert the file."
         )
     if not path.is_file():

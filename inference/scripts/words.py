@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 import re
 
-from inference.recipes.options import EvaluateOptions
+from inference.recipes.options import evaluate_options
 
 _WORDS = r"(?!-).+"
 _NUMBERS = r"[\d,]+"
@@ -18,7 +18,6 @@ _LISTS = {  # options that take lists, and what a word of the list looks like
     "--model.flow_hidden": _NUMBERS,
     "--model.fsq_levels": _NUMBERS,
 }
-_SCORE_OPTIONS = {f"--{field.name}" for field in fields(EvaluateOptions)} - {"--seed"}  # in compare, a seed may be of many things
 
 
 def as_read(command: str, words: Sequence[str]) -> list[str]:
@@ -49,6 +48,10 @@ def _known_as(command: str, word: str) -> str:
         return f"--pair.source{equals}{value}"
     if command == "evaluate":
         option = option.replace("--evaluate.", "--", 1) if option.startswith("--") else option
-    elif command in ("compare", "report") and option in _SCORE_OPTIONS:
+    elif command in ("compare", "report") and option in _score_options():
         option = option.replace("--", "--evaluate.", 1)
     return option + equals + value
+
+
+def _score_options() -> set[str]:
+    return {f"--{field.name}" for field in fields(evaluate_options())} - {"--seed"}  # in compare, a seed may be of many things

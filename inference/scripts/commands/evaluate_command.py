@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 
 from inference.formatting import format_error, format_with_error
 from inference.processes import first_then_others
-from inference.recipes.options import EvaluateOptions
+from inference.recipes.options import evaluate_options
 from inference.runs.folders import load_runs
 from inference.runs.scores import bound_run, score_run
 from inference.scoring.annealed.bounds import BidirectionalBounds
@@ -18,7 +18,8 @@ from inference.scoring.evaluation import Evaluation
 
 def main(args: Namespace) -> None:
     """Score runs, print each score and save it in the run's folder."""
-    options = EvaluateOptions(*(getattr(args, field.name) for field in fields(EvaluateOptions)))
+    kind = evaluate_options()
+    options = kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
 
     folders = {name: Path(name) for name in args.runs}
 
