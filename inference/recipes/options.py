@@ -218,6 +218,11 @@ def add_recipe(parser: "ArgumentParser") -> None:
     parser.add_class_arguments(data_options(), "data")
     parser.add_class_arguments(model_options(), "model")
     parser.add_class_arguments(fit_options(), "fit")
+    add_plugin(parser)
+
+
+def add_plugin(parser: "ArgumentParser") -> None:
+    """Add the option that names files which register parts."""
     parser.add_argument("--plugin", type=list[str], default=[], help="Python files that register parts of one's own.")
 
 

@@ -1,18 +1,18 @@
 """The options of each command. Nothing here imports torch, so that help and refusals take no seconds."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import PositiveInt
 
-from inference.recipes.options import EngineName, Split, add_recipe, evaluate_options, names_of
+from inference.recipes.options import EngineName, Split, add_plugin, add_recipe, evaluate_options, names_of
 from inference.recipes.registries import EXPOST, PRIORS, TRACKERS
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 _TRACK = "Also show the history elsewhere while a fit runs: tensorboard writes its log to the folder tensorboard of the run."
-_COMPARED = ("standard", "mixture", "vamp", "spline")
+COMPARED = ("standard", "mixture", "vamp", "spline")
 
 
 def _train(parser: "ArgumentParser") -> None:
@@ -30,12 +30,14 @@ def _evaluate(parser: "ArgumentParser") -> None:
     parser.add_argument("--if_missing", action="store_true", help="Keep a score of the present weights that is already there.")
     parser.add_argument("--bidirectional", type=PositiveInt | None, default=None, help="Simulated data whose log p(x) is bounded too.")
     parser.add_class_arguments(evaluate_options())
+    add_plugin(parser)
 
 
 def _compare(parser: "ArgumentParser") -> None:
-    prior, expost = names_of(PRIORS), names_of(EXPOST)
+    prior: Any = names_of(PRIORS)
+    expost: Any = names_of(EXPOST)
     parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; without any, priors are trained.")
-    parser.add_argument("--priors", type=tuple[prior, ...], default=_COMPARED, help="Priors to train.")
+    parser.add_argument("--priors", type=tuple[prior, ...], default=COMPARED, help="Priors to train.")
     parser.add_argument(
         "--seeds", type=PositiveInt, default=1, help="Fits with each prior, by seeds 0, 1, ...; each in a process of its own."
     )
@@ -57,6 +59,7 @@ def _diagnose(parser: "ArgumentParser") -> None:
     parser.add_argument("--num_draws", type=PositiveInt | None, default=None, help="Number of prior draws and of codes scored.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of codes and draws.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to diagnose on, such as cuda.")
+    add_plugin(parser)
 
 
 def _report(parser: "ArgumentParser") -> None:
@@ -65,6 +68,7 @@ def _report(parser: "ArgumentParser") -> None:
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier report once the new one is complete.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
     parser.add_class_arguments(evaluate_options(), "evaluate")
+    add_plugin(parser)
 
 
 def _sample(parser: "ArgumentParser") -> None:
@@ -76,6 +80,7 @@ def _sample(parser: "ArgumentParser") -> None:
     parser.add_argument("--device", type=str, default="cpu", help="Device to draw on, such as cuda.")
     parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples, or RUN/expost-KIND/samples.")
     parser.add_argument("--overwrite", action="store_true", help="Replace earlier samples once the new ones are complete.")
+    add_plugin(parser)
 
 
 def _sweep(parser: "ArgumentParser") -> None:

@@ -21,7 +21,8 @@ class Resampled(TorchDistribution):
         base: :math:`\pi`, with batch shape [] and event shape ``[*E]``.
         log_acceptance: Maps values ``[*lead, *E]`` to :math:`\log a`, ``[*lead]``, at most 0.
         log_normalizer: :math:`\log Z`, a scalar.
-        truncation: T, at least 1.
+        log_rejection: :math:`\log (1 - Z)`, a scalar, which keeps its digits where Z is near 1.
+        truncation: T, at least 2.
     """
 
     arg_constraints = {}
@@ -31,11 +32,13 @@ class Resampled(TorchDistribution):
         base: TorchDistribution,
         log_acceptance: Callable[[Tensor], Tensor],
         log_normalizer: Tensor,
+        log_rejection: Tensor,
         truncation: int,
         *,
         validate_args: bool | None = None,
     ) -> None:
-        self.base, self.log_acceptance, self.log_normalizer, self.truncation = base, log_acceptance, log_normalizer, truncation
+        self.base, self.log_acceptance, self.truncation = base, log_acceptance, truncation
+        self.log_normalizer, self.log_rejection = log_normalizer, log_rejection
         super().__init__(Size(), base.event_shape, validate_args=validate_args)
 
     @property
@@ -52,10 +55,9 @@ class Resampled(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        # Log Z rounds to 0 where everything is accepted; no weight is then left for the proposal that is taken in any case.
-        log_beta = (self.truncation - 1) * torch.log1p(-self.log_normalizer.exp().clamp(max=1 - 1e-6))
-        log_kept = torch.log(-torch.expm1(log_beta.clamp(max=-1e-6))) if self.truncation > 1 else log_beta - torch.inf
-        ratio = torch.logaddexp(log_kept + self.log_acceptance(value) - self.log_normalizer, log_beta)
+        log_beta = (self.truncation - 1) * self.log_rejection
+        log_accepted = torch.log(-torch.expm1(log_beta)) + self.log_acceptance(value) - self.log_normalizer
+        ratio = torch.logaddexp(log_accepted, log_beta)
         log_prob = self.base.log_prob(value) + ratio
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 

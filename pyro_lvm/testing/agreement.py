@@ -13,7 +13,6 @@ from pyro_lvm.testing.subjects import Subject, has_masses, is_certain
 
 SIZE = 1e-6  # probability that a correct part fails a comparison of draws
 NUM_DRAWS = 20_000
-_EXACT = 1e-4  # by which a total or a mean may be off, besides its errors
 _DRAWN = "Draw in sample (and rsample) what log_prob is the density of."
 _CONSTANT = "Look for a missing constant, scale or Jacobian in log_prob."
 
@@ -48,38 +47,44 @@ def _check_density(subject: Subject, law: Law, draws: Tensor) -> Iterator[str]:
     points = points_of(law, draws, coordinates)
     log_density = subject.log_prob(law, points.z)  # type: ignore[arg-type]  # a law has log_prob
     require(not log_density.isnan().any(), f"{name}.log_prob", "densities of all values of the support", "NaN", "Correct log_prob.")
-    yield _check_total(name, *points.integral(log_density, torch.ones_like(points.v[..., :1])), points)
+    yield _check_total(subject, *points.integral(log_density, torch.ones_like(points.v[..., :1])), points)
     expected, error = points.integral(log_density, features(points.v))  # [R, F]
     drawn = features(coordinates.of(draws))  # [N, R, F]
-    compare(f"draws of {name}", drawn.mean(0), drawn.std(0) / math.sqrt(len(drawn)), expected, error, points, _DRAWN)
-    yield f"means of {expected.numel()} features of {len(draws)} draws agree with the density; a correct part fails in {SIZE:g} of all trials"
+    standard_error = drawn.std(0) / math.sqrt(len(drawn))
+    _compare(f"draws of {name}", drawn.mean(0), standard_error, expected, error, points, subject.tolerance, _DRAWN)
+    trials = f"a correct part fails in {SIZE:g} of all trials"
+    yield f"means of {expected.numel()} features of {len(draws)} draws agree with the density; {trials}"
     mean = _mean_of(law)
     if mean is not None:
         z = flat(points.z)
         expected, error = points.integral(log_density, z)
         scale = (points.integral(log_density, z.square())[0] - expected.square()).clamp_min(0).sqrt()
-        compare(f"the mean of {name}", mean, _EXACT * scale, expected, error, points, "Correct mean of its distribution.")
+        slack = subject.tolerance * scale
+        _compare(f"the mean of {name}", mean, slack, expected, error, points, subject.tolerance, "Correct mean of its distribution.")
         yield "its mean is that of the density"
 
 
-def _check_total(name: str, total: Tensor, error: Tensor, points: Points) -> str:
+def _check_total(subject: Subject, total: Tensor, error: Tensor, points: Points) -> str:
     if (error > 0.05).any():
         raise ValueError(
-            f"the density of {name} must be integrated to within .05; got an error of {error.max():.2g} by {points.how}. Check a smaller part, "
-            "or one with a smaller spread."
+            f"the density of {subject.name} must be integrated to within .05; got an error of {error.max():.2g} by {points.how}. "
+            "Check a smaller part, or one with a smaller spread."
         )
-    off = (total - 1).abs() - (_EXACT + _critical(total.numel()) * error)
+    name = subject.name
+    off = (total - 1).abs() - (subject.tolerance + _critical(total.numel()) * error)
     worst = int(off.argmax())
     said = f"{total.flatten()[worst]:.5g} +- {error.flatten()[worst]:.2g} by {points.how}"
     require((off < 0).all(), f"{name}.log_prob", "a density that integrates to 1", said, _CONSTANT)
     return f"the density integrates to {said}"
 
 
-def compare(name: str, got: Tensor, got_error: Tensor, expected: Tensor, error: Tensor, points: Points, remedy: str) -> None:
+def _compare(
+    name: str, got: Tensor, got_error: Tensor, expected: Tensor, error: Tensor, points: Points, tolerance: float, remedy: str
+) -> None:
     """Check that estimates agree with integrals within their errors."""
     is_random = points.parts > 2
     slack = _critical(got.numel()) * (got_error**2 + (error if is_random else 0 * error) ** 2).sqrt()
-    off = (got - expected).abs() - (slack + _EXACT + (0 if is_random else 10) * error)
+    off = (got - expected).abs() - (slack + tolerance + (0 if is_random else 10) * error)
     worst = int(off.argmax())
     said = f"{got.flatten()[worst]:.4g} (critical difference {slack.flatten()[worst]:.2g})"
     require((off < 0).all(), name, f"{expected.flatten()[worst]:.4g}, as by {points.how}", said, remedy)

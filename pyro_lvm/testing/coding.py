@@ -1,7 +1,7 @@
 """Whether all parameters of a guide of discrete codes can learn."""
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import pyro
 from pyro import poutine
@@ -33,8 +33,9 @@ def check_codes(subject: Subject) -> Iterator[str]:
     with torch.random.fork_rng(), working(name, "steer of vectors of its codes", remedy):
         torch.manual_seed(subject.seed)
         trace = poutine.trace(model).get_trace()
-    vectors = trace.nodes["_RETURN"]["value"]
-    penalties = [site["fn"].log_factor.sum() for site in trace.nodes.values() if site["type"] == "sample" and is_penalty(site)]
+    nodes: dict[str, Any] = dict(trace.nodes)
+    vectors = nodes["_RETURN"]["value"]
+    penalties = [site["fn"].log_factor.sum() for site in nodes.values() if site["type"] == "sample" and is_penalty(site)]
     (vectors.sin().sum() + sum(penalties)).backward()
     idle = [key for key, parameter in part.named_parameters() if parameter.grad is None or not parameter.grad.any()]
     require(not idle, f"{name}: gradients of code vectors and penalties", "one for every parameter", f"none for {', '.join(idle)}", remedy)

@@ -1,6 +1,7 @@
 """Whether batch and event shapes are right, rows are independent, and expanded distributions are the same."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyro
 from pyro import poutine
@@ -73,7 +74,7 @@ def _check_in_plates(subject: Subject, p: TorchDistribution) -> None:
     with working(subject.name, "a sample site in plates of particles and data", _EXPAND):
         sites = poutine.trace(model).get_trace()
         sites.compute_log_prob()
-    site = sites.nodes["z"]
+    site: Any = sites.nodes["z"]
     _same_shape(f"{subject.name} in plates: the value", site["value"].shape, (4, size, *p.event_shape), _EXPAND)
     _same_shape(f"{subject.name} in plates: log_prob", site["log_prob"].shape, (4, size), _EXPAND)
 

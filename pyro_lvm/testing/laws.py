@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 import math
+from typing import Any
 
 from pyro.distributions import TorchDistribution, constraints
 import torch
@@ -45,7 +46,7 @@ class Law:
         return values.reshape(len(values), -1, *self.p.event_shape)[:, self.rows]
 
 
-def law_of(p: TorchDistribution) -> Law:
+def law_of(p: Any) -> Law:
     """Return the laws of a distribution: of its elements if these are independent and univariate, and discrete or more than two."""
     base = getattr(p, "base_dist", None)
     if isinstance(p, Independent) and base is not None and not base.event_shape and (p.event_shape.numel() > 2 or p.support.is_discrete):

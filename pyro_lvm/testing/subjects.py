@@ -25,6 +25,7 @@ class Subject:
         inputs: What it is called with: nothing for priors, data ``[B, *X]`` for encoders, latents ``[B, *Z]`` for likelihoods.
         spread: Standard deviation of the noise that is added to its parameters.
         seed: Seed of the weights, the noise and the draws.
+        tolerance: By how much totals and means may be off, besides the errors of their estimates.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Subject:
     inputs: tuple[Tensor, ...]
     spread: float
     seed: int
+    tolerance: float
 
     @property
     def lead(self) -> Size:
@@ -68,7 +70,7 @@ class Subject:
             return law.log_prob(value)
 
 
-def subject_of(build: Callable[[], nn.Module], inputs: tuple[Tensor, ...], spread: float, seed: int) -> Subject:
+def subject_of(build: Callable[[], nn.Module], inputs: tuple[Tensor, ...], spread: float, seed: int, tolerance: float) -> Subject:
     """Return a part under test.
 
     Raises:
@@ -85,7 +87,7 @@ def subject_of(build: Callable[[], nn.Module], inputs: tuple[Tensor, ...], sprea
         raise ValueError(f"build must build another part at each call; got the same {type(part).__name__} twice. {remedy}")
     if any(len(x) < 2 for x in inputs):
         raise ValueError("a part is checked on at least 2 rows; got fewer. Pass more rows.")
-    return Subject(type(part).__name__, build, inputs, spread, seed)
+    return Subject(type(part).__name__, build, inputs, spread, seed, tolerance)
 
 
 @torch.no_grad()

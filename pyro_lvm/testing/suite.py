@@ -11,8 +11,10 @@ from pyro_lvm.testing.moves import check_moves, check_purity
 from pyro_lvm.testing.slopes import check_gradients
 from pyro_lvm.testing.subjects import Subject, subject_of
 
+TOLERANCE = 1e-4
 
-def check_prior(build: Callable[[], nn.Module], *, spread: float = 0.1, seed: int = 0) -> tuple[str, ...]:
+
+def check_prior(build: Callable[[], nn.Module], *, spread: float = 0.1, seed: int = 0, tolerance: float = TOLERANCE) -> tuple[str, ...]:
     r"""Check a prior: a module whose call returns a distribution with batch shape [] and the event shape of the latent.
 
     The part is built anew for each check, and noise is added to its parameters. Checked are, in float64:
@@ -30,6 +32,8 @@ def check_prior(build: Callable[[], nn.Module], *, spread: float = 0.1, seed: in
         build: Builds the part, such as ``lambda: MyPrior(2)``; small ones with random initial weights are best.
         spread: Standard deviation of the noise.
         seed: Seed of weights, noise and draws.
+        tolerance: By how much totals and means may be off, besides the errors of their estimates; more for a part that itself estimates
+            its normalizer.
 
     Returns:
         What was found, in one sentence each.
@@ -44,12 +48,18 @@ def check_prior(build: Callable[[], nn.Module], *, spread: float = 0.1, seed: in
         >>> check_prior(lambda: StandardNormal(1))[1]
         'batch shape (), event shape (1,)'
     """
-    subject = subject_of(build, (), spread, seed)
+    subject = subject_of(build, (), spread, seed, tolerance)
     return tuple(_checked(subject, reparameterized=False))
 
 
 def check_encoder(
-    build: Callable[[], nn.Module], x: Tensor, *, reparameterized: bool = True, spread: float = 0.1, seed: int = 0
+    build: Callable[[], nn.Module],
+    x: Tensor,
+    *,
+    reparameterized: bool = True,
+    spread: float = 0.1,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
 ) -> tuple[str, ...]:
     """Check an encoder: a module that maps data ``[*lead, *X]`` to a distribution with batch shape ``[*lead]``.
 
@@ -62,6 +72,8 @@ def check_encoder(
         reparameterized: Whether draws must have gradients.
         spread: Standard deviation of the noise that is added to the parameters.
         seed: Seed of weights, noise and draws.
+        tolerance: By how much totals and means may be off, besides the errors of their estimates; more for a part that itself estimates
+            its normalizer.
 
     Returns:
         What was found, in one sentence each.
@@ -71,11 +83,13 @@ def check_encoder(
         TypeError: If ``build`` does not build a module.
         ValueError: If the part cannot be examined, such as a discrete one of too many values, or there are fewer than two data.
     """
-    subject = subject_of(build, (x,), spread, seed)
+    subject = subject_of(build, (x,), spread, seed, tolerance)
     return (*_checked(subject, reparameterized=reparameterized), *check_codes(subject))
 
 
-def check_likelihood(build: Callable[[], nn.Module], z: Tensor, *, spread: float = 0.1, seed: int = 0) -> tuple[str, ...]:
+def check_likelihood(
+    build: Callable[[], nn.Module], z: Tensor, *, spread: float = 0.1, seed: int = 0, tolerance: float = TOLERANCE
+) -> tuple[str, ...]:
     """Check a likelihood: a module that maps latents ``[*lead, *Z]`` to a distribution with batch shape ``[*lead]`` and the data's shape.
 
     What is checked is what :func:`check_prior` checks, for each row, and that rows are independent.
@@ -85,6 +99,8 @@ def check_likelihood(build: Callable[[], nn.Module], z: Tensor, *, spread: float
         z: A few latents, ``[B, *Z]``.
         spread: Standard deviation of the noise that is added to the parameters.
         seed: Seed of weights, noise and draws.
+        tolerance: By how much totals and means may be off, besides the errors of their estimates; more for a part that itself estimates
+            its normalizer.
 
     Returns:
         What was found, in one sentence each.
@@ -94,7 +110,7 @@ def check_likelihood(build: Callable[[], nn.Module], z: Tensor, *, spread: float
         TypeError: If ``build`` does not build a module.
         ValueError: If the part cannot be examined, such as a discrete one of too many values, or there are fewer than two latents.
     """
-    return tuple(_checked(subject_of(build, (z,), spread, seed), reparameterized=False))
+    return tuple(_checked(subject_of(build, (z,), spread, seed, tolerance), reparameterized=False))
 
 
 def _checked(subject: Subject, *, reparameterized: bool) -> Iterator[str]:

@@ -78,7 +78,7 @@ def _total(trace: Any) -> Tensor:
 def _checked(whole: _Whole) -> Iterator[str]:
     pair = whole.fresh()
     yield "the contract holds"
-    tensors = {name: t for name, t in (*pair.named_parameters(), *pair.named_buffers())} if isinstance(pair, nn.Module) else {}
+    tensors = dict((*pair.named_parameters(), *pair.named_buffers())) if isinstance(pair, nn.Module) else {}
     before = {name: tensor.clone() for name, tensor in tensors.items()}
     log_weights = whole.log_weights(pair)
     again = torch.equal(log_weights, whole.log_weights(pair))

@@ -155,7 +155,10 @@ BROKEN = {
     "mean": (drawing(mean=property(lambda self: self.loc + 0.01)), "the mean of Broken: expected"),
     "event shape": (NoEvent, r"expected batch shape \(\); got \(1,\).*\.to_event\(1\)"),
     "constant as attribute": (Attribute, "Attribute.shift: expected a parameter or a buffer"),
-    "constant made in forward": (MadeInForward, "on another device: expected all tensors there; got operations with tensors on the cpu, add"),
+    "constant made in forward": (
+        MadeInForward,
+        "on another device: expected all tensors there; got operations with tensors on the cpu, add",
+    ),
     "fixed dtype": (FixedDtype, "with weights of torch.float64: expected torch.float64; got torch.float32"),
     "no gradient of draws": (rsample_of(lambda p, e: (p.loc + p.scale * e).detach()), "expected draws with gradients; got draws without"),
     "no gradient of the scale": (rsample_of(lambda p, e: p.loc + p.scale.detach() * e), "with respect to log_scale: expected"),
