@@ -7,12 +7,14 @@ import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn.functional import logsigmoid
 
-from pyro_lvm.checks import check_counts, check_types
+from pyro_lvm.checks import check_counts, check_types, warn_caller
 from pyro_lvm.distributions.resampled import Resampled
 
 _SEED = 0
+_LARGE = 0.01  # nats
 
 
 class Normalizer(NamedTuple):
@@ -37,7 +39,7 @@ class ResampledPrior(nn.Module):
 
     Z has no closed form. In training mode it is estimated anew at each call, with gradients. In evaluation mode it comes from the same
     ``num_draws`` normal draws each time: the density then is a fixed function, which integrates to one but for an error that
-    :meth:`normalizer` states, and that all log densities have in common.
+    :meth:`normalizer` states, and that all log densities have in common. An error above .01 nats is warned of.
 
     Args:
         network: Maps ``[*lead, D]`` to the logit of the acceptance a, ``[*lead, 1]``.
@@ -57,7 +59,7 @@ class ResampledPrior(nn.Module):
     nodes: Tensor
 
     def __init__(
-        self, network: nn.Module, latent_dim: int, *, truncation: int = 100, num_draws: int = 2**16, num_train_draws: int = 1024
+        self, network: nn.Module, latent_dim: int, *, truncation: int = 100, num_draws: int = 2**17, num_train_draws: int = 1024
     ) -> None:
         super().__init__()
         check_types(nn.Module, "Pass one such as MLP(latent_dim, [64], 1).", network=network)
@@ -71,6 +73,8 @@ class ResampledPrior(nn.Module):
         zeros = torch.zeros_like(self.nodes[0])
         base = dist.Normal(zeros, zeros + 1).to_event(1)
         normalizer = self.normalizer()
+        if not (self.training or torch.compiler.is_compiling() or get_proxy_mode() is not None or normalizer.error.is_meta):
+            _warn(normalizer.error.item())
         return Resampled(base, self.log_acceptance, normalizer.value, normalizer.rejection, self.truncation)
 
     def log_acceptance(self, z: Tensor) -> Tensor:
@@ -84,3 +88,11 @@ class ResampledPrior(nn.Module):
         value, rejection = (logsigmoid(sign * logits).logsumexp(0) - math.log(len(z)) for sign in (1, -1))
         spread = (logsigmoid(logits) - value).exp().std()  # of a / Z
         return Normalizer(value, spread.detach() / math.sqrt(len(z)), rejection)
+
+
+def _warn(error: float) -> None:
+    if error > _LARGE:
+        warn_caller(
+            f"log Z of a ResampledPrior has a standard error of {error:.2g} nats, which is in every log p(x) and in no error of a score. "
+            "Raise num_draws."
+        )
