@@ -1,4 +1,4 @@
-# make compare: the main job, from nothing to a table of priors.   make test: the whole test suite.   make lint: style and types.
+# make compare: the main job, from nothing to a table of priors.   make test: the whole test suite, in two processes.   make lint: style and types.
 # make torture: thousands of generated pairs against a plain scorer (make torture PAIRS=20000 SEED=7).
 # make known: docs/known.md, every estimator on likelihoods that are known.
 # make bench: what docs/benchmarks/ holds (make bench DEVICE=cuda: the same on a CUDA device).
@@ -8,14 +8,22 @@ DEVICE ?= cpu
 PAIRS ?= 2000
 SEED ?= 0
 INSTALLED := $(VENV)/.installed
+CORE := tests/known tests/svi tests/zoo
 
-.PHONY: bench compare format known lint test torture
+.PHONY: bench compare format known lint test test-core test-rest torture
 
 compare: $(INSTALLED)
 	$(VENV)/bin/pyro-lvm compare --overwrite
 
+# The tests run on one thread each, so two processes share them; --ignore gives the second one whatever the first has not.
 test: $(INSTALLED)
-	$(VENV)/bin/python -m pytest
+	$(MAKE) --keep-going --jobs=2 test-core test-rest
+
+test-core: $(INSTALLED)
+	$(VENV)/bin/python -m pytest $(CORE)
+
+test-rest: $(INSTALLED)
+	$(VENV)/bin/python -m pytest $(CORE:%=--ignore=%) tests
 
 torture: $(INSTALLED)
 	cd tests && OMP_NUM_THREADS=1 ../$(VENV)/bin/python -m zoo.torture $(PAIRS) $(SEED)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_lvm.rows.lazy import as_dtype, in_parts
+
 _WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}  # torch can hardly compute with these
 LARGEST_WHOLE = 2**24  # beyond it, float32 does not hold all integers
 
@@ -51,20 +53,29 @@ def to_dtype(tensor: Tensor, dtype: torch.dtype, name: str = "data") -> Tensor:
     """
     if tensor.dtype == dtype:
         return tensor
-    converted = tensor.to(dtype)
+    for part in in_parts(tensor):
+        _check_conversion(part, dtype, name)
+    return as_dtype(tensor, dtype)
+
+
+def _check_conversion(tensor: Tensor, dtype: torch.dtype, name: str) -> None:
     if tensor.is_floating_point():
-        if torch.finfo(dtype).max < torch.finfo(tensor.dtype).max and bool((converted.isinf() & tensor.isfinite()).any()):
+        if torch.finfo(dtype).max < torch.finfo(tensor.dtype).max and bool((tensor.to(dtype).isinf() & tensor.isfinite()).any()):
             raise ValueError(
                 f"{name} must be finite in {_short(dtype)}, the dtype of the pair; got numbers up to "
                 f"{tensor[tensor.isfinite()].abs().max():g}. Rescale them, or convert the pair with .double()."
             )
-    elif dtype.is_floating_point and tensor.dtype != torch.bool and not torch.equal(converted.to(tensor.dtype), tensor):
+    elif _may_change(tensor.dtype, dtype) and not torch.equal(tensor.to(dtype).to(tensor.dtype), tensor):
         low, high = tensor.aminmax()
         raise ValueError(
             f"{name} must hold integers that {_short(dtype)} can represent, as the pair cannot run on {_short(tensor.dtype)}; got "
             f"integers from {low.item()} to {high.item()}. Rescale them, for example by converting them to float64 first."
         )
-    return converted
+
+
+def _may_change(whole: torch.dtype, dtype: torch.dtype) -> bool:
+    """Return whether a floating-point dtype lacks some integers of a whole one."""
+    return dtype.is_floating_point and whole != torch.bool and torch.iinfo(whole).max * torch.finfo(dtype).eps > 2
 
 
 def _plain(tensor: Tensor, name: str) -> Tensor:

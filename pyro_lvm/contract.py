@@ -12,6 +12,7 @@ from pyro_lvm.gradients import check_images, note_loose_tensors, row_parameters
 from pyro_lvm.pair import Batch
 from pyro_lvm.reading import read_batch
 from pyro_lvm.refusals import refusal_of
+from pyro_lvm.rows.lazy import plain
 from pyro_lvm.shapes import check_masks, check_shapes, data_plates, following_plates
 from pyro_lvm.sites import (
     Site,
@@ -115,7 +116,7 @@ def check_pair(pair: object, *data: Any) -> Structure:
             each datum, if a value's event shape is not its distribution's, if plates disagree, or if data lie outside their support. The
             error names the site and the remedy.
     """
-    batch = read_batch(pair, data)
+    batch = tuple(map(plain, read_batch(pair, data)))
     structure, run = _read(pair, batch)
     _check_observed(pair, batch, run)
     if structure.refusal is None:

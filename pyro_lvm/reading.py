@@ -6,12 +6,14 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset, default_collate
 
 from pyro_lvm.arrays import as_tensor, is_array
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.dtypes import Transform, suited
 from pyro_lvm.pair import Batch
+from pyro_lvm.rows.gathered import Gathered
+from pyro_lvm.rows.values import MOST_HELD
 
 _BLOCK = 1000  # rows of a data set that are read at a time
 
@@ -50,7 +52,8 @@ def read_rows(data: Any, *, split: str = "test") -> Batch:
     check_collection(data)
     is_loaded = is_dataset(data) or isinstance(data, IterableDataset)
     source = DataLoader(data, batch_size=_BLOCK, collate_fn=collated, generator=torch.Generator()) if is_loaded else data
-    rows = _joined([read_item(batch) for batch in source])
+    _warn_of_shuffling(data)
+    rows = _joined(read_item(batch) for batch in source)
     if getattr(data, "drop_last", False) and len(rows[0]) < len(data.dataset):
         warn_caller(f"the loader's drop_last leaves out {len(data.dataset) - len(rows[0])} of {len(data.dataset)} rows.")
     return rows
@@ -126,16 +129,42 @@ def _names(item: Any) -> str:
     return f"({', '.join(type(x).__name__ for x in item)})" if isinstance(item, tuple | list) else type(item).__name__
 
 
-def _joined(batches: list[Batch]) -> Batch:
-    if not batches:
+def _warn_of_shuffling(data: object) -> None:
+    sampler = getattr(getattr(data, "batch_sampler", None), "sampler", getattr(data, "sampler", None))
+    if isinstance(sampler, RandomSampler):
+        warn_caller(
+            "the loader shuffles its rows: what is returned for each datum is in the order of this one reading, and the noise of a row "
+            "differs in the next. Make the loader with shuffle=False."
+        )
+
+
+def _joined(batches: Iterable[Batch]) -> Batch:
+    """Join batches to one: in memory, or in temporary files if they take more of it than is held."""
+    gathered, size, expected = Gathered(), 0, None
+    parts: list[Batch] = []
+    for batch in batches:
+        expected = _checked_shapes(batch, expected)
+        parts.append(batch)
+        size += sum(x.numel() * x.element_size() for x in batch)
+        if size > MOST_HELD and gathered.takes(parts):
+            gathered.append(parts)
+            size, parts = 0, []
+    if gathered.is_begun:
+        return gathered.rows(parts)
+    if not parts:
         raise ValueError("data must yield at least one batch; got none.")
-    shapes = {tuple(x.shape[1:] for x in batch) for batch in batches}
-    if len(shapes) > 1:
+    return tuple(torch.cat(some) for some in zip(*parts, strict=True))
+
+
+def _checked_shapes(batch: Batch, expected: tuple[torch.Size, ...] | None) -> tuple[torch.Size, ...]:
+    """Return the shapes of the rows of a batch, which are to be those of the first."""
+    shapes = tuple(x.shape[1:] for x in batch)
+    if expected not in (None, shapes):
         raise ValueError(
-            f"all batches must have the same arguments, with rows of the same shapes; got {' and '.join(map(str, map(_plain, shapes)))}. "
+            f"all batches must have the same arguments, with rows of the same shapes; got {_plain(expected or ())} and {_plain(shapes)}. "
             "A list is read as batches: pass the arguments of a pair as a tuple."
         )
-    return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
+    return shapes
 
 
 def _plain(shapes: Iterable[torch.Size]) -> list[tuple[int, ...]]:

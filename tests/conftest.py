@@ -1,5 +1,6 @@
 """Fixtures of several folders."""
 
+import os
 from pathlib import Path
 import shutil
 
@@ -10,6 +11,8 @@ import torch
 
 # The tests' tensors are small: a second thread costs more than it computes.
 torch.set_num_threads(1)
+# Inductor would compile and load a trial program for each set of vector instructions that the processor names.
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -85,6 +85,8 @@ class Forked:
                 os._exit(143)
             for stream in (1, 2):
                 os.dup2(stdout.fileno(), stream)  # type: ignore[attr-defined]
+            # Another thread may have held the locks of the old ones.
+            sys.stdout, sys.stderr = (os.fdopen(stream, "w", 1, closefd=False) for stream in (1, 2))
             status = 1
             try:
                 main(command[command.index("inference.scripts") + 1 :])
@@ -202,7 +204,7 @@ def full_at(kind: Kind, wanted: dict[str, object], at: int, what: str) -> str:
         prepared(kind, folder)
         before = ends(folder / kind.name)
         ended = run(kind.words, folder, Steps(folder, at, what, kind.in_copies))
-        lost = [name for name in before if name not in ends(folder / kind.name)]
+        lost = [name for name in before if ended.status and name not in ends(folder / kind.name)]
         return wrong_words(ended, folder) or ", ".join(lost) or differences(kind, folder, wanted)
 
 

@@ -1,5 +1,7 @@
 """Small pairs of every kind, and options to fit each with: plain functions, VAEs, hierarchies, codes."""
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
@@ -24,14 +26,14 @@ def make_vae(prior="standard", encoder="normal", layers=None):
     encoder = {
         "normal": lambda: lvm.NormalEncoder(network),
         "full-rank": lambda: lvm.FullRankNormalEncoder(lvm.MLP(NUM_PIXELS, [8], 9), NUM_LATENTS),
-        "iaf": lambda: lvm.FlowEncoder(lvm.MLP(NUM_PIXELS, [8], 2 * NUM_LATENTS + 4), lvm.iaf(NUM_LATENTS, 4)),
+        "iaf": lambda: lvm.FlowEncoder(lvm.MLP(NUM_PIXELS, [8], 2 * NUM_LATENTS + 4), lvm.iaf(NUM_LATENTS, 4, hidden=[8])),
     }[encoder]()
     prior = {
         "standard": lambda: lvm.StandardNormal(NUM_LATENTS),
         "mixture": lambda: lvm.GaussianMixturePrior(NUM_LATENTS, 4),
         "vamp": lambda: lvm.VampPrior(encoder, binary()[:5]),
-        "maf": lambda: lvm.FlowPrior(lvm.maf(NUM_LATENTS)),
-        "spline": lambda: lvm.FlowPrior(lvm.spline(NUM_LATENTS)),
+        "maf": lambda: lvm.FlowPrior(lvm.maf(NUM_LATENTS, transforms=2, hidden=[8])),
+        "spline": lambda: lvm.FlowPrior(lvm.spline(NUM_LATENTS, transforms=1, hidden=[8], bins=4)),
     }[prior]()
     return lvm.VAE(prior, lvm.BernoulliLikelihood(lvm.MLP(NUM_LATENTS, [8], NUM_PIXELS)), encoder)
 
@@ -246,7 +248,7 @@ STEPS = {
     "codes": (codes, {"warmup_epochs": 3}),
     "codes, dead ones": (lambda: codes(restart_below=0.5, decay=0.5), {}),
     "codes by gradient": (lambda: codes(decay=None, pass_gradient=lvm.rotated), {}),
-    "codes, product": (lambda: codes(num_groups=2, prior=lvm.TransformerPrior), {}),
+    "codes, product": (lambda: codes(num_groups=2, prior=partial(lvm.TransformerPrior, width=8, depth=1, heads=2)), {}),
     "codes of scalars": (lambda: codes(lvm.FSQ, (3, 2), prior=lvm.CategoricalCodePrior), {"elbo": IWAE(2)}),
     "codes of indicators": (lambda: relaxed_codes(lvm.StraightThroughEncoder), {}),
     "codes, relaxed": (lambda: relaxed_codes(lvm.GumbelEncoder), {"warmup_epochs": 3}),

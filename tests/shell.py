@@ -7,7 +7,7 @@ import pytest
 
 from inference.scripts.cli import main
 
-SMALL = "--fit.epochs 2 --fit.batch_size 200 --model.latent_dim 2 --model.hidden [16]"
+SMALL = "--fit.epochs 2 --fit.batch_size 200 --model.latent_dim 2 --model.hidden [16] --model.flow_hidden [8] --model.flow_transforms 2"
 PRIORS = ("standard", "vamp")
 
 

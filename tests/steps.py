@@ -114,7 +114,7 @@ def _work(work: Callable[[], object], steps: Steps, said: int, count: int) -> No
         fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(said, 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", 1, closefd=False), os.fdopen(2, "w", 1, closefd=False)
     status = 1
     try:
         steps.begin()

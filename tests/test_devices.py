@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from inference import fit, load_data
-from inference.recipes.build import bound_vae, build_vae, evaluate_vae, fit_vae
+from inference.recipes.build import bound_pair, build_model, evaluate_pair, fit_pair
 from inference.recipes.fitted_priors import fit_expost
-from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe
+from inference.recipes.options import DataOptions, EvaluateOptions, Recipe, fit_options, model_options
 from inference.scripts.parsing import parse
 
 SAID = "device must name a device of this machine, cpu.*; got 'banana'. Choose one of these.$"
@@ -19,16 +19,16 @@ def data():
 
 @pytest.fixture(scope="module")
 def vae(data):
-    return build_vae(ModelOptions(hidden=(8,), latent_dim=2), data.train)
+    return build_model(model_options()(hidden=(8,), latent_dim=2), data.train)
 
 
 def test_functions_that_take_a_device(vae, data) -> None:
-    options, recipe = EvaluateOptions(num_particles=2), Recipe(DataOptions(), ModelOptions(), FitOptions())
+    options, recipe = EvaluateOptions(num_particles=2), Recipe(DataOptions(), model_options()(), fit_options()())
     for call in (
         lambda: fit(vae, data, device="banana", epochs=1, progress=False),
-        lambda: fit_vae(vae, data, FitOptions(epochs=1), device="banana"),
-        lambda: evaluate_vae(vae, data, options, device="banana"),
-        lambda: bound_vae(vae, data, options, 2, device="banana"),
+        lambda: fit_pair(vae, data, fit_options()(epochs=1), device="banana"),
+        lambda: evaluate_pair(vae, data, options, device="banana"),
+        lambda: bound_pair(vae, data, options, 2, device="banana"),
         lambda: fit_expost(vae, data, "flow", recipe, device="banana"),
     ):
         with pytest.raises(ValueError, match=SAID):

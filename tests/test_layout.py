@@ -15,7 +15,7 @@ import pyro_lvm
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = """
-pyro_lvm: checks arrays sites scopes pair modules dtypes reading structure gradients shapes refusals contract distributions networks \
+pyro_lvm: checks rows arrays sites scopes pair modules dtypes reading structure gradients shapes refusals contract distributions networks \
 priors likelihoods encoders models testing
 inference: registry numerics processes formatting files data densities tracing checkpoint svi predictive scoring diagnostics \
 expost comparison recipes runs report scripts

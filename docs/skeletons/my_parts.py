@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from inference import Evaluation
-from inference.data.datasets import Content
 from inference.data.fingerprint import data_id
+from inference.data.published.datasets import Content
 from inference.recipes.fitted_priors import Expost, under
 from inference.recipes.registries import DATASETS, EXPOST, METHODS, PRIORS, TRACKERS
 from inference.scoring.reduction import curve_particles, reduce_log_weights

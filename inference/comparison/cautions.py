@@ -64,6 +64,9 @@ def convergence(
     Yields:
         Sentences with the evidence and a remedy.
     """
+    if "valid_loss" not in history:
+        yield f"{name} was fitted without validation data, so that nothing says whether it has converged or is overfitted."
+        return
     last = int(history["epoch"].iloc[-1]) if len(history) else 0
     if last < epochs and (patience is None or last - best_epoch < patience):
         yield f"{name} stopped after {last} of {epochs} epochs, as its loss was no longer finite. Take a smaller --fit.learning_rate."

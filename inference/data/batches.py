@@ -13,6 +13,7 @@ from pyro_lvm.contract import check_batch
 from pyro_lvm.dtypes import Suit, Transform
 from pyro_lvm.pair import Batch
 from pyro_lvm.reading import Splits, check_collection, collated, is_dataset, read_item
+from pyro_lvm.rows.lazy import Rows
 
 _BATCH_SIZE = 100
 
@@ -110,7 +111,7 @@ def as_batches(
     suit = Suit(pair, transform=transform, device=device)
     if is_array(data) or isinstance(data, tuple):
         tensors = tuple(x.to(device) for x in read_item(data, "data"))
-        tensors = tuple(x.contiguous() for x in suit(tensors))  # otherwise, the values of a row may be far apart
+        tensors = tuple(x if isinstance(x, Rows) else x.contiguous() for x in suit(tensors))  # a row's values may be far apart
         check_batch(*tensors)
         return TensorBatches(tensors, suit, _batch_size(batch_size, len(tensors[0])), shuffle=shuffle, drop_last=drop_last)
     check_collection(data)

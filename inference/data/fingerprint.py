@@ -1,24 +1,38 @@
 """Fingerprints of data."""
 
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 
 from torch import Tensor
 
 from inference.data.load import Data
 from inference.data.treatments import Dequantize
+from pyro_lvm.rows.lazy import Rows
+from pyro_lvm.rows.values import parts_of
 
 
 def data_id(*batch: Tensor) -> str:
-    """Compute a fingerprint of the values of a data set, independent of dtype, device and the shape of one datum."""
-    digest = sha256()
-    for tensor in batch:
-        digest.update(f"{len(tensor)}x{tensor[0].numel()};".encode())
-        for rows in tensor.detach().reshape(len(tensor), -1).split(4096):
-            digest.update(rows.double().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    """Compute a fingerprint of the values of a data set, independent of dtype, device and the shape of one datum, a part at a time."""
+    return _known("values", batch, lambda rows: rows)
 
 
 def training_id(data: Data) -> str:
     """Compute a fingerprint of training data without the noise that their transform replaces."""
     noise = getattr(data.transform, "__self__", None)
-    return data_id(noise.levels_of(data.train) if isinstance(noise, Dequantize) else data.train)
+    return _known("levels", (data.train,), noise.levels_of) if isinstance(noise, Dequantize) else data_id(data.train)
+
+
+def _known(name: str, batch: tuple[Tensor, ...], seen: Callable[[Tensor], Tensor]) -> str:
+    """Compute a fingerprint once for rows that cannot change."""
+    known = batch[0].known if len(batch) == 1 and isinstance(batch[0], Rows) else {}
+    return known[name] if name in known else known.setdefault(name, _digest(batch, seen))
+
+
+def _digest(batch: Iterable[Tensor], seen: Callable[[Tensor], Tensor]) -> str:
+    digest = sha256()
+    for tensor in batch:
+        digest.update(f"{len(tensor)}x{tensor[0].numel()};".encode())
+        for places in parts_of(tensor.shape):
+            rows = seen(tensor.detach()[int(places[0]) : int(places[-1]) + 1])
+            digest.update(rows.double().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -3,26 +3,31 @@
 from dataclasses import dataclass, field
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inference.data.catalogue import DATASETS
-from inference.data.conversion import as_float32
-from inference.data.datasets import Content, read_published
-from inference.data.readers import Arrays, read_csv, read_numpy, read_parquet, read_text
+from inference.data.conversion import as_float32, checked
+from inference.data.published.catalogue import DATASETS
+from inference.data.published.datasets import Content, read_published
+from inference.data.readers import read_csv, read_numpy, read_parquet, read_text
+from inference.data.shards import read_shards, shards_of
 from inference.data.splits import SPLITS, cut_in_order, cut_rows
 from inference.data.text import encode_text, windows
 from inference.data.treatments import treat
 from pyro_lvm.checks import check_seeds
 from pyro_lvm.dtypes import Transform
 from pyro_lvm.pair import Batch
+from pyro_lvm.rows.lazy import Rows
+from pyro_lvm.rows.values import Chosen, Held, Values
 
 Fractions = dict[str, float | None]
 BINARIZE = ("default", None, "half", "static", "dynamic")
 READERS = {".npy": read_numpy, ".npz": read_numpy, ".csv": read_csv, ".parquet": read_parquet}
 TEXT = ".txt"
+_SMALL = 2**24  # bytes of a split in float32, up to which it is a plain tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +37,8 @@ class Data:
     Attributes:
         name: Name of the data set.
         description: Origin, split and treatment of the values, in one sentence.
-        train: Training data ``[N, *X]``, float32.
+        train: Training data ``[N, *X]``, float32. Large data of bytes, and data in large files, are
+            :class:`~pyro_lvm.rows.lazy.Rows`, tensors that read and convert rows when they are asked for.
         valid: Validation data ``[N, *X]``, float32.
         test: Test data ``[N, *X]``, float32.
         transform: Draws fresh noise for a batch of ``train``, ``[B, *X]`` to ``[B, *X]``; ``None`` if ``train`` needs
@@ -79,7 +85,8 @@ def load_data(
     Args:
         source: The name of a published data set (``"digits"``, ``"mnist"``, ``"mnist-static"``, ``"fashion-mnist"``,
             ``"omniglot-rebuilt"``, ``"frey-faces"`` or ``"tiny-shakespeare"``); the path of a .npy, .npz, .csv, .parquet or
-            .txt file; or an array ``[N, *X]``. A .npz file holds one array, or arrays named train, test and optionally valid. A
+            .txt file; a folder or a glob of .npy and .npz files, whose rows follow one another in the order of the files' names; or an
+            array ``[N, *X]``. A .npz file holds one array, or arrays named train, test and optionally valid. A
             .txt file is UTF-8 text: each character becomes a code, its position in the sorted alphabet of the whole file.
         binarize: ``None`` keeps gray levels unchanged; ``"half"`` thresholds them at half of their range; ``"static"`` draws
             every pixel once; ``"dynamic"`` draws valid and test once, and leaves probabilities in train for ``transform`` to
@@ -119,13 +126,12 @@ def load_data(
     else:
         content = _own(source, {"valid": valid_fraction, "test": test_fraction}, seed)
     treatment = _treatment(content, "dequantize" if dequantize else binarize)
-    shaped = _shaped if content.alphabet is None else windows
-    arrays = {split: shaped(x, shape) for split, x in content.arrays.items()}
-    arrays, transform, treated = treat(arrays, levels=content.levels, treatment=treatment, seed=seed)
-    sizes = ", ".join(f"{len(arrays[split])} {split}" for split in SPLITS)
+    values = {split: _shaped(x, shape, content) for split, x in content.arrays.items()}
+    values, transform, treated = treat(values, levels=content.levels, treatment=treatment, seed=seed)
+    sizes = ", ".join(f"{len(values[split])} {split}" for split in SPLITS)
     classes = content.labels
     labels = None if classes is None else {split: torch.from_numpy(y.astype(np.int64)) for split, y in classes.items()}
-    tensors = {split: torch.from_numpy(np.ascontiguousarray(arrays[split])) for split in SPLITS}
+    tensors = {split: _tensor(as_float32(values[split])) for split in SPLITS}
     return Data(
         name=content.name,
         description=f"{content.origin} ({sizes}); {treated}.",
@@ -144,6 +150,9 @@ def _own(source: str | Path | np.ndarray | Tensor, fractions: Fractions, seed: i
         return _own_rows("tensor", {"data": values.detach().cpu().numpy()}, fractions, seed)
     if isinstance(source, np.ndarray):
         return _own_rows("array", {"data": source}, fractions, seed)
+    shards = shards_of(source) if isinstance(source, str | Path) else None
+    if shards is not None:
+        return _own_rows(str(source), read_shards(shards), fractions, seed)
     path = _own_path(source)
     if path.suffix == TEXT:
         return _own_text(path, fractions)
@@ -156,8 +165,8 @@ def _own_path(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if path.suffix not in (*READERS, TEXT):
         raise ValueError(
-            f"source must be one of {', '.join(DATASETS)}, an array, or a file that ends in "
-            f"{', '.join((*READERS, TEXT))}; got {str(source)!r}. Correct the name, or convert the file."
+            f"source must be one of {', '.join(DATASETS)}, an array, a file that ends in {', '.join((*READERS, TEXT))}, or a folder or "
+            f"glob of .npy and .npz files; got {str(source)!r}. Correct the name, or convert the file."
         )
     if not path.is_file():
         raise FileNotFoundError(f"source must be an existing file; got {str(path)!r}. Correct the path.")
@@ -170,30 +179,30 @@ def _own_text(path: Path, fractions: Fractions) -> Content:
     return Content(path.name, f"{path.name} in windows of characters, split in order of the text", splits, alphabet=alphabet)
 
 
-def _own_rows(name: str, arrays: Arrays, fractions: Fractions, seed: int) -> Content:
-    arrays = {key: as_float32(array, f"{name}: {key}") for key, array in arrays.items()}
-    splits, origin = _own_splits(name, arrays, fractions, seed)
+def _own_rows(name: str, arrays: dict[str, Any], fractions: Fractions, seed: int) -> Content:
+    values = {key: checked(array, f"{name}: {key}") for key, array in arrays.items()}
+    splits, origin = _own_splits(name, values, fractions, seed)
     if len({x.shape[1:] for x in splits.values()}) > 1:
         shapes = {split: x.shape for split, x in splits.items()}
         raise ValueError(f"{name} must hold splits that agree on X in [N, *X]; got {shapes}. Reshape them.")
-    return Content(name, f"{name}, {origin}", splits, levels=_gray_levels(splits))
+    return Content(name, f"{name}, {origin}", splits, levels=_gray_levels(values))
 
 
-def _own_splits(name: str, arrays: Arrays, fractions: Fractions, seed: int) -> tuple[Arrays, str]:
-    if len(arrays) == 1:
-        given = {"train": next(iter(arrays.values()))}
-    elif set(arrays) in ({"train", "test"}, set(SPLITS)):
-        given = arrays
+def _own_splits(name: str, values: dict[str, Values], fractions: Fractions, seed: int) -> tuple[dict[str, Values], str]:
+    if len(values) == 1:
+        given = {"train": next(iter(values.values()))}
+    elif set(values) in ({"train", "test"}, set(SPLITS)):
+        given = values
     else:
         raise ValueError(
-            f"{name} must hold one array, or train, test and possibly valid; got {', '.join(arrays)}. Save it with these names only."
+            f"{name} must hold one array, or train, test and possibly valid; got {', '.join(values)}. Save it with these names only."
         )
     _refuse_fractions("the file has that split", **{s: fractions[s] for s in given if s != "train"})
     missing = {split: fractions[split] for split in SPLITS if split not in given}
     if not missing:
         return given, "split as given"
     rows = cut_rows(len(given["train"]), _sizes(name, missing, len(given["train"]), "row"), seed)
-    drawn = {split: given["train"][chosen] for split, chosen in rows.items()}
+    drawn: dict[str, Values] = {split: Chosen(given["train"], chosen) for split, chosen in rows.items()}
     return given | drawn, f"{' and '.join(missing)} drawn from its rows with seed {seed}"
 
 
@@ -213,22 +222,35 @@ def _refuse_fractions(reason: str, **fractions: float | None) -> None:
             raise ValueError(f"{split}_fraction must be left out, as {reason}; got {fraction}. Leave it out.")
 
 
-def _gray_levels(arrays: Arrays) -> int | None:
+def _gray_levels(values: dict[str, Values]) -> int | None:
     """256 for levels above 127, and otherwise one more than the highest: 17 for levels 0 to 16."""
-    low, high = min(x.min() for x in arrays.values()), max(x.max() for x in arrays.values())
-    whole = all(np.array_equal(x, np.rint(x)) for x in arrays.values())
-    if not (whole and low >= 0 and 1 < high <= 255):
+    high = 0.0
+    for x in values.values():
+        for part in (as_float32(x) if x.dtype.kind == "f" else x).parts():
+            high = max(high, float(part.max()))
+            if part.min() < 0 or high > 255 or (part.dtype.kind == "f" and not np.array_equal(part, np.rint(part))):
+                return None
+    if high <= 1:
         return None
     return 256 if high > 127 else int(high) + 1
 
 
-def _shaped(x: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+def _shaped(x: Values | np.ndarray, shape: tuple[int, ...] | None, content: Content) -> Values:
+    if content.alphabet is not None:
+        return Held(windows(np.asarray(x), shape))
+    x = x if isinstance(x, Values) else Held(np.ascontiguousarray(x))
     if shape is None:
         return x
     size = math.prod(x.shape[1:])
     if math.prod(shape) != size:
         raise ValueError(f"shape must hold {size} entries; got {shape}. Reshape from {x.shape[1:]}.")
-    return x.reshape(-1, *shape)  # [N, *X]
+    return Chosen(x, shape=shape)  # [N, *X]
+
+
+def _tensor(values: Values) -> Tensor:
+    """A tensor of float32 numbers: plain, unless it is large and takes less memory, or none, as the rows are kept."""
+    is_plain = values.size * values.dtype.itemsize <= _SMALL or values.width >= values.dtype.itemsize
+    return torch.from_numpy(np.ascontiguousarray(values.whole())) if is_plain and not values.is_streamed else Rows(values)
 
 
 def _check_options(binarize: str | None, dequantize: bool) -> None:

@@ -1,38 +1,103 @@
 """Read files of NumPy arrays, tables and text."""
 
+from collections.abc import Callable
 import csv
 import math
 from pathlib import Path
-from typing import IO
+import struct
+from typing import IO, Any, NamedTuple
 import warnings
 import zipfile
 
 import numpy as np
 
+from pyro_lvm.rows.stored import FULL, Scratch, Stored
+from pyro_lvm.rows.values import MOST_HELD, Values, parts_of
+
 Arrays = dict[str, np.ndarray]
 
 _HARMLESS = 2**28  # bytes of an array, which are unpacked whatever their compressed size
+_LENGTHS = 26  # bytes of a local file header in an archive before the lengths of the name and the extra field
 _LARGEST_RATIO = 250  # of an array's size to its compressed size; binarized MNIST in float64 has about 80
 
 
-def read_numpy(path: Path) -> Arrays:
-    """Read the arrays of a ``.npz`` file by name, or map the array of a ``.npy`` file into memory as ``"data"``; pickles are refused."""
+class Reading(NamedTuple):
+    """How arrays are read: those of more than ``most_held`` bytes stay in their file, or are unpacked to another if they are compressed."""
+
+    most_held: int = MOST_HELD
+    scratch: Callable[[], Scratch] = Scratch
+    stays_open: bool = True
+
+
+USUAL = Reading()
+
+
+def read_numpy(path: Path, how: Reading = USUAL) -> dict[str, Any]:
+    """Read the arrays of a ``.npz`` file by name, or that of a ``.npy`` file as ``"data"``; pickles are refused.
+
+    Large ones are :class:`~pyro_lvm.rows.values.Values`, whose rows are read when they are needed, and the others arrays.
+    """
     try:
         with path.open("rb") as file:
             if file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
-                return {"data": np.lib.format.open_memmap(path, mode="r")}
+                file.seek(0)
+                return {"data": _read_array(path, file, 0, how)}
             file.seek(0)
             with zipfile.ZipFile(file) as archive:
                 _check_sizes(archive)
-            file.seek(0)
-            return dict(np.load(file, allow_pickle=False))
+                return {_name(member): _read_member(path, archive, member, how) for member in archive.infolist()}
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes raise nearly anything: TokenError, SyntaxError, NotImplementedError, zlib.error, ...
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         raise ValueError(
             f"{path} must hold plain numeric arrays; it is damaged or holds pickled objects, which are never "
             f"loaded: {error}. Save the arrays again with numpy.save or numpy.savez."
         ) from error
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    return member.filename.removesuffix(".npy")
+
+
+def _read_array(path: Path, file: IO[bytes], offset: int, how: Reading) -> np.ndarray | Values:
+    """Read the array that begins at a byte of a file, or where its rows are if it is large."""
+    file.seek(offset)
+    shape, is_by_column, dtype = _header(file)
+    if _is_held(shape, dtype, how):
+        file.seek(offset)
+        return np.lib.format.read_array(file, allow_pickle=False)
+    if not is_by_column:
+        return Stored(path, file.tell(), shape, dtype, name=str(path), stays_open=how.stays_open)
+    columns = np.memmap(path, dtype, "r", file.tell(), shape, order="F")
+    return how.scratch().unpacked((columns[places] for places in parts_of(shape)), str(path))
+
+
+def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, how: Reading) -> np.ndarray | Values:
+    with archive.open(member) as file:
+        shape, is_by_column, dtype = _header(file)
+        if _is_held(shape, dtype, how) or is_by_column:
+            file.seek(0)
+            array = np.lib.format.read_array(file, allow_pickle=False)
+            return array if _is_held(shape, dtype, how) else how.scratch().unpacked([array], f"{path}: {member.filename}")
+        parts = (np.frombuffer(file.read(_size(some, shape, dtype)), dtype).reshape(len(some), *shape[1:]) for some in parts_of(shape))
+        if member.compress_type != zipfile.ZIP_STORED:
+            return how.scratch().unpacked(parts, f"{path}: {member.filename}")
+        for _ in parts:  # read once, as only the end of an archive's member shows whether its checksum is right
+            pass
+    with path.open("rb") as plain:
+        plain.seek(member.header_offset + _LENGTHS)
+        name, extra = struct.unpack("<HH", plain.read(4))
+        return _read_array(path, plain, member.header_offset + _LENGTHS + 4 + name + extra, how)
+
+
+def _is_held(shape: tuple[int, ...], dtype: np.dtype, how: Reading) -> bool:
+    return dtype.hasobject or not shape or math.prod(shape) * dtype.itemsize <= how.most_held
+
+
+def _size(places: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> int:
+    return len(places) * math.prod(shape[1:]) * dtype.itemsize
 
 
 def _check_sizes(archive: zipfile.ZipFile) -> None:
@@ -41,15 +106,15 @@ def _check_sizes(archive: zipfile.ZipFile) -> None:
         if member.file_size > max(_HARMLESS, _LARGEST_RATIO * member.compress_size):
             raise ValueError(f"{member.filename} is {member.compress_size} bytes long and unpacks to {member.file_size}")
         with archive.open(member) as file:
-            shape, dtype = _header(file)
+            shape, _, dtype = _header(file)
         if math.prod(shape) * dtype.itemsize > member.file_size:
             raise ValueError(f"{member.filename} should have shape {shape} of {dtype}, more than its {member.file_size} bytes hold")
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """The shape, whether it is stored by column, and the dtype."""
     read = np.lib.format.read_array_header_1_0 if np.lib.format.read_magic(file) == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return shape, dtype
+    return read(file)
 
 
 def read_csv(path: Path) -> Arrays:

@@ -8,10 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.data.readers import Arrays
+from inference.data.conversion import as_float32
+from inference.numerics import seeded
 from pyro_lvm.dtypes import Transform
+from pyro_lvm.rows.lazy import Rows, computed
+from pyro_lvm.rows.noise import Noise
+from pyro_lvm.rows.values import Computed, Held, Values, parts_of
 
-Treated = tuple[Arrays, Transform | None, str]
+Splits = dict[str, Values]
+Treated = tuple[Splits, Transform | None, str]
 NOISE_STEPS = 2**15
 STREAMS = {"train": 1, "valid": 2, "test": 3}
 
@@ -63,62 +68,103 @@ class Dequantize:
         return (x + (steps + 0.5) / NOISE_STEPS) / self.levels
 
 
-def treat(arrays: Arrays, *, levels: int | None, treatment: str | None, seed: int) -> Treated:
+def treat(values: Splits, *, levels: int | None, treatment: str | None, seed: int) -> Treated:
     """Apply one of ``TREATMENTS`` to the splits.
 
     Args:
-        arrays: Whole gray levels by split, float32 ``[N, *X]``.
+        values: Whole gray levels by split, ``[N, *X]``.
         levels: Number of gray levels, the lowest being 0; not used if the values are kept.
         treatment: A key of ``TREATMENTS``.
         seed: Seed of noise that is drawn once; static and dynamic binarization draw the same validation and test sets.
 
     Returns:
-        The treated splits, the transform for training batches or ``None``, and a description.
+        The treated splits, the transform for training batches or ``None``, and a description. Splits in files are treated where their rows
+        are read; those in memory now if noise is drawn.
     """
-    return TREATMENTS[treatment](arrays, levels, seed)
+    return TREATMENTS[treatment](values, levels, seed)
 
 
-def _kept(arrays: Arrays, levels: int, seed: int) -> Treated:
-    return arrays, None, "values as they are"
+def _kept(values: Splits, levels: int, seed: int) -> Treated:
+    return values, None, "values as they are"
 
 
-def _half(arrays: Arrays, levels: int, seed: int) -> Treated:
+def _half(values: Splits, levels: int, seed: int) -> Treated:
     middle = (levels - 1) / 2
-    return {split: (x > middle).astype(np.float32) for split, x in arrays.items()}, None, f"binarized above {middle:g}"
+    halves: Splits = {
+        split: Computed(x, lambda rows, places: (rows > middle).astype(np.float32), np.float32) for split, x in values.items()
+    }
+    return halves, None, f"binarized above {middle:g}"
 
 
-def _static(arrays: Arrays, levels: int, seed: int) -> Treated:
-    drawn = {split: _drawn(x / (levels - 1), split, seed) for split, x in arrays.items()}
+def _static(values: Splits, levels: int, seed: int) -> Treated:
+    drawn = {split: drawn_bits(_shares(x, levels), seed, STREAMS[split]) for split, x in values.items()}
     return drawn, None, f"binarized by one Bernoulli draw of x / {levels - 1} with seed {seed}"
 
 
-def _dynamic(arrays: Arrays, levels: int, seed: int) -> Treated:
-    probabilities = {split: x / (levels - 1) for split, x in arrays.items()}
-    drawn = {split: _drawn(probabilities[split], split, seed) for split in ("valid", "test")}
+def _dynamic(values: Splits, levels: int, seed: int) -> Treated:
+    probabilities: Splits = {split: _shares(x, levels) for split, x in values.items()}
+    drawn = {split: drawn_bits(probabilities[split], seed, STREAMS[split]) for split in ("valid", "test")}
     return probabilities | drawn, torch.bernoulli, f"binarized by Bernoulli draws of x / {levels - 1}, {_when(seed)}"
 
 
-def _dequantized(arrays: Arrays, levels: int, seed: int) -> Treated:
+def _dequantized(values: Splits, levels: int, seed: int) -> Treated:
     noise = Dequantize(levels)
-    drawn = {split: _with_noise(noise, x, split, seed) for split, x in arrays.items()}
+    drawn = {split: _with_noise(noise, x, split, seed) for split, x in values.items()}
     return drawn, noise.afresh, f"dequantized to (x + u) / {levels}, {_when(seed)}"
+
+
+def drawn_once(train: Tensor, transform: Transform, seed: int) -> Tensor:
+    """Training data after one draw of their transform's noise; of rows in a file, each row's is drawn where it is read, always the same."""
+    if not (isinstance(train, Rows) and train.kept.is_streamed):
+        with seeded(seed):
+            return transform(train)
+    if transform is torch.bernoulli:
+        return Rows(as_float32(drawn_bits(train.kept, seed, STREAMS["train"])))
+    if isinstance(getattr(transform, "__self__", None), Dequantize):
+        return train  # their own noise is one draw
+    return computed(train, transform)
 
 
 def _when(seed: int) -> str:
     return f"afresh for each training batch, once for valid and test with seed {seed}"
 
 
-def _drawn(probabilities: np.ndarray, split: str, seed: int) -> np.ndarray:
-    uniform = np.random.default_rng([seed, STREAMS[split]]).random(probabilities.shape, dtype=np.float32)
-    return (uniform < probabilities).astype(np.float32)
+def _shares(values: Values, levels: int) -> Values:
+    def shares(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        rows = rows.astype(np.float32)
+        rows /= levels - 1
+        return rows
+
+    return Computed(values, shares, np.float32)
 
 
-def _with_noise(noise: Dequantize, x: np.ndarray, split: str, seed: int) -> np.ndarray:
-    steps = np.random.default_rng([seed, STREAMS[split]]).integers(NOISE_STEPS, size=x.shape)
-    return noise.with_steps(torch.from_numpy(x), torch.from_numpy(steps.astype(np.float32))).numpy()
+def drawn_bits(probabilities: Values, seed: int, stream: int) -> Values:
+    """Bits ``[N, *X]``, each drawn once with its probability; which noise a row is drawn with depends on its place alone."""
+    uniform = Noise([seed, stream], probabilities.shape, lambda rng, shape: rng.random(shape, dtype=np.float32))
+    return _settled(Computed(probabilities, lambda rows, places: (uniform(places) < rows).view(np.uint8), np.uint8))
 
 
-TREATMENTS: dict[str | None, Callable[[Arrays, Any, int], Treated]] = {  # called with the splits, the number of gray levels and a seed
+def _with_noise(noise: Dequantize, values: Values, split: str, seed: int) -> Values:
+    steps = Noise([seed, STREAMS[split]], values.shape, lambda rng, shape: rng.integers(NOISE_STEPS, size=shape))
+
+    def noisy(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        x, u = (torch.from_numpy(some.astype(np.float32)) for some in (rows, steps(places)))
+        return noise.with_steps(x, u).numpy()
+
+    return _settled(Computed(values, noisy, np.float32))
+
+
+def _settled(values: Values) -> Values:
+    """Values in memory, computed once, unless they are too large for it."""
+    if values.is_streamed:
+        return values
+    array = np.empty(values.shape, values.dtype)
+    for places in parts_of(values.shape):
+        array[places] = values.read(places)
+    return Held(array)
+
+
+TREATMENTS: dict[str | None, Callable[[Splits, Any, int], Treated]] = {  # called with the splits, the number of gray levels and a seed
     None: _kept,
     "half": _half,
     "static": _static,

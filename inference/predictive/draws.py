@@ -18,6 +18,7 @@ from pyro_lvm.dtypes import Suit
 from pyro_lvm.modules import eval_mode
 from pyro_lvm.pair import programs
 from pyro_lvm.reading import read_batch
+from pyro_lvm.rows.lazy import plain
 from pyro_lvm.scopes import isolated
 from pyro_lvm.sites import sites_of
 from pyro_lvm.structure import Structure
@@ -94,7 +95,7 @@ def encode(pair: object, *data: Any, seed: int | None = None, means: bool = Fals
     Raises:
         NotImplementedError: If ``means`` is set and a latent has no mean in closed form, such as that of a flow.
     """
-    batch = read_batch(pair, data)
+    batch = tuple(map(plain, read_batch(pair, data)))
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
         drawn = codes(pair, batch, structure.latents, means=means)
@@ -176,7 +177,7 @@ def reconstruct(pair: object, *data: Any, seed: int | None = None, draws: bool =
     Raises:
         NotImplementedError: If means are wanted and no observed site has a mean in closed form.
     """
-    batch = read_batch(pair, data)
+    batch = tuple(map(plain, read_batch(pair, data)))
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
         values = codes(pair, batch, structure.latents, means=False)

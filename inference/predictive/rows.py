@@ -12,6 +12,7 @@ from pyro_lvm.checks import check_counts, warn_caller
 from pyro_lvm.contract import read_structure
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.reading import read_batch
+from pyro_lvm.rows.lazy import plain
 from pyro_lvm.sites import sites_of
 from pyro_lvm.structure import Structure, template_of
 
@@ -20,7 +21,7 @@ _FEW = 4  # rows on which it is tried whether values matter
 
 def read_data(pair: object, data: tuple[Any, ...]) -> tuple[Any, ...]:
     """Read data in any form as the tensors of a batch; a number of draws stays what it is."""
-    return data if is_number(data) else read_batch(pair, data)
+    return data if is_number(data) else tuple(map(plain, read_batch(pair, data)))
 
 
 def read_rows(pair: object, batch: tuple[Any, ...]) -> tuple[Batch, Structure]:

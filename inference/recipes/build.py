@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inference.checkpoint import move_
 from inference.data.load import Data, load_data
+from inference.data.treatments import drawn_once
 from inference.numerics import check_device, seeded
 from inference.recipes.combinations import check_parts
 from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe
@@ -27,6 +28,7 @@ from inference.svi.loop import FitResult
 from inference.svi.rows import run_first
 from pyro_lvm.contract import check_pair
 from pyro_lvm.pair import Batch
+from pyro_lvm.rows.lazy import in_parts
 from pyro_lvm.sites import innermost_support, is_data, sample_sites
 from pyro_lvm.structure import Structure, template_of
 
@@ -81,10 +83,7 @@ def build_model(options: ModelOptions, train: Tensor) -> Any:
 
 def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
     """The training data as the model sees them, after one draw of their transform's noise, ``[N, *X]``."""
-    if data.transform is None:
-        return data.train
-    with seeded(seed):
-        return data.transform(data.train)
+    return data.train if data.transform is None else drawn_once(data.train, data.transform, seed)
 
 
 def fit_pair(
@@ -174,7 +173,7 @@ def _check_support(name: str, model: Any, train: Tensor) -> None:
         sites = sample_sites(poutine.trace(model.model).get_trace(train[:2]))
     for site in filter(is_data, sites):
         support = innermost_support(site["fn"])
-        if support is not None and not support.check(train).all():
+        if support is not None and not all(support.check(part).all() for part in in_parts(train)):
             raise ValueError(
                 f"likelihood {name!r} cannot have generated the data, whose values range from "
                 f"{train.min():g} to {train.max():g}: its support is {support}. Choose another model.likelihood, "

@@ -1,6 +1,6 @@
 """The registries of all kinds of parts. A file of one's own registers a part with the same decorator, and ``--plugin FILE`` names it."""
 
-from inference.data.catalogue import DATASETS
+from inference.data.published.catalogue import DATASETS
 from inference.registry import Registry
 
 REAL, SIMPLEX, SPHERE, CODES = "the whole space", "the simplex", "the sphere", "discrete codes"

@@ -106,6 +106,13 @@ def where(error: BaseException, folder: Path) -> str:
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(folder)
 
 
+def own_line(error: BaseException) -> str:
+    """The line of any file loaded here in which an error arose, such as ``"my_models.py, line 12"``, or nothing if it arose elsewhere."""
+    own = {str(file.path.parent / name) for file in _LOADED.values() for name in file.sources}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+
+
 def read_source(source: str) -> tuple[Path, str]:
     """Split ``FILE:NAME`` into the path of a file and the name of a function in it.
 

@@ -12,9 +12,9 @@ from inference.comparison.recipes import compare_recipes
 from inference.comparison.table import Comparison, compare
 from inference.recipes.options import Recipe
 from inference.runs.folders import read_history, read_recipe, read_summary
+from inference.runs.progress import SWEEP
 from inference.runs.reading import parse_yaml, read_text, reading
 from inference.runs.run import SUMMARY, Run
-from inference.runs.sweep import SWEEP
 from inference.scoring.evaluation import Evaluation
 
 _SEED = re.compile(r"[\W_]*((model|fit)[\W_]?)?seed.*$|[\W_]*\d*$", re.IGNORECASE)

@@ -9,9 +9,10 @@ from jsonargparse import ArgumentParser
 import pandas as pd
 
 from inference.checkpoint import load_checkpoint
-from inference.data.catalogue import DATASETS
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
+from inference.data.published.catalogue import DATASETS
+from inference.data.shards import is_there
 from inference.files.folders import recover
 from inference.recipes.build import load
 from inference.recipes.options import DataOptions, Recipe, add_recipe
@@ -42,9 +43,9 @@ def load_runs(folders: Mapping[str, Path]) -> dict[str, Run]:
 def _located(options: DataOptions, folder: Path) -> DataOptions:
     """The options of a run's data, with the path of a file from where the run was made if the current directory has no such file."""
     place = read_summary(folder).get("data_file")
-    if options.source in DATASETS or Path(options.source).exists() or place is None:
+    if options.source in DATASETS or is_there(options.source) or place is None:
         return options
-    if not Path(place).is_file():
+    if not is_there(place):
         raise FileNotFoundError(
             f"the data of {folder} must be in {options.source} of the current directory, or in {place}, where they were; they are in "
             "neither. Restore the file, or go to the directory where it is."
@@ -120,7 +121,8 @@ def read_history(folder: Path) -> pd.DataFrame:
     _check_unchanged(folder, HISTORY)
     with reading(folder / HISTORY, _RESTORE):
         history = pd.read_csv(folder / HISTORY)
-        if not {"epoch", "train_loss"} <= set(history) or any(dtype.kind not in "if" for dtype in history.dtypes):
+        are_numbers = history.empty or all(dtype.kind in "if" for dtype in history.dtypes)  # a fit may have stopped in its first epoch
+        if not {"epoch", "train_loss"} <= set(history) or not are_numbers:
             raise ValueError(f"it must hold epochs and losses, all numbers; got {dict(history.dtypes)}")
     return history
 

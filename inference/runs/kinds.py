@@ -1,5 +1,6 @@
 """The kinds of folders that commands write, with the names of all files in them."""
 
+from glob import has_magic
 from hashlib import sha256
 from pathlib import Path
 import re
@@ -31,6 +32,7 @@ KINDS = (RUN, COMPARISON, REPORT, SAMPLES)
 
 def default_out(source: str) -> Path:
     """The folder for a comparison on a data set; for a file, its path is part of the name, as other folders may have one of that name."""
-    path = Path(source)
-    mark = f"-{sha256(bytes(path.expanduser().resolve())).hexdigest()[:8]}" if path.suffix else ""
-    return Path("runs", f"compare-{path.stem}{mark}")
+    path = Path(source).expanduser()
+    is_own = path.suffix or has_magic(source) or path.is_dir()
+    mark = f"-{sha256(bytes(path.resolve())).hexdigest()[:8]}" if is_own else ""
+    return Path("runs", f"compare-{''.join(c for c in path.stem if c not in '*?[]')}{mark}")

@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 
 from inference.checkpoint import pair_tensors
-from inference.data.catalogue import DATASETS
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
+from inference.data.published.catalogue import DATASETS
 from inference.files import named_errors, replacing_file, write_yaml
 from inference.predictive.draws import has_means
 from inference.recipes.build import build_pair, fit_pair

@@ -20,6 +20,7 @@ from inference.comparison.table import Comparison, compare
 from inference.files import replacing_file, write_yaml
 from inference.files.manifest import all_files
 from inference.recipes.options import EvaluateOptions, Recipe
+from inference.runs.fits import fit_cautions
 from inference.runs.folders import budget, load_runs, parse_recipe
 from inference.runs.kept import ROW_SOFT, evaluation_path
 from inference.runs.progress import SWEEP, last_line, planned_runs
@@ -64,8 +65,8 @@ def make_jobs(over: Mapping[str, Sequence[str]]) -> list[Job]:
     """
     over = {option: [_plain(value) if option in _SEEDS else value for value in values] for option, values in over.items()}
     for option, values in over.items():
-        if option not in _SEEDS and option.partition(".")[0] not in ("data", "model", "fit"):
-            raise ValueError(f"--over must name options of data, model or fit, or seed; got {option!r}. Give it to all runs alike.")
+        if option not in _SEEDS and option.partition(".")[0] not in ("data", "model", "fit", "pair"):
+            raise ValueError(f"--over must name options of data, model, fit or pair, or seed; got {option!r}. Give it to all runs alike.")
         if not values or len(set(values)) < len(values):
             raise ValueError(f"--over {option} must have different values; got {' '.join(values) or 'none'}. Give each once.")
         if option == "data.seed":
@@ -249,6 +250,8 @@ def _report(jobs: Sequence[Job], scoring: EvaluateOptions, out: Path, device: st
     table = _compared(jobs, scores)
     used = budget(folders, {name: scores[name] for name in folders})
     print("", table, used.to_string(), sep="\n\n", flush=True)
+    for caution in fit_cautions(folders):
+        print(caution, flush=True)
     with replacing_file(out / TABLE) as temporary:
         pd.DataFrame(table).to_csv(temporary)
     with replacing_file(out / "comparison.md") as temporary:

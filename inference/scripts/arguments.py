@@ -102,6 +102,7 @@ def _runs(parser: "ArgumentParser") -> None:
     parser.add_argument("--unfinished", action="store_true", help="With --clean, remove unfinished work too.")
 
 
+OF_RECIPES = ("train", "compare", "sweep")  # commands that take the options of models
 OPTIONS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a command is used, and what adds its options
     "train": ("--out RUN [options]", _train),
     "evaluate": ("RUN [RUN ...] [options]", _evaluate),

@@ -37,6 +37,8 @@ def reported_errors(words: Sequence[str]) -> Iterator[None]:
             _say_and_exit("interrupted.", error, 130)
         if _is_out_of_memory(error):
             _say_and_exit("error: out of memory:", error, 2, f". {_LOWER}")
+        if place := _own_line(error):
+            _say_and_exit(f"error: {place}: {type(error).__name__}:", error, 2)
         if isinstance(error, _USERS):
             _say_and_exit("error:", error, 2)
         where = "" if "--debug" in words else f"; the traceback is in {_keep_traceback(error, _beside(words))}"
@@ -63,6 +65,12 @@ def _terminate(*_: object) -> NoReturn:
 def _is_out_of_memory(error: BaseException) -> bool:
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
+
+
+def _own_line(error: BaseException) -> str:
+    """The line of a file of the user's own in which an error arose, or nothing."""
+    loaded = sys.modules.get("inference.recipes.user_code")  # only if a file was loaded, as the module takes time to import
+    return "" if loaded is None else loaded.own_line(error)
 
 
 def _beside(words: Sequence[str]) -> Path:

@@ -11,6 +11,7 @@ import yaml
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+_HELP = "A pair of one's own instead of a model made of parts: a function that makes it from the data; --pair.NAME sets its options."
 _PAIR, _PLUGIN, _CONFIG = "--pair.source", "--plugin", "--config"
 
 
@@ -27,15 +28,18 @@ def load_own(words: Sequence[str]) -> str | None:
     return source
 
 
-def add_pair(parser: "ArgumentParser", source: str) -> None:
-    """Add the options of the function that makes a pair, as its signature has them."""
+def add_pair(parser: "ArgumentParser", source: str | None) -> None:
+    """Add the options of the function that makes a pair, as its signature has them; without one, the option that names it."""
+    if source is None:
+        parser.add_argument("--pair", type=dict[str, Any] | None, default=None, metavar="FILE.py:FUNCTION", help=_HELP)
+        return
     from inference.recipes.user_code import load_function
 
     _, make = load_function(source)
     data, *options = inspect.signature(make).parameters
     if "source" in options:
         raise ValueError(f"{source} has an option source, which names the file itself. Call it otherwise.")
-    parser.add_argument(_PAIR, type=str, help="FILE.py:FUNCTION, which makes the pair from the data.")
+    parser.add_argument(_PAIR, type=str, metavar="FILE.py:FUNCTION", help=_HELP)
     parser.add_function_arguments(make, "pair", skip={data}, fail_untyped=False)
 
 

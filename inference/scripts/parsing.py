@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from inference.scripts.arguments import OPTIONS
+from inference.scripts.arguments import OF_RECIPES, OPTIONS
 from inference.scripts.checks.messages import check_nulls, explain
 from inference.scripts.checks.values import check_groups, check_values
 from inference.scripts.own import add_pair, load_own
@@ -45,7 +45,7 @@ def _parsed(command: str, purpose: str, words: Sequence[str]) -> tuple[Namespace
     parser.add_argument("--config", action="config", help="YAML file of options; options that follow it take precedence.")
     parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     add_options(parser)
-    if source is not None:
+    if command in OF_RECIPES:
         add_pair(parser, source)
     try:
         parsed = parser.parse_args(words)

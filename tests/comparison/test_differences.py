@@ -23,12 +23,11 @@ def estimated(values: Tensor, scale: float, *, num_particles: int = 100) -> Eval
     return evaluation_of(values + scale * torch.randn(num_particles, len(values)).double() - scale**2 / 2)
 
 
-@pytest.mark.parametrize("size", [20, 100])
-def test_the_interval_of_normal_differences_holds_as_often_as_it_says(size: int) -> None:
+def test_the_interval_of_normal_differences_holds_as_often_as_it_says() -> None:
     """2000 repetitions; two standard errors instead of Student's t hold 93.9% of the time for 20 data."""
-    torch.manual_seed(size)
-    level = 5 * torch.randn(2000, size).double()
-    other = level + 0.3 + torch.randn(2000, size).double()
+    torch.manual_seed(20)
+    level = 5 * torch.randn(2000, 20).double()
+    other = level + 0.3 + torch.randn(2000, 20).double()
     ends = [paired(exact(a), exact(b)).interval for a, b in zip(level, other, strict=True)]
     held = np.mean([low <= -0.3 <= high for low, high in ends])
     assert held == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / 2000) ** 0.5)

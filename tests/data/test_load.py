@@ -255,7 +255,7 @@ BAD_FILES = {
     "empty.csv": (lambda path: path.write_text(""), "not empty"),
     "junk.parquet": (lambda path: path.write_bytes(b"junk"), "must be a Parquet table"),
     "words.parquet": (lambda path: pd.DataFrame({"a": ["x"], "b": [1]}).to_parquet(path), "got columns a"),
-    "rows.dat": (lambda path: path.write_text("1 2"), "ends in .npy, .npz, .csv, .parquet, .txt; got"),
+    "rows.dat": (lambda path: path.write_text("1 2"), "ends in .npy, .npz, .csv, .parquet, .txt, or a folder"),
 }
 
 

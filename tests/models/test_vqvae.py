@@ -24,14 +24,13 @@ def binary(num_data=300):
 
 ENCODERS = {
     "vq": lambda: lvm.VectorQuantizer(lvm.MLP(NUM_PIXELS, [16], (M, D)), V),
-    "rotated": lambda: lvm.VectorQuantizer(lvm.MLP(NUM_PIXELS, [16], (M, D)), V, pass_gradient=lvm.rotated),
-    "by-gradient": lambda: lvm.VectorQuantizer(lvm.MLP(NUM_PIXELS, [16], (M, D)), V, decay=None),
+    "by-gradient": lambda: lvm.VectorQuantizer(lvm.MLP(NUM_PIXELS, [16], (M, D)), V, decay=None, pass_gradient=lvm.rotated),
     "product": lambda: lvm.VectorQuantizer(lvm.MLP(NUM_PIXELS, [16], (2, 4)), V, num_groups=2),
     "fsq": lambda: lvm.FSQ(lvm.MLP(NUM_PIXELS, [16], (M, 2)), (2, 2)),
     "straight-through": lambda: lvm.StraightThroughEncoder(lvm.MLP(NUM_PIXELS, [16], (M, V)), D),
     "gumbel": lambda: lvm.GumbelEncoder(lvm.MLP(NUM_PIXELS, [16], (M, V)), D),
 }
-HARD = ["vq", "rotated", "by-gradient", "product", "fsq"]
+HARD = ["vq", "by-gradient", "product", "fsq"]
 
 
 def make(kind="vq", prior=lvm.UniformCodePrior):
@@ -55,8 +54,8 @@ def exact(vae, x):
 @pytest.mark.parametrize("kind", HARD)
 def test_the_bound_lies_below_the_sum_over_codes_and_the_soft_estimate_at_it(kind):
     vae, x = trained_vae(kind), binary(40)
-    temperature = fit_temperature(vae.soft, binary(100), num_particles=1000)
-    bound, soft = evaluate(vae, x, progress=False), evaluate(vae.soft(temperature), x, num_particles=10_000, progress=False)
+    temperature = fit_temperature(vae.soft, binary(100), num_particles=200)
+    bound, soft = evaluate(vae, x, progress=False), evaluate(vae.soft(temperature), x, num_particles=4000, progress=False)
     total = exact(vae, x)
     assert bound.is_bound and bound.num_particles == 1 and bound.ess.isnan().all() and bound.pareto_k.isnan().all()
     assert (bound.log_px < total).all() and not soft.is_bound
@@ -89,7 +88,7 @@ def test_a_code_space_of_4096_states():
     )
     encoder.out_shape, encoder.network.out_shape = torch.Size((1, M, 2)), torch.Size((1, M, 2))
     x = binary(6)
-    soft = evaluate(vae.soft(4.0), x, num_particles=20_000, progress=False)
+    soft = evaluate(vae.soft(4.0), x, num_particles=5000, progress=False)
     assert ((soft.log_px - exact(vae, x)).abs() < 5 * soft.mc_error).all()
     assert (evaluate(vae, x, progress=False).log_px < exact(vae, x)).all()
 

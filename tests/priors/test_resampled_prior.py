@@ -21,7 +21,9 @@ class Step(nn.Module):
 def test_the_density_is_that_of_accepted_and_last_proposals(truncation):
     prior = ResampledPrior(Step(), 1, truncation=truncation, num_draws=2**20).double().eval()
     z, beta = torch.tensor([[-1.3], [0.4]]).double(), 0.5 ** (truncation - 1)
-    expected = torch.distributions.Normal(0.0, 1.0).log_prob(z[:, 0]) + torch.tensor([(1 - beta) * a / 0.5 + beta for a in (0.2, 0.8)]).log()
+    expected = (
+        torch.distributions.Normal(0.0, 1.0).log_prob(z[:, 0]) + torch.tensor([(1 - beta) * a / 0.5 + beta for a in (0.2, 0.8)]).log()
+    )
     value, error, rejection = prior.normalizer()
     torch.testing.assert_close(prior().log_prob(z), expected, rtol=0, atol=5 * error.item())
     assert error.item() == pytest.approx(0.6 / 2**10, rel=0.01)  # a / Z is .4 or 1.6

@@ -1,12 +1,14 @@
 """Pictures: planes of codes, holes in them, and shapes of images."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from inference.report.plots import images as pictures
-from inference.report.plots.curves import _loss_limit
+from inference.report.plots.curves import _loss_limit, draw_history
 from inference.report.plots.latents import _plane, draw_codes, holes
 from inference.report.plots.style import colors_of
 from inference.report.plots.units import UnitUse, draw_units
@@ -61,3 +63,9 @@ def test_image_shapes() -> None:
     for shape in ((9,), (63,), (2, 8, 8), ()):
         with pytest.raises(ValueError, match="only images"):
             pictures.image_shape(torch.Size(shape))
+
+
+def test_a_fit_that_stopped_in_its_first_epoch_is_an_empty_picture(tmp_path: Path) -> None:
+    empty = pd.DataFrame(columns=["epoch", "train_loss", "valid_loss"])
+    draw_history({"a": empty}, tmp_path / "history.png")
+    assert (tmp_path / "history.png").stat().st_size > 1000

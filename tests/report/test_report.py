@@ -67,26 +67,30 @@ def test_the_report_is_one_page_that_holds_its_pictures(written: Path, runs: Pat
 def test_counts_in_a_table_with_one_latent_dimension(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = tmp_path / "=cmd()"
     np.savetxt(tmp_path / "table.csv", np.random.default_rng(0).poisson(3, size=(300, 9)), delimiter=",")
     options = f"--model.likelihood poisson {SMALL} --model.latent_dim 1 --fit.batch_size 40"
-    say(capsys, "train --data.source {} --out {} " + options, tmp_path / "table.csv", tmp_path / "run")
-    say(capsys, "report {} --out {} --evaluate.num_particles 5", tmp_path / "run", tmp_path / "out")
+    say(capsys, "train --data.source {} --out {} " + options, tmp_path / "table.csv", run)
+    say(capsys, "report {} --out {} --evaluate.num_particles 5", run, tmp_path / "out")
     html = (tmp_path / "out" / "report.html").read_text()
     assert len(check_self_contained(html).tables[1]) == 2 and "there is nothing to compare it with" in html
     assert "No pictures of samples: data of shape (9,) are not images." in html
     assert "principal components" in html and "Twenty draws or fewer" in html
     assert not (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "codes.png").exists()
 
+    for table in ("comparison.csv", "overview.csv"):  # a spreadsheet must not run the name as a formula
+        assert (tmp_path / "out" / table).read_text().splitlines()[1].startswith("'=cmd()")
+
     monkeypatch.setattr("inference.runs.scores.evaluate_pair", None)  # the kept evaluation serves, and the earlier report goes
     written = (tmp_path / "out").stat().st_ino
-    printed = say(capsys, "report {} --out {} --overwrite --evaluate.num_particles 5", tmp_path / "run", tmp_path / "out")
-    assert printed.startswith("run may not have converged: the best epoch is the last of 2, and the validation loss fell by 0.")
+    printed = say(capsys, "report {} --out {} --overwrite --evaluate.num_particles 5", run, tmp_path / "out")
+    assert "may not have converged: the best epoch is the last of 2, and the validation loss fell by 0." in printed
     assert printed.endswith(f"Wrote {tmp_path / 'out' / 'report.html'}.\n")
     assert (tmp_path / "out" / "report.html").read_text() == html and (tmp_path / "out").stat().st_ino != written
 
 
 def test_fits_with_several_seeds_are_one_recipe(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(f"train --out {tmp_path / 'standard-seed1'} --model.seed 1 --fit.seed 1 --model.num_components 20 {SMALL}".split())
+    main(f"train --out {tmp_path / 'standard-seed1'} --model.seed 1 --fit.seed 1 {SMALL}".split())
     first = shutil.copytree(runs / "standard", tmp_path / "standard-seed0")
     command = "report {} {} {} --out {} --evaluate.num_particles 30"
     printed = say(capsys, command, first, tmp_path / "standard-seed1", runs / "vamp", tmp_path / "out")
@@ -117,7 +121,7 @@ def test_pictures_of_categories_are_of_draws(tmp_path: Path, capsys: pytest.Capt
 def test_bad_input_is_one_line_and_leaves_nothing(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, other = runs / "standard", tmp_path / "other"
     assert "must hold a finished run" in refusal(capsys, "report {} --out {}", tmp_path / "none", tmp_path / "out")
-    assert "runs" in refusal(capsys, "report --out {}", tmp_path / "out").lower()
+    assert "RUN (Finished run) must be given" in refusal(capsys, "report --out {}", tmp_path / "out")
     other.mkdir()
     (other / "notes.txt").touch()
     assert "notes.txt was not written by it" in refusal(capsys, "report {} --out {}", run, other)
@@ -155,10 +159,3 @@ def test_a_browser_shows_all_of_it_without_the_network(width: int, written: Path
     html = (written / "report.html").read_text()
     seen = measured_in_browser(html, tmp_path, width)
     assert seen == {"title": "2 models of digits", "images": len(Page(html).sources), "broken": 0, "overflow": 0, "requests": []}
-
-
-def test_a_name_is_no_formula_in_a_table_of_the_report(both: list[Path], tmp_path: Path) -> None:
-    run = both[0].rename(tmp_path / "=cmd()")
-    main(["report", str(run), "--out", str(tmp_path / "out"), "--num_particles", "5"])
-    for table in ("comparison.csv", "overview.csv"):
-        assert (tmp_path / "out" / table).read_text().splitlines()[1].startswith("'=cmd()")

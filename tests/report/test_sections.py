@@ -19,7 +19,7 @@ from pyro_lvm import BernoulliLikelihood, ConvDecoder, HierarchicalVAE, Pair, St
 
 def run_of(vae: object, x: torch.Tensor) -> SimpleNamespace:
     data = SimpleNamespace(train=x, valid=x, test=x, transform=None, labels=None, alphabet=None)
-    return SimpleNamespace(vae=vae, data=data, has_means=True)
+    return SimpleNamespace(pair=vae, data=data, has_means=True)
 
 
 def test_discrete_latents_have_no_plane_and_no_walks(tmp_path):
@@ -63,8 +63,8 @@ def test_diagnoses_of_what_is_quick_to_diagnose(tmp_path):
     linear = LinearGaussian(4, 2)
     x = linear.sample(120)
     data = SimpleNamespace(train=x, valid=x, test=x, transform=None)
-    few = SimpleNamespace(vae=linear, data=SimpleNamespace(train=x[:50], transform=None))
-    runs = {"a": SimpleNamespace(vae=linear, data=data), "b": few}
+    few = SimpleNamespace(pair=linear, data=SimpleNamespace(train=x[:50], transform=None))
+    runs = {"a": SimpleNamespace(pair=linear, data=data), "b": few}
     diagnoses = latents.diagnosed(runs)
     uses = latents.used(runs, diagnoses)
     assert uses == diagnoses

@@ -10,7 +10,7 @@ from shell import SMALL, contents, refusal, say
 import yaml
 
 from inference.recipes.options import EvaluateOptions
-from inference.report import likelihoods
+from inference.report import report
 from inference.runs import folders
 from inference.runs import scores as run_scores
 from inference.scoring.evaluation import Evaluation
@@ -49,7 +49,7 @@ def test_compare_trains_priors_and_replaces_its_own_output_only(
     assert drawn | {"comparison.md", "report.html"} <= set(made)
 
     with monkeypatch.context() as patch:
-        patch.setattr(likelihoods, "draw_estimates", lambda *_: (_ for _ in ()).throw(ValueError("no ink.")))
+        patch.setattr(report, "diagnosed", lambda *_: (_ for _ in ()).throw(ValueError("no ink.")))
         assert f"no ink. The work done so far is kept in {out}.partial" in refusal(capsys, command + " --overwrite", out)
     assert contents(out) == made
     assert "with --overwrite" in refusal(capsys, command, out)
@@ -64,9 +64,9 @@ def test_compare_trains_priors_and_replaces_its_own_output_only(
 def test_compare_fits_priors_after_training_to_the_models_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "comparison"
     options = f"--out {{}} --evaluate.num_particles 5 {SMALL} --expost gaussian two-stage"
-    printed = say(capsys, f"compare --priors [standard,maf] {options}", out)
+    printed = say(capsys, f"compare --priors [standard,mixture] {options}", out)
     table = pd.read_csv(out / "comparison.csv", index_col="model")
-    assert set(table.index) == {"standard", "standard+gaussian", "standard+two-stage", "maf"}
+    assert set(table.index) == {"standard", "standard+gaussian", "standard+two-stage", "mixture"}
     assert printed.count("fitted to 1197 codes in") == 2
     assert {"standard/expost-two-stage/checkpoint.safetensors", "standard/expost-two-stage/test-K5-seed0-auto.nc"} <= set(contents(out))
     kinds = ["gaussian", "two-stage"]

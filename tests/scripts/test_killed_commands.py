@@ -54,7 +54,6 @@ def number_of(step: str, kind: str) -> int:
     ("kind", "kills"),
     [
         ("train", [("write run.partial/checkpoint.last.safetensors", HALF), ("rename run.partial/unfinished.json", KILL)]),
-        ("train", [("open run.partial/history.csv", HALF)]),
         ("train", [("remove run/unfinished.json", KILL)]),
         ("evaluate", [("write run/test-K5-seed0-auto.nc", HALF), ("rename run/manifest.json", KILL)]),
     ],
@@ -69,8 +68,6 @@ def test_what_is_killed_goes_on_to_the_same_bits(kind, kills):
         ("train", "write run.partial/unfinished.json", LIMIT),
         ("train", "open run.partial/history.csv", LIMIT),
         ("train", "fsync run.partial/config.yaml", FULL),
-        ("evaluate", "write run/test-K5-seed0-auto.nc", LIMIT),
-        ("sample", "write run/samples.partial/arrays.npz", LIMIT),
         ("sample", "write run/samples.partial/samples.png", LIMIT),
     ],
 )

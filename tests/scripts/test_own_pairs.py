@@ -1,6 +1,7 @@
 """Pairs and parts in files of the user's own: every command takes them, runs keep them, errors name their line."""
 
 from pathlib import Path
+import re
 import shutil
 
 import pytest
@@ -85,6 +86,17 @@ def broken(data):
 
 def no_pair(data):
     return 3
+
+
+def too_late(data):
+    pair = a_class(data)
+    decode = pair.decoder.forward
+    pair.decoder.forward = lambda z: decode(z) if len(z) < 3 else wrong(z)
+    return pair
+
+
+def wrong(z):
+    raise KeyError("no such key")
 """
 PARTS = """
 from jsonargparse.typing import PositiveFloat, PositiveInt
@@ -172,7 +184,11 @@ def test_a_changed_copy_is_named(place: Path, capsys: pytest.CaptureFixture[str]
     [
         ("--pair {}/my_models.py:broken", "my_models.py, line 66: ZeroDivisionError: division by zero"),
         ("--pair {}/my_models.py:no_pair", "a pair has callable .model and .guide; got int"),
-        ("--pair {}/my_models.py:nothing", "must have a function nothing; it has functions, Mine, a_class, auto"),
+        ("--pair {}/my_models.py:too_late", "my_models.py, line 81: KeyError: 'no such key'"),
+        (
+            "--pair {}/my_models.py:nothing",
+            "must have a function nothing; it has functions, Mine, a_class, auto",
+        ),
         ("--pair {}/my_models.py", "must be given as FILE.py:FUNCTION"),
         ("--pair {}/nowhere.py:f", "nowhere.py must be a Python file"),
         ("--pair {}/wrong.py:f", "wrong.py, line 2: SyntaxError"),
@@ -188,3 +204,17 @@ def test_errors_in_ones_own_files_are_short(words: str, message: str, capsys: py
         (tmp_path / f"{name}.py").write_text(text)
     assert message in refusal(capsys, f"train {words} --out {{}}", *[tmp_path] * words.count("{}"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_page_on_models_of_ones_own_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "own_models.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block)
+    commands = re.findall(r"^\$ pyro-lvm (.*)$", page, re.M)
+    tiny = {"train": FIT, "sweep": f"{FIT} --evaluate.num_particles 5", "report": "--evaluate.num_particles 5"}
+    for command in commands:
+        if command.startswith("train") or "runs/mine" in command:
+            say(capsys, f"{command} {tiny.get(command.split()[0], '--evaluate.num_particles 5')}")
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()) == ["mine", "scaled", "standard"]
+    assert load_run("runs/scaled").pair.prior.log_scale.shape == (8,) and load_run("runs/mine").recipe.pair["latent_dim"] == 4

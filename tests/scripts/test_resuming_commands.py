@@ -231,7 +231,7 @@ def test_ray_runs_the_same_jobs_each_with_a_core_or_a_gpu(tmp_path, monkeypatch,
 
     monkeypatch.setattr("inference.recipes.options.find_spec", lambda name: True)
     monkeypatch.setattr("inference.scripts.checks.values._check_device", lambda name: None)
-    monkeypatch.setattr("inference.scripts.sweep_command.run_on_ray", on_ray)
+    monkeypatch.setattr("inference.scripts.commands.sweep_command.run_on_ray", on_ray)
     with pytest.raises(SystemExit):
         run_cli(f"sweep --over seed 0 1 --out {tmp_path}/s --engine ray --processes 3 --track tensorboard --device {device}")
     assert (given["num_gpus"], given["processes"]) == (num_gpus, 3)

@@ -1,7 +1,6 @@
 """Runs whose histories TensorBoard shows too, and what commands write to logs that are no terminal."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,8 +10,8 @@ from inference.files.contents import strangers
 from inference.runs import sweep as sweeps
 from inference.runs.kinds import RUN
 from inference.runs.run import _print_some
-from inference.scripts import compare_command
 from inference.scripts.cli import main
+from inference.scripts.commands import compare_command
 from inference.svi import state
 from inference.svi.loop import Loop
 
@@ -111,7 +110,7 @@ def test_every_run_of_a_comparison_or_a_sweep_has_a_log(tmp_path: Path, monkeypa
 @pytest.mark.parametrize("epochs", [1, 3, 25, 30, 100, 4000])
 def test_logs_that_are_no_terminal_have_some_thirty_lines(epochs: int, capsys) -> None:
     for epoch in range(1, epochs + 1):
-        _print_some(SimpleNamespace(epoch=epoch, train_loss=1.0, valid_loss=2.0), epochs)
+        _print_some(pd.Series({"epoch": epoch, "train_loss": 1.0, "valid_loss": 2.0}), epochs)
     lines = capsys.readouterr().out.splitlines()
     assert min(epochs, 15) <= len(lines) <= 27
     assert lines[0] == "epoch 1: train 1.00, valid 2.00" and lines[-1].startswith(f"epoch {epochs}:")

@@ -249,7 +249,7 @@ SCHEDULES = {
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_whatever_a_schedule_changes_is_followed(name, interpreted):
     def with_schedule(compile):
-        return fitted(make_vae, compile, epochs=8, batch_size=10, scheduler=SCHEDULES[name]).history.train_loss
+        return fitted(make_vae, compile, epochs=8, scheduler=SCHEDULES[name]).history.train_loss
 
     assert abs(with_schedule(True) - with_schedule(False)).max() < 1e-9
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from inference import IWAE, fit, processes
 from inference.checkpoint import pair_tensors
-from inference.recipes.build import build_vae
-from inference.recipes.options import ModelOptions
+from inference.recipes.build import build_model
+from inference.recipes.options import model_options
 from pyro_lvm import MLP, VAE, BernoulliLikelihood, NormalEncoder, Pair, VampPrior
 
 X = torch.rand(103, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).round()
@@ -33,7 +33,7 @@ def unequal():
 
 
 def of_parts(**options):
-    return build_vae(ModelOptions(hidden=(8,), latent_dim=2, num_codes=5, num_slots=2, **options), X.float()).double()
+    return build_model(model_options()(hidden=(8,), latent_dim=2, num_codes=5, num_slots=2, **options), X.float()).double()
 
 
 def with_weights(*, declared):

@@ -117,8 +117,10 @@ def test_a_resumed_fit_ends_with_the_same_bits(make, options, tmp_path):
     assert_same(*(lambda got, file: (got, expected, file))(*in_two_runs(make, tmp_path, **options)))
 
 
-@pytest.mark.parametrize(("compile", "first"), [(True, 1), (True, 5), ("auto", 2)])
-def test_compiled_steps_go_on_as_they_were(compile, first, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("compile", "first", "code"), [(True, 1, "machine"), (True, 5, "interpreted"), ("auto", 2, "interpreted")])
+def test_compiled_steps_go_on_as_they_were(compile, first, code, tmp_path, monkeypatch, request):
+    if code == "interpreted":
+        request.getfixturevalue("interpreted")
     monkeypatch.setattr(compiled, "EARNS_BACK", 1)
     monkeypatch.setattr(traced, "CHECK_EVERY", 6)
     options = {"epochs": 8, "batch_size": 10, "compile": compile, "warmup_epochs": 4, "valid": X[:20]}

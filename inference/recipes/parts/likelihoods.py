@@ -34,7 +34,9 @@ def _gaussian(network: MakeNetwork, train: "Tensor", *, feature_noise: bool = Fa
 
 @LIKELIHOODS.register("student-t")
 def _student_t(network: MakeNetwork, train: "Tensor", *, feature_noise: bool = False) -> "nn.Module":
-    decoder = _biased(network(train.shape[1:]), train.median(0).values)
+    from pyro_lvm.rows.lazy import some_rows
+
+    decoder = _biased(network(train.shape[1:]), some_rows(train).median(0).values)
     return lvm.StudentTLikelihood(decoder, scale=_noise(train, feature_noise), learn_scale=True, learn_df=True)
 
 
@@ -47,7 +49,9 @@ def _discretized_logistic(network: MakeNetwork, train: "Tensor", *, logistic_com
     """
     import torch
 
-    C, y = logistic_components, train / 127.5 - 1
+    from pyro_lvm.rows.lazy import computed
+
+    C, y = logistic_components, computed(train, lambda x: x / 127.5 - 1)
     loc = y.mean(0)  # [*X]
     log_scale = torch.full_like(loc, float(y.std() * math.sqrt(3) / math.pi)).log()
     params = torch.stack([torch.zeros_like(loc), loc, log_scale], -1).repeat_interleave(C, -1)  # [*X, 3C]

@@ -18,6 +18,7 @@ def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
         histories: Histories by the names of the fits, as in :class:`inference.svi.fitting.FitResult`.
         path: File to write.
     """
+    histories = {name: history for name, history in histories.items() if len(history)}  # a fit may have stopped in its first epoch
     is_single = len(histories) == 1
     figure, axes = make_axes("epoch", f"{'' if is_single else 'validation '}loss (nats per datum)")
     for (name, history), color in zip(histories.items(), colors_of(histories), strict=True):
@@ -28,9 +29,10 @@ def draw_history(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
         if is_single and is_validated:
             axes.plot(epoch, history["train_loss"], color="0.6", label="training")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylim(top=_loss_limit(histories))
+    if histories:
+        axes.set_ylim(top=_loss_limit(histories))
+        axes.legend(frameon=False)
     axes.set_title("The dot marks the epoch whose weights are kept", loc="left", fontsize="medium")
-    axes.legend(frameon=False)
     save(figure, path)
 
 
@@ -54,7 +56,7 @@ def draw_estimates(scores: Mapping[str, Evaluation], path: Path) -> None:
 
 def _losses(history: pd.DataFrame) -> pd.Series:
     """The validation losses, or the training losses of a fit without validation data."""
-    return history.get("valid_loss", history["train_loss"])
+    return history["valid_loss" if "valid_loss" in history else "train_loss"]
 
 
 def _loss_limit(histories: Mapping[str, pd.DataFrame]) -> float:

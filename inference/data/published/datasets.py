@@ -1,16 +1,18 @@
 """The published data sets: their values, splits and labels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from inference.data.catalogue import DATASETS
 from inference.data.download import read_source
 from inference.data.originals import SOURCES
+from inference.data.published.catalogue import DATASETS
 from inference.data.readers import Arrays
 from inference.data.splits import SPLITS, cut_in_order, cut_rows
 from inference.data.text import encode_text
+from pyro_lvm.rows.values import Values
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Content:
     Attributes:
         name: Name of the data set.
         origin: Where the data come from and how they are split.
-        arrays: Values by split, float32 ``[N, *X]``; for text, codes ``[n]`` before they are cut into windows.
+        arrays: Values by split, of any dtype, ``[N, *X]``; for text, codes ``[n]`` before they are cut into windows.
         labels: Classes by split, ``[N]``, or ``None``.
         levels: Number of gray levels, or ``None`` if the values are not gray levels.
         treatment: How gray levels are treated by default, a key of ``TREATMENTS``.
@@ -29,7 +31,7 @@ class Content:
 
     name: str
     origin: str
-    arrays: Arrays
+    arrays: Mapping[str, np.ndarray | Values]
     labels: Arrays | None = None
     levels: int | None = None
     treatment: str | None = None
@@ -107,7 +109,7 @@ def tiny_shakespeare(arrays: Arrays) -> Content:
 
 
 def _flat(arrays: Arrays) -> Arrays:
-    return {split: x.reshape(len(x), -1).astype(np.float32) for split, x in arrays.items()}  # [N, D]
+    return {split: x.reshape(len(x), -1) for split, x in arrays.items()}  # [N, D]
 
 
 OMNIGLOT_VALID = 1345
