@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 DATASETS = Registry(
     "source", given={"arrays": "arrays of the original files by name, if these are known", "seed": "the seed of random splits"}
 )
-"""Data sets: a builder returns a :class:`~inference.data.published.datasets.Content`, whose images are flat and whose labels are classes."""
+"""Data sets: a builder returns a :class:`~inference.data.published.datasets.Content`, with flat images."""
 
 
 @DATASETS.register("digits")
