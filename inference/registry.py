@@ -109,15 +109,23 @@ class Registry(Mapping[str, Part]):
         """Remove a part, as a test does with its own."""
         del self._parts[name]
 
-    def build(self, name: str, options: Mapping[str, Any], **given: Any) -> Any:
-        """Build a part with its share of the options, from what it asks for of what is given.
+    def part(self, name: str) -> Part:
+        """Return a part.
 
         Raises:
             ValueError: If there is no such part.
         """
         if name not in self._parts:
             raise ValueError(f"{self.kind} must be one of {', '.join(self._parts)}; got {name!r}.")
-        part = self._parts[name]
+        return self._parts[name]
+
+    def build(self, name: str, options: Mapping[str, Any], **given: Any) -> Any:
+        """Build a part with its share of the options, from what it asks for of what is given.
+
+        Raises:
+            ValueError: If there is no such part.
+        """
+        part = self.part(name)
         asked = [given[parameter] for parameter in _positional(part.build)]
         return part.build(*asked, **{option: options[option] for option in part.options if option in options})
 
@@ -169,13 +177,14 @@ def union(registries: Iterable[Registry]) -> dict[str, Option]:
     return found
 
 
-def make_options(name: str, base: type[Options], registries: Sequence[Registry]) -> type[Options]:
+def make_options(name: str, base: type[Options], registries: Sequence[Registry], others: Sequence[Registry] = ()) -> type[Options]:
     """Return a dataclass of options that takes the names of parts, and all options of theirs.
 
     Args:
         name: Name of the class.
         base: Dataclass with a field for each registry, called like its kind, and any others.
         registries: The registries.
+        others: Registries of parts that are named elsewhere, whose options are nevertheless among these.
 
     Raises:
         ValueError: If two parts have options of one name that differ.
@@ -185,7 +194,7 @@ def make_options(name: str, base: type[Options], registries: Sequence[Registry])
     fields: list[tuple[str, Any, Any]] = [
         (registry.kind, Literal[tuple(registry)], field(default=own[registry.kind].default)) for registry in registries if len(registry)
     ]
-    for option in union(registries).values():
+    for option in union([*registries, *others]).values():
         if option.name not in own:
             fields.append((option.name, option.kind, field(default=option.default)))
             said[option.name] = option.help

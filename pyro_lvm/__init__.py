@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior, GaussianMixturePrior
     from pyro_lvm.priors.heavy_tails import LaplacePrior, StudentTPrior
     from pyro_lvm.priors.normal import StandardNormal
+    from pyro_lvm.priors.resampled import ResampledPrior
     from pyro_lvm.priors.simplex import DirichletPrior, LogisticNormalPrior
     from pyro_lvm.priors.sphere import UniformSpherePrior
     from pyro_lvm.priors.vamp import VampPrior
@@ -97,6 +98,7 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "priors.gaussian_mixture": "FullGaussianMixturePrior GaussianMixturePrior",
     "priors.heavy_tails": "LaplacePrior StudentTPrior",
     "priors.normal": "StandardNormal",
+    "priors.resampled": "ResampledPrior",
     "priors.simplex": "DirichletPrior LogisticNormalPrior",
     "priors.sphere": "UniformSpherePrior",
     "priors.vamp": "VampPrior",

@@ -16,7 +16,7 @@ import pyro_lvm
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = """
 pyro_lvm: checks rows arrays sites scopes pair modules dtypes reading structure gradients shapes refusals contract distributions networks \
-priors likelihoods encoders models
+priors likelihoods encoders models testing
 inference: registry numerics processes formatting files data densities tracing checkpoint svi predictive scoring new_rows diagnostics \
 expost comparison recipes estimator runs report scripts
 """  # a file or folder imports only from those before it; pyro_lvm imports nothing from inference

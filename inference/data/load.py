@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from inference.data.conversion import as_float32, checked
-from inference.data.datasets import PUBLISHED, Content, read_published
+from inference.data.published.catalogue import DATASETS
+from inference.data.published.datasets import Content, read_published
 from inference.data.readers import column_names, read_csv, read_numpy, read_parquet, read_text
 from inference.data.shards import read_shards, shards_of
 from inference.data.splits import SPLITS, cut_in_order, cut_rows
@@ -124,7 +125,7 @@ def load_data(
     """
     _check_options(binarize, dequantize)
     check_seeds(seed=seed)
-    if isinstance(source, str) and source in PUBLISHED:
+    if isinstance(source, str) and source in DATASETS:
         _refuse_fractions(f"{source!r} has its own split", valid=valid_fraction, test=test_fraction)
         content = read_published(source, seed=seed, folder=folder, download=download)
     else:
@@ -172,7 +173,7 @@ def _own_path(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if path.suffix not in (*READERS, TEXT):
         raise ValueError(
-            f"source must be one of {', '.join(PUBLISHED)}, an array, a file that ends in {', '.join((*READERS, TEXT))}, or a folder or "
+            f"source must be one of {', '.join(DATASETS)}, an array, a file that ends in {', '.join((*READERS, TEXT))}, or a folder or "
             f"glob of .npy and .npz files; got {str(source)!r}. Correct the name, or convert the file."
         )
     if not path.is_file():

@@ -1,7 +1,7 @@
 """Data, models, fits and scores built from options."""
 
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, 
 from inference.recipes.own_pairs import make_own
 from inference.recipes.parts.codes import start_codebook
 from inference.recipes.parts.maker import Parts
-from inference.recipes.registries import INITS, OBJECTIVES, SCHEDULES, STRUCTURES
+from inference.recipes.registries import INITS, METHODS, OBJECTIVES, SCHEDULES, STRUCTURES
 from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
 from inference.scoring.evaluation import Evaluation
-from inference.scoring.importance import evaluate
 from inference.svi.fitting import fit
 from inference.svi.loop import FitResult
 from inference.svi.rows import run_first
@@ -132,11 +131,15 @@ def evaluate_pair(pair: object, data: Data, options: EvaluateOptions, *, device:
 
 
 def evaluate_rows(pair: object, batch: Batch, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
-    """Score the rows of a batch; see :func:`inference.scoring.importance.evaluate`."""
+    """Score the rows of a batch by the method that the options name; see :func:`inference.scoring.importance.evaluate`.
+
+    Raises:
+        ValueError: If an option has no effect on the method.
+    """
     check_device(device)
-    how = {name: value for name, value in asdict(options).items() if name != "split"}
+    _ = options.counts  # which checks them
     move_(pair, device)
-    return evaluate(pair, tuple(x.to(device) for x in batch), **how, progress=progress)
+    return METHODS.build(options.method, asdict(options), pair=pair, batch=tuple(x.to(device) for x in batch), progress=progress)
 
 
 def bound_pair(
@@ -145,7 +148,7 @@ def bound_pair(
     """Bound log p(x) of simulated data; see :func:`inference.scoring.annealed.bounds.bidirectional`."""
     check_device(device)
     batch = tuple(x[:1].expand(num_data, *x.shape[1:]).to(device) for x in data.batch(options.split))
-    chains = options if options.method == "ais" else replace(options, method="ais", num_particles=None)
+    chains = options if options.method == "ais" else EvaluateOptions(method="ais")
     num_particles, num_steps = chains.counts
     move_(pair, device)
     return bidirectional(

@@ -1,7 +1,7 @@
-"""Priors fitted after training, by name: how each is fitted, and how it is loaded from a checkpoint."""
+"""Priors fitted after training: how each is fitted, and how it is loaded from a checkpoint."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -19,6 +19,7 @@ from inference.numerics import check_device, seeded
 from inference.recipes.build import build_model
 from inference.recipes.options import FitOptions, Recipe, model_options
 from inference.recipes.parts.priors import autoregressive_codes
+from inference.recipes.registries import EXPOST
 from inference.svi.fitting import fit
 from pyro_lvm.checks import check_types
 from pyro_lvm.contract import check_pair, read_structure
@@ -43,12 +44,10 @@ class Expost:
     Attributes:
         fit: Returns the pair with the fitted prior, from the pair, codes of training and of validation data, and the recipe.
         blank: Returns the pair with a prior that is not yet fitted, from the pair, a few codes, the recipe and the shapes in a checkpoint.
-        is_of_codes: Whether it is a prior over discrete codes instead of vectors.
     """
 
     fit: Callable[[Any, Tensor, Tensor, Recipe], Any]
     blank: Callable[[Any, Tensor, Recipe, dict[str, torch.Size]], Any]
-    is_of_codes: bool = False
 
 
 def fit_expost(pair: Any, data: Data, expost: str, recipe: Recipe, *, device: str | None = None) -> Any:
@@ -71,9 +70,13 @@ def fit_expost(pair: Any, data: Data, expost: str, recipe: Recipe, *, device: st
     _check_kind(pair, data, expost)
     train, valid = (tuple(x.to(device) for x in data.batch(split)) for split in ("train", "valid"))
     codes = codes_of(pair, train, transform=data.transform, seed=seed)
-    if not EXPOST[expost].is_of_codes:
+    if not EXPOST[expost].facts["is_of_codes"]:
         _check_vectors(pair, codes, *(x[:2] for x in train))  # before a fit that takes minutes
-    return EXPOST[expost].fit(pair, codes, codes_of(pair, valid, seed=seed), recipe)
+    return _expost(expost, recipe).fit(pair, codes, codes_of(pair, valid, seed=seed), recipe)
+
+
+def _expost(name: str, recipe: Recipe) -> Expost:
+    return EXPOST.build(name, asdict(recipe.model))
 
 
 def under(pair: Any, prior: nn.Module) -> Any:
@@ -88,8 +91,8 @@ def under(pair: Any, prior: nn.Module) -> Any:
 
 def _check_kind(pair: Any, data: Data, expost: str) -> None:
     is_of_codes = read_structure(pair, *(x[:2].to(device_of(pair)) for x in data.batch("train"))).is_discrete
-    if is_of_codes != EXPOST[expost].is_of_codes:
-        kinds = [name for name, kind in EXPOST.items() if kind.is_of_codes == is_of_codes]
+    if is_of_codes != EXPOST[expost].facts["is_of_codes"]:
+        kinds = [name for name, kind in EXPOST.items() if kind.facts["is_of_codes"] == is_of_codes]
         latents = "discrete codes" if is_of_codes else "vectors"
         raise ValueError(f"expost must be {' or '.join(kinds)} for latents that are {latents}; got {expost!r}. Choose another --expost.")
 
@@ -106,23 +109,9 @@ def load_expost(pair: Any, data: Data, expost: str, recipe: Recipe, path: Path) 
     """Load a result of :func:`fit_expost` from its checkpoint; the arguments are the same."""
     few = codes_of(pair, tuple(x[:2].to(device_of(pair)) for x in data.batch("train")))
     with torch.random.fork_rng():
-        blank = EXPOST[expost].blank(pair, few, recipe, saved_shapes(path))
+        blank = _expost(expost, recipe).blank(pair, few, recipe, saved_shapes(path))
     load_checkpoint(blank, path)
     return blank
-
-
-def _fit_flow(pair: Any, codes: Tensor, valid: Tensor, recipe: Recipe) -> Any:
-    return under(pair, fit_flow(codes, valid, flow=_flow_of_codes(codes, recipe), **_density_budget(recipe.fit, codes)))
-
-
-def _flow_of_codes(codes: Tensor, recipe: Recipe) -> zuko.lazy.Flow:
-    with seeded(recipe.model.seed):
-        return spline(codes.shape[1], transforms=recipe.model.flow_transforms, hidden=recipe.model.flow_hidden)
-
-
-def _blank_flow(pair: Any, codes: Tensor, recipe: Recipe, shapes: dict[str, torch.Size]) -> Any:
-    D = codes.shape[1]
-    return under(pair, FlowPrior(whitened(_flow_of_codes(codes, recipe), torch.zeros(D), torch.eye(D))))
 
 
 def _fit_autoregressive(pair: Any, codes: Tensor, valid: Tensor, recipe: Recipe) -> Any:
@@ -190,23 +179,50 @@ def _density_budget(options: FitOptions, codes: Tensor) -> _Budget:
     return {**_budget(options, codes), "epochs": -(-options.epochs // 3), "batch_size": batch_size}
 
 
-EXPOST: dict[str, Expost] = {
-    "gaussian": Expost(
+def gaussian() -> Expost:
+    """A normal distribution with full covariance."""
+    return Expost(
         fit=lambda pair, codes, valid, recipe: under(pair, fit_gaussian(codes)),
         blank=lambda pair, codes, recipe, shapes: under(pair, FullGaussianMixturePrior(codes.shape[1], 1)),
-    ),
-    "mixture": Expost(
+    )
+
+
+def mixture() -> Expost:
+    """A mixture of normal distributions with full covariances."""
+    return Expost(
         fit=lambda pair, codes, valid, recipe: under(pair, fit_gaussian_mixture(codes, valid, seed=recipe.fit.seed)),
         blank=lambda pair, codes, recipe, shapes: under(pair, FullGaussianMixturePrior(codes.shape[1], shapes["prior.logits"].numel())),
-    ),
-    "flow": Expost(fit=_fit_flow, blank=_blank_flow),
-    "two-stage": Expost(
+    )
+
+
+def flow(transforms: int, hidden: Sequence[int]) -> Expost:
+    """A spline flow of whitened codes."""
+
+    def make(codes: Tensor, recipe: Recipe) -> zuko.lazy.Flow:
+        with seeded(recipe.model.seed):
+            return spline(codes.shape[1], transforms=transforms, hidden=hidden)
+
+    def fitted(pair: Any, codes: Tensor, valid: Tensor, recipe: Recipe) -> Any:
+        return under(pair, fit_flow(codes, valid, flow=make(codes, recipe), **_density_budget(recipe.fit, codes)))
+
+    def blank(pair: Any, codes: Tensor, recipe: Recipe, shapes: dict[str, torch.Size]) -> Any:
+        D = codes.shape[1]
+        return under(pair, FlowPrior(whitened(make(codes, recipe), torch.zeros(D), torch.eye(D))))
+
+    return Expost(fit=fitted, blank=blank)
+
+
+def two_stage() -> Expost:
+    """A second VAE of the codes."""
+    return Expost(
         fit=_fit_two_stage,
         blank=lambda pair, codes, recipe, shapes: TwoStageVAE(pair, _second_stage(recipe, _like_codes(codes, shapes))),
-    ),
-    "autoregressive": Expost(
+    )
+
+
+def autoregressive() -> Expost:
+    """An autoregressive prior of discrete codes."""
+    return Expost(
         fit=_fit_autoregressive,
         blank=lambda pair, codes, recipe, shapes: under(pair, _autoregressive(pair, codes, recipe)),
-        is_of_codes=True,
-    ),
-}
+    )

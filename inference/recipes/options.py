@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from inference.recipes.parts import codes, encoders, fits, likelihoods, networks, priors, structures
-from inference.recipes.registries import FIT_PARTS, MODEL_PARTS, PRIORS
+from inference.recipes.parts import codes, encoders, expost, fits, likelihoods, methods, networks, priors, programs, structures
+from inference.recipes.parts.methods import Precision, ProposalName
+from inference.recipes.registries import DATASETS, EXPOST, FIT_PARTS, METHODS, MODEL_PARTS
 from inference.recipes.sizes import Counts
 from inference.registry import Registry, accepted, make_options, takers, union
 
@@ -16,15 +17,9 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 # Nothing here imports torch, so that help and refusals take no seconds.
-OF_FITTED_PRIORS = ("flow_transforms", "flow_hidden")  # options that priors fitted after training take too
-ExpostName = Literal["gaussian", "mixture", "flow", "two-stage", "autoregressive"]
-Precision = Literal["full", "bf16"]
-ProposalName = Literal["auto", "guide", "refined"]
-MethodName = Literal["importance", "ais"]
-TrackerName = Literal["tensorboard"]
 EngineName = Literal["processes", "ray"]
 Split = Literal["train", "valid", "test"]
-BUILT_IN = (codes, encoders, fits, likelihoods, networks, priors, structures)  # the modules that register parts
+BUILT_IN = (codes, encoders, expost, fits, likelihoods, methods, networks, priors, programs, structures)  # the modules that register parts
 
 
 @dataclass(frozen=True)
@@ -32,8 +27,8 @@ class DataOptions:
     """The data.
 
     Args:
-        source: digits, mnist, mnist-static, fashion-mnist, omniglot-rebuilt, frey-faces, tiny-shakespeare, or the path of a
-            .npy, .npz, .csv, .parquet or .txt file, or a folder or quoted glob of .npy and .npz files.
+        source: A published data set, or the path of a .npy, .npz, .csv, .parquet or .txt file, or a folder or quoted glob of .npy and .npz
+            files.
         binarize: How gray levels are treated; null keeps them.
         dequantize: Spread gray levels over [0, 1] by uniform noise, for a likelihood of continuous data.
         shape: Shape of one datum, such as [1,28,28] for the conv network, or the length of a piece of text; by default, that of the data.
@@ -125,9 +120,15 @@ class FitOptions(_Compared):
     seed: int = 0
 
 
+def data_options() -> type[Any]:
+    """The class of options of data whose help names all data sets that are registered now."""
+    words = (DataOptions.__doc__ or "").replace("A published data set,", f"{', '.join(DATASETS)},")
+    return type("DataOptions", (DataOptions,), {"__doc__": words})
+
+
 def model_options() -> type[Any]:
-    """The class of options of a model with all parts that are registered now."""
-    return make_options("ModelOptions", ModelOptions, MODEL_PARTS)
+    """The class of options of a model, and of priors fitted to it, with all parts that are registered now."""
+    return make_options("ModelOptions", ModelOptions, MODEL_PARTS, others=(EXPOST,))
 
 
 def fit_options() -> type[Any]:
@@ -137,13 +138,13 @@ def fit_options() -> type[Any]:
 
 def without_effect(options: object, registries: Collection[Registry]) -> dict[str, list[str]]:
     """Options that differ from their defaults although none of the chosen parts takes them, with the parts that would."""
-    taken, given = {*accepted(options, registries), *OF_FITTED_PRIORS}, changed(options)
+    taken, given = {*accepted(options, registries), *union((EXPOST,))}, changed(options)
     return {name: takers(name, registries) for name in union(registries) if name in given and name not in taken}
 
 
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """Log-likelihood by importance sampling, plain or annealed.
+@dataclass(frozen=True, eq=False)
+class EvaluateOptions(_Compared):
+    """Log-likelihood by importance sampling, plain or annealed, or by a method of one's own.
 
     Args:
         split: Split to score.
@@ -160,15 +161,29 @@ class EvaluateOptions:
     seed: int = 0
     precision: Precision = "full"
     proposal: ProposalName = "auto"
-    method: MethodName = "importance"
+    method: str = "importance"
     num_steps: PositiveInt | None = None
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Numbers of draws and of steps, with their defaults; no steps for importance sampling."""
-        from inference.scoring.annealed.score import read_counts
+        """Numbers of draws and of steps, with their defaults; no steps if the method has no chains.
 
-        return read_counts(self.method, self.num_particles, self.num_steps)
+        Raises:
+            ValueError: If there is no such method, or an option has no effect on it.
+        """
+        facts = METHODS.part(self.method).facts
+        for name in changed(self):
+            if name not in ("split", "method", *METHODS[self.method].options):
+                takers_of = " or ".join(takers(name, (METHODS,)))
+                raise ValueError(
+                    f"{name} has no effect with method={self.method!r}; got {getattr(self, name)}. Leave it out, or use {takers_of}."
+                )
+        return self.num_particles or facts["num_particles"], self.num_steps or facts["num_steps"]
+
+
+def evaluate_options() -> type[Any]:
+    """The class of options of a score with all methods that are registered now."""
+    return make_options("EvaluateOptions", EvaluateOptions, (METHODS,))
 
 
 @dataclass(frozen=True)
@@ -203,22 +218,26 @@ class Recipe:
 
 def add_recipe(parser: "ArgumentParser") -> None:
     """Add the options of a recipe to a parser, those of all parts included that are registered now."""
-    parser.add_class_arguments(DataOptions, "data")
+    parser.add_class_arguments(data_options(), "data")
     parser.add_class_arguments(model_options(), "model")
     parser.add_class_arguments(fit_options(), "fit")
+    add_plugin(parser)
+
+
+def add_plugin(parser: "ArgumentParser") -> None:
+    """Add the option that names files which register parts."""
     parser.add_argument("--plugin", type=list[str], default=[], help="Python files that register parts of one's own.")
 
 
-def prior_names() -> Any:
-    """The type of a tuple of names of registered priors."""
-    name: Any = Literal[tuple(PRIORS)]
-    return tuple[name, ...]
+def names_of(registry: Registry) -> Any:
+    """The type of the names of all parts of a kind that are registered now."""
+    return Literal[tuple(registry)]
 
 
 def recipe_of(args: Any) -> Recipe:
     """The recipe that parsed options describe."""
     own = getattr(args, "pair", None)
-    return Recipe(args.data, args.model, args.fit, None if own is None else own.as_dict(), tuple(args.plugin))
+    return Recipe(DataOptions(**asdict(args.data)), args.model, args.fit, None if own is None else own.as_dict(), tuple(args.plugin))
 
 
 def check_extra(package: str, name: str) -> None:

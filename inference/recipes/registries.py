@@ -1,5 +1,6 @@
 """The registries of all kinds of parts. A file of one's own registers a part with the same decorator, and ``--plugin FILE`` names it."""
 
+from inference.data.published.catalogue import DATASETS
 from inference.registry import Registry
 
 REAL, SIMPLEX, SPHERE, CODES = "the whole space", "the simplex", "the sphere", "discrete codes"
@@ -38,5 +39,24 @@ OBJECTIVES = Registry("objective", given={})
 SCHEDULES = Registry("schedule", given={"epochs": "the number of epochs"})
 """Courses of the learning rate: a builder returns a function from an optimizer to a scheduler, or None."""
 
+METHODS = Registry(
+    "method",
+    given={
+        "pair": "the fitted pair",
+        "batch": "what it is called with, for all rows that are scored",
+        "progress": "whether to show a progress bar",
+    },
+    facts={"num_particles": 1000, "num_steps": 0},
+)
+"""Evaluators: a builder returns an Evaluation. Facts: ``num_particles`` and ``num_steps`` by default; no steps if there are no chains."""
+
+EXPOST = Registry("expost", given={}, facts={"is_of_codes": False})
+"""Priors fitted after training: a builder returns an Expost. Facts: whether latents are discrete codes (``is_of_codes``), or vectors."""
+
+TRACKERS = Registry("track", given={"folder": "a folder of its own"}, facts={"package": None, "files": r".+"})
+"""Programs that show histories: a builder returns a callback with ``close``. Facts: the ``package`` of the same extra that it needs, and
+the names of its ``files``, as a regular expression."""
+
 MODEL_PARTS = (STRUCTURES, PRIORS, ENCODERS, LIKELIHOODS, NETWORKS, INITS)
 FIT_PARTS = (OBJECTIVES, SCHEDULES)
+ALL = (DATASETS, *MODEL_PARTS, *FIT_PARTS, METHODS, EXPOST, TRACKERS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from inference.recipes.options import check_extra
+from inference.recipes.registries import TRACKERS
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -64,9 +65,6 @@ class TensorBoard:
         return self.writer
 
 
-TRACKERS: dict[str, Callable[[Path], TensorBoard]] = {"tensorboard": TensorBoard}
-
-
 def tracking(name: str | None, folder: Path) -> AbstractContextManager[OnEpoch]:
     """A callback by name, for a ``with`` block, which writes into the subfolder of its name; without a name, it does nothing."""
-    return nullcontext(lambda history: None) if name is None else closing(TRACKERS[name](folder / name))
+    return nullcontext(lambda history: None) if name is None else closing(TRACKERS.build(name, {}, folder=folder / name))

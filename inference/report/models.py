@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Mapping, Sequence
 from math import prod
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 from pyro import poutine
@@ -10,7 +10,7 @@ from torch import Size, Tensor
 
 from inference.checkpoint import pair_tensors
 from inference.densities.scope import scoring
-from inference.recipes.options import ExpostName
+from inference.recipes.registries import EXPOST
 from inference.runs.kept import ROW_SOFT
 from inference.runs.run import Run
 from pyro_lvm.pair import programs
@@ -96,7 +96,7 @@ def word(name: str) -> str:
 
 
 def _prior(expost: str, prior: str, model: Any) -> str:
-    if expost in get_args(ExpostName):
+    if expost in EXPOST:
         return f"{word(expost)}, fitted after training under {prior}"
     return f"{prior}, {model.num_components} components" if prior in map(word, _OF_MIXTURES) else prior
 

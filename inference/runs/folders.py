@@ -9,9 +9,9 @@ from jsonargparse import ArgumentParser
 import pandas as pd
 
 from inference.checkpoint import load_checkpoint
-from inference.data.datasets import PUBLISHED
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
+from inference.data.published.catalogue import DATASETS
 from inference.data.shards import is_there
 from inference.files.folders import recover
 from inference.recipes.build import load
@@ -43,7 +43,7 @@ def load_runs(folders: Mapping[str, Path]) -> dict[str, Run]:
 def _located(options: DataOptions, folder: Path) -> DataOptions:
     """The options of a run's data, with the path of a file from where the run was made if the current directory has no such file."""
     place = read_summary(folder).get("data_file")
-    if options.source in PUBLISHED or is_there(options.source) or place is None:
+    if options.source in DATASETS or is_there(options.source) or place is None:
         return options
     if not is_there(place):
         raise FileNotFoundError(

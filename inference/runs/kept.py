@@ -8,8 +8,9 @@ from typing import Any
 
 from inference.checkpoint import put_back, saved_origin, snapshot, weights_id
 from inference.data.fingerprint import data_id
-from inference.recipes.fitted_priors import EXPOST, load_expost
+from inference.recipes.fitted_priors import load_expost
 from inference.recipes.options import EvaluateOptions
+from inference.recipes.registries import EXPOST
 from inference.runs.origins import Origin, asked, changes, expost_origin, score_origin, temperature_origin
 from inference.runs.reading import read_sealed
 from inference.runs.run import CHECKPOINT, Run
@@ -25,7 +26,7 @@ def evaluation_path(folder: Path, options: EvaluateOptions) -> Path:
     precision = "" if options.precision == "full" else f"-{options.precision}"
     proposal = "" if options.proposal == "guide" else f"-{options.proposal}"
     num_particles, num_steps = options.counts
-    method = f"-{options.method}{num_steps}" if num_steps else ""
+    method = "" if options.method == "importance" else f"-{options.method}{num_steps or ''}"
     return folder / f"{options.split}-K{num_particles}-seed{options.seed}{precision}{method}{proposal}.nc"
 
 

@@ -4,10 +4,9 @@ from glob import has_magic
 from hashlib import sha256
 from pathlib import Path
 import re
-from typing import get_args
 
 from inference.files.contents import Kind
-from inference.recipes.options import PRIORS, TrackerName
+from inference.recipes.registries import PRIORS, TRACKERS
 from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, PAGE, SUMMARY, TABLE
 
 ARRAYS = "arrays.npz"
@@ -15,14 +14,14 @@ _OURS = r"manifest\.json|unfinished\.json"
 _SAMPLES = rf"arrays\.npz|(samples|reconstructions|levels)\.png|(samples|data|reconstructions)\.txt|{_OURS}"
 _SCORES = r"(train|valid|test)-K\d+-seed-?\d+[\w-]*\.(nc|csv)"
 _SCORED = rf"{_SCORES}|proposal\.yaml|soft/({_SCORES})|samples/({_SAMPLES})"
-_TRACKED = rf"({'|'.join(get_args(TrackerName))})/events\.out\.tfevents\.[\w.-]+"
+_TRACKED = "|".join(rf"{re.escape(name)}/({tracker.facts['files']})" for name, tracker in TRACKERS.items())
 _RUN = (
     rf"config\.yaml|summary\.yaml|checkpoint(\.last)?\.safetensors|history\.(csv|png)|diagnosis\.csv|bidirectional\.csv|{_SCORED}|{_TRACKED}"
     rf"|user_code/.+\.py|new/[\w-]+/(bidirectional\.csv|{_SCORED})|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
 )
 _PICTURES = r"differences|estimate-vs-particles|reliability|samples|reconstructions|walks|codes|dimension-kl|curves"
 _REPORT = rf"comparison\.(csv|md)|overview\.csv|recipes\.csv|quality\.csv|report\.html|({_PICTURES})\.png|{_OURS}"
-_PRIORS = "|".join(map(re.escape, PRIORS))  # built-in ones
+_PRIORS = "|".join(map(re.escape, PRIORS))
 
 RUN = Kind("train", (CONFIG, CHECKPOINT, HISTORY, SUMMARY), re.compile(_RUN))
 COMPARISON = Kind("compare", (TABLE, PAGE), re.compile(rf"{_REPORT}|({_PRIORS})/({_RUN})"))

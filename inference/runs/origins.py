@@ -8,12 +8,12 @@ from typing import Any
 from inference.checkpoint import weights_id
 from inference.data.fingerprint import data_id, training_id
 from inference.recipes.fitted_priors import VERSION as EXPOST_VERSION
-from inference.recipes.options import DataOptions, EvaluateOptions, fit_options, model_options
+from inference.recipes.options import DataOptions, EvaluateOptions, evaluate_options, fit_options, model_options
 from inference.runs.run import Run
 from inference.scoring.importance import VERSION as SCORING_VERSION
 
 Origin = dict[str, Any]
-_KINDS = {"data": lambda: DataOptions, "model": model_options, "fit": fit_options, "evaluate": lambda: EvaluateOptions}
+_KINDS = {"data": lambda: DataOptions, "model": model_options, "fit": fit_options, "evaluate": evaluate_options}
 _SAID = {
     "weights": "the weights have changed",
     "rows": "the data have changed",
@@ -33,8 +33,8 @@ def score_origin(run: Run, options: EvaluateOptions, suffix: str) -> Origin:
 
 def asked(origin: Mapping[str, Any]) -> EvaluateOptions:
     """The options that a score's origin names."""
-    named = {field.name: origin.get(f"evaluate.{field.name}", field.default) for field in fields(EvaluateOptions)}
-    return EvaluateOptions(**named | {"num_steps": named["num_steps"] or None})
+    named = {field.name: origin.get(f"evaluate.{field.name}", field.default) for field in fields(evaluate_options())}
+    return evaluate_options()(**named | {"num_steps": named["num_steps"] or None})
 
 
 def expost_origin(run: Run, expost: str) -> Origin:

@@ -5,13 +5,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 import shutil
-from typing import get_args
 
 from inference.checkpoint import load_checkpoint
 from inference.files.claims import dead_partials, live_partials
 from inference.files.folders import recover, resolved
 from inference.files.manifest import MANIFEST
-from inference.recipes.options import Recipe, TrackerName
+from inference.recipes.options import Recipe
+from inference.recipes.registries import TRACKERS
 from inference.runs.folders import parse_recipe, read_history, read_summary
 from inference.runs.kinds import RUN
 from inference.runs.run import CHECKPOINT, CODE, CONFIG, HISTORY, SUMMARY, Run, fit_run
@@ -19,7 +19,6 @@ from inference.svi.state import last_path
 
 LAST = last_path(CHECKPOINT).name
 _MAY_CHANGE = ("epochs", "patience")
-_TRACKED = get_args(TrackerName)  # folders in a run's own
 
 
 def begun(out: Path, holds: str = CONFIG) -> Path | None:
@@ -116,7 +115,7 @@ def copy_state(source: Path, folder: Path) -> None:
     """
     if not (source / LAST).is_file():
         raise FileNotFoundError(f"{source} has no {LAST}, from which it could go on. Train it anew: leave out --resume, add --overwrite.")
-    for name in _TRACKED:
+    for name in TRACKERS:
         if (source / name).is_dir():
             shutil.copytree(source / name, folder / name)
     for name in (CHECKPOINT, LAST, CONFIG):  # the options last, as they tell that a run has been begun
@@ -136,7 +135,7 @@ def is_continued(out: Path, partial: Path) -> bool:
 
 def keep_what_holds(earlier: Path, folder: Path) -> None:
     """Copy what other commands have written into a run that went on, unless it has other weights now; then say what is left behind."""
-    own = {CONFIG, CHECKPOINT, LAST, SUMMARY, HISTORY, MANIFEST, CODE, "history.png", *_TRACKED}
+    own = {CONFIG, CHECKPOINT, LAST, SUMMARY, HISTORY, MANIFEST, CODE, "history.png", *TRACKERS}
     others = [path for path in earlier.iterdir() if path.name not in own and not path.name.startswith(".")]
     if not others:
         return

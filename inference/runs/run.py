@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 
 from inference.checkpoint import pair_tensors
-from inference.data.datasets import PUBLISHED
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
+from inference.data.published.catalogue import DATASETS
 from inference.files import named_errors, replacing_file, write_yaml
 from inference.predictive.draws import has_means
 from inference.recipes.build import build_pair, fit_pair
@@ -122,7 +122,7 @@ def _summary(run: Run, result: FitResult) -> dict[str, object]:
 def _place(recipe: Recipe) -> dict[str, object]:
     """Where the data are, if they are in a file: the path among the options may be relative to the directory of that day."""
     source = recipe.data.source
-    return {} if source in PUBLISHED else {"data_file": str(Path(source).resolve())}
+    return {} if source in DATASETS else {"data_file": str(Path(source).resolve())}
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -1,18 +1,19 @@
 """The options of each command. Nothing here imports torch, so that help and refusals take no seconds."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import PositiveInt
 
-from inference.recipes.options import EngineName, EvaluateOptions, ExpostName, Split, TrackerName, add_recipe, prior_names
+from inference.recipes.options import EngineName, Split, add_plugin, add_recipe, evaluate_options, names_of
+from inference.recipes.registries import EXPOST, PRIORS, TRACKERS
 from inference.scripts.applying import NEW, OF_ROWS
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 _TRACK = "Also show the history elsewhere while a fit runs: tensorboard writes its log to the folder tensorboard of the run."
-PRIORS = ("standard", "mixture", "vamp", "spline")
+COMPARED = ("standard", "mixture", "vamp", "spline")
 
 
 def _train(parser: "ArgumentParser") -> None:
@@ -20,7 +21,7 @@ def _train(parser: "ArgumentParser") -> None:
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier run once training is done.")
     parser.add_argument("--resume", action="store_true", help="Go on with the run of that name; options left out are its own.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit on, such as cuda.")
-    parser.add_argument("--track", type=TrackerName | None, default=None, help=_TRACK)
+    parser.add_argument("--track", type=names_of(TRACKERS) | None, default=None, help=_TRACK)
     add_recipe(parser)
 
 
@@ -32,24 +33,27 @@ def _evaluate(parser: "ArgumentParser") -> None:
     parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
     parser.add_argument("--if_missing", action="store_true", help="Keep a score of the present weights that is already there.")
     parser.add_argument("--bidirectional", type=PositiveInt | None, default=None, help="Simulated data whose log p(x) is bounded too.")
-    parser.add_class_arguments(EvaluateOptions)
+    parser.add_class_arguments(evaluate_options())
+    add_plugin(parser)
 
 
 def _compare(parser: "ArgumentParser") -> None:
+    prior: Any = names_of(PRIORS)
+    expost: Any = names_of(EXPOST)
     parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; without any, priors are trained.")
-    parser.add_argument("--priors", type=prior_names(), default=PRIORS, help="Priors to train.")
+    parser.add_argument("--priors", type=tuple[prior, ...], default=COMPARED, help="Priors to train.")
     parser.add_argument(
         "--seeds", type=PositiveInt, default=1, help="Fits with each prior, by seeds 0, 1, ...; each in a process of its own."
     )
-    parser.add_argument("--expost", type=list[ExpostName], default=[], help="Priors to fit after training.")
+    parser.add_argument("--expost", type=list[expost], default=[], help="Priors to fit after training.")
     parser.add_argument("--expost_of", type=str, nargs="+", help="Models to fit them to; by default standard, or all runs.")
     parser.add_argument("--out", type=str, help="Folder to write; for trained priors, by default runs/compare-DATA.")
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier comparison once the new one is complete.")
     parser.add_argument("--resume", action="store_true", help="Go on with an unfinished comparison of that name.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
-    parser.add_argument("--track", type=TrackerName | None, default=None, help=_TRACK)
+    parser.add_argument("--track", type=names_of(TRACKERS) | None, default=None, help=_TRACK)
     add_recipe(parser)
-    parser.add_class_arguments(EvaluateOptions, "evaluate")
+    parser.add_class_arguments(evaluate_options(), "evaluate")
 
 
 def _diagnose(parser: "ArgumentParser") -> None:
@@ -59,6 +63,7 @@ def _diagnose(parser: "ArgumentParser") -> None:
     parser.add_argument("--num_draws", type=PositiveInt | None, default=None, help="Number of prior draws and of codes scored.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of codes and draws.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to diagnose on, such as cuda.")
+    add_plugin(parser)
 
 
 def _report(parser: "ArgumentParser") -> None:
@@ -66,18 +71,20 @@ def _report(parser: "ArgumentParser") -> None:
     parser.add_argument("--out", type=str, default="report", help="Folder to write.")
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier report once the new one is complete.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
-    parser.add_class_arguments(EvaluateOptions, "evaluate")
+    parser.add_class_arguments(evaluate_options(), "evaluate")
+    add_plugin(parser)
 
 
 def _sample(parser: "ArgumentParser") -> None:
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
-    parser.add_argument("--expost", type=ExpostName, help="Draw from this prior, fitted after training, instead of the run's own.")
+    parser.add_argument("--expost", type=names_of(EXPOST), help="Draw from this prior, fitted after training, instead of the run's own.")
     parser.add_argument("--num_draws", type=PositiveInt, default=20, help="Number of draws and of reconstructions.")
     parser.add_argument("--split", type=Split, default="test", help="Split to encode.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to draw on, such as cuda.")
     parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples, or RUN/expost-KIND/samples.")
     parser.add_argument("--overwrite", action="store_true", help="Replace earlier samples once the new ones are complete.")
+    add_plugin(parser)
 
 
 def _sweep(parser: "ArgumentParser") -> None:
@@ -88,9 +95,9 @@ def _sweep(parser: "ArgumentParser") -> None:
     words = "What runs them: processes of this machine, or ray, on all machines of its cluster, which must share the folders."
     parser.add_argument("--engine", type=EngineName, default="processes", help=words)
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
-    parser.add_argument("--track", type=TrackerName | None, default=None, help=_TRACK)
+    parser.add_argument("--track", type=names_of(TRACKERS) | None, default=None, help=_TRACK)
     add_recipe(parser)
-    parser.add_class_arguments(EvaluateOptions, "evaluate")
+    parser.add_class_arguments(evaluate_options(), "evaluate")
 
 
 def _runs(parser: "ArgumentParser") -> None:

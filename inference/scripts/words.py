@@ -1,16 +1,16 @@
 """Words of a command line as the parser reads them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 import re
 
-from inference.recipes.options import EvaluateOptions
+from inference.recipes.options import evaluate_options
 
 _WORDS = r"(?!-).+"
 _NUMBERS = r"[\d,]+"
 _LISTS = {  # options that take lists, and what a word of the list looks like
     "--priors": _WORDS,
-    "--plugin": _WORDS,
+    "--plugin": r"(?!-).+\.py",
     "--expost": _WORDS,
     "--data.shape": _NUMBERS,
     "--model.hidden": _NUMBERS,
@@ -18,21 +18,20 @@ _LISTS = {  # options that take lists, and what a word of the list looks like
     "--model.flow_hidden": _NUMBERS,
     "--model.fsq_levels": _NUMBERS,
 }
-_SCORE_OPTIONS = {f"--{field.name}" for field in fields(EvaluateOptions)} - {"--seed"}  # in compare, a seed may be of many things
 
 
 def as_read(command: str, words: Sequence[str]) -> list[str]:
     """Return the words of a command with lists in brackets, and with the names that options have in this command."""
-    whole = [*words] if command == "sample" else [*_joined(words)]  # its --expost is one name
-    return [_known_as(command, word) for word in whole]
+    single = {"--expost"} if command == "sample" else set()
+    return [_known_as(command, word) for word in _joined(words, single)]
 
 
-def _joined(words: Sequence[str]) -> Iterator[str]:
+def _joined(words: Sequence[str], single: Collection[str]) -> Iterator[str]:
     """Write lists of words as the parser reads them: ``--priors a,b`` and ``--priors a b`` as ``--priors=[a,b]``."""
     rest = list(words)
     while rest:
         option, _, value = rest.pop(0).partition("=")
-        like = _LISTS.get(option)
+        like = None if option in single else _LISTS.get(option)
         if like is None or (rest and not value and re.match(r"\[|null$", rest[0])) or re.match(r"\[|null$", value):
             yield f"{option}={value}" if value else option
             continue
@@ -49,6 +48,10 @@ def _known_as(command: str, word: str) -> str:
         return f"--pair.source{equals}{value}"
     if command == "evaluate":
         option = option.replace("--evaluate.", "--", 1) if option.startswith("--") else option
-    elif command in ("compare", "report") and option in _SCORE_OPTIONS:
+    elif command in ("compare", "report") and option in _score_options():
         option = option.replace("--", "--evaluate.", 1)
     return option + equals + value
+
+
+def _score_options() -> set[str]:
+    return {f"--{field.name}" for field in fields(evaluate_options())} - {"--seed"}  # in compare, a seed may be of many things

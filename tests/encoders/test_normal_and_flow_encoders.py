@@ -2,9 +2,8 @@
 
 from math import exp
 
-from parts import grid, perturbed
+from parts import perturbed
 import pyro
-from pyro import poutine
 import pyro.distributions as dist
 from pyro.infer import Trace_ELBO
 import pytest
@@ -54,17 +53,6 @@ def observations(*lead):
 
 
 # Densities
-
-
-@torch.no_grad()
-def test_density_integrates_to_one_and_draws_have_its_moments(encoder):
-    q, (z, area) = encoder(observations()), grid(8.0)
-    weight = q.log_prob(z).exp() * area  # [N]
-    assert torch.allclose(weight.sum(), torch.ones((), dtype=z.dtype), atol=1e-3)
-    draws = q.sample((20000,))
-    for power in (1, 2):
-        expected, drawn = weight @ z**power, draws**power
-        assert ((drawn.mean(0) - expected).abs() < 5 * drawn.std(0) / len(draws) ** 0.5).all()
 
 
 def test_normal_encoder_equals_scipy():
@@ -171,51 +159,6 @@ def test_elbo_and_its_gradient_equal_a_hand_written_estimator(flow):
 
 
 # As Pyro sites
-
-
-@pytest.mark.parametrize("lead", [(), (5,), (4, 5)])
-def test_batch_shape_is_the_leading_shape_of_the_data(encoder, lead):
-    x = observations(*lead)
-    q = encoder(x)
-    assert q.batch_shape == lead
-    assert q.event_shape == (D,)
-    z = q.rsample()
-    each = [encoder(a).log_prob(b) for a, b in zip(x.reshape(-1, X), z.reshape(-1, D), strict=True)]
-    assert torch.allclose(q.log_prob(z).flatten(), torch.stack(each), rtol=1e-8, atol=1e-8)
-
-
-def test_expands_under_a_particle_plate(encoder):
-    x = observations(5)
-
-    def guide():
-        with pyro.plate("particles", 4, dim=-2), pyro.plate("data", 5):
-            pyro.sample("z", encoder(x))
-
-    site = poutine.trace(guide).get_trace().nodes["z"]
-    z = site["value"]
-    assert z.shape == (4, 5, D)
-    assert z[0].ne(z[1]).all()
-    log_prob = site["fn"].log_prob(z)
-    assert log_prob.shape == (4, 5)
-    each = torch.stack([encoder(x).log_prob(particle) for particle in z])
-    assert torch.allclose(log_prob, each, rtol=1e-8, atol=1e-8)
-
-
-def test_gradient_reaches_every_parameter(encoder):
-    q = encoder(observations(20))
-    z = q.rsample()
-    (q.log_prob(z) + z.sin().sum(-1)).sum().backward()
-    assert [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
-
-
-@torch.no_grad()
-def test_single_precision_agrees_with_double(encoder):
-    x = observations(5)
-    z = encoder(x).sample()
-    double = encoder(x).log_prob(z)
-    single = encoder.float()(x.float())
-    assert single.rsample().dtype == torch.float32
-    assert torch.allclose(single.log_prob(z.float()).double(), double, rtol=1e-3, atol=1e-3)
 
 
 def test_value_outside_the_support_is_refused(encoder):

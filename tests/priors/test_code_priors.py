@@ -2,7 +2,7 @@
 
 import math
 
-from parts import assert_frequencies, perturbed, random_logits
+from parts import perturbed, random_logits
 import pyro
 from pyro import poutine
 import pyro.distributions as dist
@@ -16,7 +16,6 @@ from pyro_lvm import Pair
 from pyro_lvm.contract import check_pair
 from pyro_lvm.priors.autoregressive import PixelCNNPrior, TransformerPrior
 from pyro_lvm.priors.codes import CategoricalCodePrior, UniformCodePrior
-from pyro_lvm.sites import is_discrete
 
 V = 3
 PRIORS = {
@@ -58,15 +57,6 @@ def slot_by_slot(p, z):
 
 
 # Densities
-
-
-@torch.no_grad()
-def test_masses_of_all_states_add_up_to_one(prior):
-    p = prior()
-    z = p.enumerate_support()
-    assert z.shape == (V**4, *p.event_shape) and len(z.unique(dim=0)) == V**4
-    assert p.batch_shape == () and is_discrete(p) and p.has_enumerate_support and not p.has_rsample
-    torch.testing.assert_close(p.log_prob(z).exp().sum(), torch.ones((), dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 @torch.no_grad()
@@ -133,26 +123,6 @@ def test_leading_dimensions_and_training_mode_do_not_matter(causal):
     torch.testing.assert_close(causal.train().logits(z), expected, rtol=0, atol=1e-12)
     assert causal.eval().logits(z).equal(causal.train().logits(z))
     assert causal.logits(z[:0]).shape == (0, 3, 1, 4, 5, 6)
-
-
-# Draws
-
-
-@torch.no_grad()
-def test_draws_have_the_frequencies_of_the_masses(prior):
-    torch.manual_seed(3)
-    p = prior()
-    z = p.expand((200,)).sample((100,))
-    assert z.shape == (100, 200, *p.event_shape) and z.dtype == torch.int64 and z.is_contiguous()
-    assert_frequencies(p, z.flatten(0, 1))
-
-
-def test_seeds_decide_the_draws(prior):
-    draws = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        draws.append(prior().sample((30,)))
-    assert draws[0].equal(draws[1]) and not draws[0].equal(draws[2])
 
 
 # Enumerated, in Pyro, traced, trained

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from inference.data.load import Data
 from inference.recipes.build import build_model, evaluate_pair, fit_pair
-from inference.recipes.fitted_priors import EXPOST, fit_expost
+from inference.recipes.fitted_priors import fit_expost
 from inference.recipes.options import EvaluateOptions, Recipe, fit_options
+from inference.recipes.registries import EXPOST
 
 
 @pytest.mark.parametrize("kind", EXPOST)
 def test_a_prior_is_fitted_to_training_and_validation_data_alone(kind: str) -> None:
     x = draw("bernoulli", 60, 6)
-    options = replace(SMALL, encoder="vq", prior="uniform", num_codes=4, num_slots=3) if EXPOST[kind].is_of_codes else SMALL
+    options = replace(SMALL, encoder="vq", prior="uniform", num_codes=4, num_slots=3) if EXPOST[kind].facts["is_of_codes"] else SMALL
     recipe = Recipe(model=options, fit=fit_options()(epochs=2, batch_size=100))
     vae, nan = build_model(options, x), torch.full((5, 6), math.nan)
     weights = nn.utils.parameters_to_vector(vae.parameters()).clone()
@@ -40,7 +41,7 @@ def test_a_prior_is_fitted_to_training_and_validation_data_alone(kind: str) -> N
         ({"structure": "stacked"}, r"one latent site to be given another prior; got \('z2', 'z1'\)"),
     ],
 )
-@pytest.mark.parametrize("kind", [kind for kind, expost in EXPOST.items() if not expost.is_of_codes])
+@pytest.mark.parametrize("kind", [kind for kind, expost in EXPOST.items() if not expost.facts["is_of_codes"]])
 def test_codes_that_no_fitted_prior_is_of_are_refused(kind: str, words: dict, reason: str) -> None:
     x = draw("bernoulli", 30, 6)
     options = replace(SMALL, **words)

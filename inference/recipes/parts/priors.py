@@ -56,6 +56,16 @@ def _spline(*, latent_dim: PositiveInt = 8, flow_transforms: PositiveInt = 2, fl
     return _flow_prior(lvm.spline, latent_dim, flow_transforms, flow_hidden)
 
 
+@PRIORS.register("resampled")
+def _resampled(*, latent_dim: PositiveInt = 8, acceptance_hidden: Counts = (64, 64)) -> "nn.Module":
+    """Build a prior by learned rejection.
+
+    Args:
+        acceptance_hidden: Widths of the hidden layers of the network that accepts or rejects draws, for the resampled prior.
+    """
+    return lvm.ResampledPrior(lvm.MLP(latent_dim, acceptance_hidden, 1), latent_dim)
+
+
 @PRIORS.register("laplace")
 def _laplace(*, latent_dim: PositiveInt = 8) -> "nn.Module":
     return lvm.LaplacePrior(latent_dim)

@@ -6,10 +6,10 @@ from typing import Any
 from jsonargparse import Namespace
 
 from inference.recipes.options import check_extra
+from inference.recipes.registries import TRACKERS
 
 Expost = Mapping[str, Sequence[str]]
 _GROUPS = ("data", "model", "fit", "evaluate")
-_EXTRAS = {"track": ("tensorboard",), "engine": ("ray",)}  # values of options that are names of packages
 
 
 def check_groups(parsed: Namespace) -> None:
@@ -32,9 +32,11 @@ def check_values(args: Namespace) -> None:
     """
     _check_seeds({name: value for name, value in args.items() if name.split(".")[-1] == "seed"})
     _check_device(args.get("device", "cpu"))
-    for option, packages in _EXTRAS.items():
-        if (package := args.get(option)) in packages:
-            check_extra(package, f"--{option} {package}")
+    track, engine = args.get("track"), args.get("engine")
+    if track is not None and (package := TRACKERS.part(track).facts["package"]):
+        check_extra(package, f"--track {track}")
+    if engine == "ray":
+        check_extra(engine, f"--engine {engine}")
 
 
 def plan_expost(expost: Sequence[str], of: Sequence[str] | None, default: Sequence[str], names: Sequence[str]) -> Expost:

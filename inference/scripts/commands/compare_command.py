@@ -17,7 +17,7 @@ from inference.runs.resuming import begun, check_begun, go_on
 from inference.runs.run import CHECKPOINT, CONFIG, Run, build_run
 from inference.runs.scores import score_run, score_runs
 from inference.scoring.evaluation import Evaluation
-from inference.scripts.arguments import PRIORS
+from inference.scripts.arguments import COMPARED
 from inference.scripts.checks.values import Expost, plan_expost
 from inference.scripts.commands.sweep_command import sweep_seeds
 
@@ -30,7 +30,7 @@ def main(args: Namespace) -> None:
     if args.model.prior != Recipe().model.prior:
         raise ValueError(f"--model.prior has no effect; got {args.model.prior!r}. Use --priors instead.")
     if args.runs:
-        if recipe != Recipe() or args.priors != PRIORS:
+        if replace(recipe, plugin=()) != Recipe() or args.priors != COMPARED:
             raise ValueError("finished runs keep their options; leave out --priors, --data, --model, --fit.")
         if args.overwrite and args.out is None:
             raise ValueError("--overwrite has no effect without --out for finished runs. Leave it out.")

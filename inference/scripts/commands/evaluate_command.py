@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from inference.formatting import format_error, format_with_error
 from inference.new_rows.tables import checked_file, write_table
 from inference.processes import first_then_others, is_first
-from inference.recipes.options import EvaluateOptions
+from inference.recipes.options import EvaluateOptions, evaluate_options
 from inference.runs.folders import load_runs
 from inference.runs.scores import bound_run, score_run
 from inference.scoring.annealed.bounds import BidirectionalBounds
@@ -20,7 +20,8 @@ from inference.scripts.rows import scored_apart
 
 def main(args: Namespace) -> None:
     """Score runs, print each score and save it in the run's folder."""
-    options = EvaluateOptions(*(getattr(args, field.name) for field in fields(EvaluateOptions)))
+    kind = evaluate_options()
+    options = kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
 
     folders, source = {name: Path(name) for name in args.runs}, args.data.source
     out = _checked(args, options)

@@ -1,14 +1,14 @@
 """The published data sets: their values, splits and labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from inference.data.download import read_source
 from inference.data.originals import SOURCES
+from inference.data.published.catalogue import DATASETS
 from inference.data.readers import Arrays
 from inference.data.splits import SPLITS, cut_in_order, cut_rows
 from inference.data.text import encode_text
@@ -41,12 +41,13 @@ class Content:
 
 
 def read_published(name: str, *, seed: int, folder: str | Path | None, download: bool) -> Content:
-    """Read a data set of ``PUBLISHED`` with flat images, using ``seed`` for any random split; raises as ``read_source`` does."""
+    """Read a data set of ``DATASETS`` with flat images, using ``seed`` for any random split; raises as ``read_source`` does."""
     arrays = read_source(SOURCES[name], folder=folder, download=download) if name in SOURCES else {}
-    return PUBLISHED[name](arrays, seed)
+    return DATASETS.build(name, {}, arrays=arrays, seed=seed)
 
 
-def _digits(_: Arrays, seed: int) -> Content:
+def digits(seed: int) -> Content:
+    """scikit-learn's digits."""
     from sklearn.datasets import load_digits
 
     images, classes = load_digits(return_X_y=True)
@@ -57,7 +58,8 @@ def _digits(_: Arrays, seed: int) -> Content:
     return Content("digits", origin, arrays, labels, levels=17, treatment="half")
 
 
-def _mnist(name: str, title: str, arrays: Arrays, seed: int) -> Content:
+def mnist(name: str, title: str, arrays: Arrays) -> Content:
+    """MNIST, or a data set of its form."""
     images = _last_rows_valid(arrays["train"], arrays["test"])
     labels = _last_rows_valid(arrays["train_labels"], arrays["test_labels"])
     origin = f"{title} 28x28, its own test set, the last 10000 training images as validation set"
@@ -68,12 +70,14 @@ def _last_rows_valid(train: np.ndarray, test: np.ndarray) -> Arrays:
     return {"train": train[:-10000], "valid": train[-10000:], "test": test}
 
 
-def _mnist_static(arrays: Arrays, seed: int) -> Content:
+def mnist_static(arrays: Arrays) -> Content:
+    """MNIST, binarized once and for all."""
     bits = {split: np.unpackbits(arrays[split], axis=1, count=784) for split in SPLITS}  # [N, 784]
     return Content("mnist-static", "Larochelle's binarized MNIST 28x28, split as given", _flat(bits))
 
 
-def _omniglot(arrays: Arrays, seed: int) -> Content:
+def omniglot(arrays: Arrays, seed: int) -> Content:
+    """Omniglot at 28 by 28 pixels."""
     rows = cut_rows(len(arrays["train"]), {"valid": OMNIGLOT_VALID}, seed)
     images = {split: arrays["train"][chosen] for split, chosen in rows.items()} | {"test": arrays["test"]}
     characters = {split: arrays["train_character"][chosen] for split, chosen in rows.items()}
@@ -87,13 +91,15 @@ def _omniglot(arrays: Arrays, seed: int) -> Content:
     )
 
 
-def _frey_faces(arrays: Arrays, seed: int) -> Content:
+def frey_faces(arrays: Arrays) -> Content:
+    """Frey faces."""
     images = {split: arrays["images"][arrays[f"{split}_idx"]] for split in SPLITS}
     origin = "Frey faces 28x20, split at random once and for all"
     return Content("frey-faces", origin, _flat(images), levels=256)
 
 
-def _tiny_shakespeare(arrays: Arrays, seed: int) -> Content:
+def tiny_shakespeare(arrays: Arrays) -> Content:
+    """Tiny Shakespeare in windows of characters."""
     codes, alphabet = encode_text(arrays["text"].tobytes().decode("ascii"))
     twentieth = round(0.05 * len(codes))
     splits = cut_in_order(codes, {"valid": twentieth, "test": twentieth})
@@ -109,12 +115,3 @@ def _flat(arrays: Arrays) -> Arrays:
 
 
 OMNIGLOT_VALID = 1345
-PUBLISHED: dict[str, Callable[[Arrays, int], Content]] = {
-    "digits": _digits,
-    "mnist": partial(_mnist, "mnist", "MNIST"),
-    "mnist-static": _mnist_static,
-    "fashion-mnist": partial(_mnist, "fashion-mnist", "Fashion-MNIST"),
-    "omniglot-rebuilt": _omniglot,
-    "frey-faces": _frey_faces,
-    "tiny-shakespeare": _tiny_shakespeare,
-}

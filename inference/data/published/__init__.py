@@ -1,0 +1,1 @@
+"""The published data sets: their names, values, splits and labels."""
