@@ -130,6 +130,17 @@ def read_csv(path: Path) -> Arrays:
         raise ValueError(f"{path} must be a table of numbers, separated by commas; {error}") from error
 
 
+def column_names(path: Path) -> list[str]:
+    """Return the names of the columns of a table, without any if a .csv file has no header."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return list(pyarrow.parquet.read_schema(path).names)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        fields = next(csv.reader(file), [])
+    return [field.strip() for field in fields] if _num_header_lines(fields) else []
+
+
 def _num_header_lines(fields: list[str]) -> int:
     if len(fields) > 2 and fields == [str(i) for i in range(len(fields))]:
         raise ValueError("its first line numbers the columns from 0. Name the columns, or drop that line.")

@@ -59,6 +59,8 @@ class Evaluation:
             draws, shape ``[N]``; -inf if a draw has no density, as on an edge of the latents' space, and NaN where the guide is the
             proposal. By default, it is NaN everywhere.
         num_steps: Steps of a chain in annealed importance sampling, or 0.
+        given_id: Fingerprint of the arguments that the pair does not observe, such as labels, so that p(x) is given them; empty if there
+            are none.
 
     Raises:
         ValueError: If shapes, dtypes or fields are inconsistent.
@@ -83,6 +85,7 @@ class Evaluation:
     is_unit_scaled: bool = False
     normal_elbo: Tensor | None = None
     num_steps: int = 0
+    given_id: str = ""
 
     def __post_init__(self) -> None:
         size = self.log_px.numel()
@@ -286,6 +289,8 @@ class Evaluation:
             f"ELBO {format_with_error(float(self.elbo.mean()), standard_error_of_mean(self.elbo))}",
             f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}, {annealed}proposal: {self.proposal}",
         ]
+        if self.given_id:
+            lines.append("p(x) is given the arguments that the pair does not observe")
         if self.precision != "full":
             bias, error = (format_error(abs(value)) for value in (self.rounding_bias, self.rounding_error))
             sign = "-" if self.rounding_bias < 0 else "+"

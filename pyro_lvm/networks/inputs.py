@@ -1,9 +1,12 @@
-"""Input layers that prepare data that are not between 0 and 1 for an encoder's network."""
+"""Input layers that prepare data that are not between 0 and 1, labels and covariates for a network."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from pyro_lvm.arrays import as_tensor
+from pyro_lvm.checks import check_counts
 
 LARGEST_INPUT = 10.0
 
@@ -64,3 +67,64 @@ class OneHot(nn.Module):
         indicators = nn.functional.one_hot(x.long(), self.num_categories).to(x.dtype)  # [*lead, *X, V]
         first = -self.num_dims
         return indicators.movedim(-1, first - 1).flatten(first - 1, first)  # [*lead, V * X[0], *X[1:]]
+
+
+class LabelIndicators(nn.Module):
+    r"""Layer that encodes labels 0 to V - 1 as indicators; a missing label, -1, has none.
+
+    .. math:: y_v = [c = v]
+
+    Args:
+        num_labels: Number of different labels, V.
+
+    Returns:
+        On call with labels ``[*lead]``: a tensor ``[*lead, V]`` of the layer's dtype.
+
+    Raises:
+        ValueError: If ``num_labels`` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from pyro_lvm import LabelIndicators
+        >>> LabelIndicators(3)(torch.tensor([2, -1]))
+        tensor([[0., 0., 1.],
+                [0., 0., 0.]])
+    """
+
+    values: Tensor
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        check_counts(num_labels=num_labels)
+        self.num_labels = num_labels
+        self.register_buffer("values", torch.arange(num_labels, dtype=torch.get_default_dtype()), persistent=False)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        return (labels[..., None] == self.values).to(self.values.dtype)
+
+
+class Conditions(nn.Module):
+    r"""Layer of several inputs, each of which passes through a layer of its own.
+
+    .. math:: y = [g_1(c_1), \dots, g_n(c_n)]
+
+    Args:
+        layers: One layer for each input, such as :class:`LabelIndicators` for labels and :class:`Standardize` for covariates.
+
+    Returns:
+        On call with n inputs: features ``[*lead, F]``.
+
+    Raises:
+        ValueError: If (on call) there are more or fewer inputs than layers.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, *given: Tensor) -> Tensor:
+        if len(given) != len(self.layers):
+            raise ValueError(f"Conditions expects {len(self.layers)} inputs, one for each layer; got {len(given)}. Pass all of them.")
+        features = [layer(each) for layer, each in zip(self.layers, given, strict=True)]
+        lead = torch.broadcast_shapes(*(feature.shape[:-1] for feature in features))
+        return torch.cat([feature.expand(*lead, -1) for feature in features], -1)
