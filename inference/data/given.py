@@ -89,7 +89,9 @@ def given_by_name(content: Content, labelled: int | None, seed: int) -> tuple[di
     Raises:
         ValueError: If values are no finite numbers, or labels are to be kept of anything but one condition with categories.
     """
-    given, num_categories, said = {}, {}, []
+    given: dict[str, Arrays] = {}
+    num_categories: dict[str, int] = {}
+    said = []
     for name, splits in content.given.items():
         given[name], count = as_condition(dict(splits), f"{content.name}: {name}")
         num_categories |= {} if count is None else {name: count}

@@ -72,7 +72,8 @@ def check_given(options: ModelOptions, num_given: int) -> None:
         )
     if takes == CONDITIONS and not num_given or takes == LABEL and num_given != 1:
         raise ValueError(
-            f"structure {options.structure!r} takes {takes} besides the data; got {num_given or 'none'}. Give data.condition, such as labels."
+            f"structure {options.structure!r} takes {takes} besides the data; got {num_given or 'none'}. Give data.condition, such "
+            "as labels."
         )
 
 
@@ -85,13 +86,13 @@ def _check_conditional(options: ModelOptions) -> None:
         )
     if takes == CONDITIONS and options.prior != "standard":
         raise ValueError(
-            f"structure {options.structure!r} has a normal prior whose mean and scale depend on the condition; got prior {options.prior!r}. "
+            f"structure {options.structure!r} has a normal prior, with mean and scale by the condition; got prior {options.prior!r}. "
             "Leave model.prior out, or take model.structure flat."
         )
     if takes == LABEL and PRIORS[options.prior].facts["of_encoder"]:
         raise ValueError(
-            f"prior {options.prior!r} is made of q(z|x), and the guide of structure {options.structure!r} also takes labels. Choose another "
-            "model.prior."
+            f"prior {options.prior!r} is made of q(z|x), and the guide of structure {options.structure!r} also takes labels. Choose "
+            "another model.prior."
         )
 
 

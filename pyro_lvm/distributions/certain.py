@@ -30,11 +30,11 @@ class CertainLabel(TorchDistribution):
     def support(self) -> Constraint:
         return constraints.integer_interval(0, self.num_labels - 1)
 
-    def expand(self, batch_shape: Size, _instance: None = None) -> "CertainLabel":
+    def expand(self, batch_shape: Size | list[int] | tuple[int, ...], _instance: None = None) -> "CertainLabel":
         return CertainLabel(self.label.expand(batch_shape), self.num_labels)
 
-    def sample(self, sample_shape: Size | None = None) -> Tensor:
-        return self.label.expand(Size(sample_shape or ()) + self.batch_shape)
+    def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        return self.label.expand(Size(sample_shape) + self.batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         is_equal = value == self.label

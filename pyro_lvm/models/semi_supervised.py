@@ -70,7 +70,7 @@ class SemiSupervisedVAE(nn.Module):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.prior())
             label = pyro.sample("y", self.labels(), infer={"enumerate": "parallel"})
-            with poutine.mask(mask=y >= 0):
+            with poutine.mask(mask=y >= 0):  # type: ignore[call-overload]  # torch has no type for tensors of booleans
                 pyro.sample("label", CertainLabel(label, self.num_labels), obs=y)
             pyro.sample("x", self.likelihood(z, label), obs=x)
             if torch.is_grad_enabled():

@@ -104,27 +104,28 @@ class LabelIndicators(nn.Module):
 
 
 class Conditions(nn.Module):
-    r"""Layer of several inputs, each of which passes through a layer of its own.
+    r"""Network of several inputs, each of which first passes through a layer of its own.
 
-    .. math:: y = [g_1(c_1), \dots, g_n(c_n)]
+    .. math:: y = f([g_1(c_1), \dots, g_n(c_n)])
 
     Args:
         layers: One layer for each input, such as :class:`LabelIndicators` for labels and :class:`Standardize` for covariates.
+        network: :math:`f`; by default the identity.
 
     Returns:
-        On call with n inputs: features ``[*lead, F]``.
+        On call with n inputs: the output of :math:`f` for features ``[*lead, F]``.
 
     Raises:
         ValueError: If (on call) there are more or fewer inputs than layers.
     """
 
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
+    def __init__(self, layers: Sequence[nn.Module], network: nn.Module | None = None) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
+        self.layers, self.network = nn.ModuleList(layers), network or nn.Identity()
 
     def forward(self, *given: Tensor) -> Tensor:
         if len(given) != len(self.layers):
             raise ValueError(f"Conditions expects {len(self.layers)} inputs, one for each layer; got {len(given)}. Pass all of them.")
         features = [layer(each) for layer, each in zip(self.layers, given, strict=True)]
         lead = torch.broadcast_shapes(*(feature.shape[:-1] for feature in features))
-        return torch.cat([feature.expand(*lead, -1) for feature in features], -1)
+        return self.network(torch.cat([feature.expand(*lead, -1) for feature in features], -1))

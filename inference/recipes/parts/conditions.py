@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def condition_features(parts: Parts) -> "tuple[nn.Module, int]":
-    """The layer that makes features of all conditions, and their number: indicators of categories, and standardized covariates."""
+def condition_features(parts: Parts) -> "tuple[list[nn.Module], int]":
+    """Layers that make features of the conditions, and their number: indicators of categories, and standardized covariates."""
     from torch import nn
 
     layers: list[nn.Module] = []
@@ -21,7 +21,7 @@ def condition_features(parts: Parts) -> "tuple[nn.Module, int]":
     for given, count in zip(parts.given, parts.num_categories, strict=True):
         layers.append(nn.Sequential(lvm.Standardize(given), _flat(given.shape[1:])) if count is None else lvm.LabelIndicators(count))
         width += prod(given.shape[1:]) if count is None else count
-    return lvm.Conditions(layers), width
+    return layers, width
 
 
 def _flat(shape: Sequence[int]) -> "nn.Module":

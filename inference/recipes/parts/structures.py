@@ -99,13 +99,11 @@ def _hierarchy(parts: Parts, levels: "lvm.Levels", network: MakeNetwork) -> "nn.
 def _conditional(
     parts: Parts, *, latent_dim: PositiveInt = 8, hidden: Counts = (256,), decoder_hidden: Counts | None = None
 ) -> "nn.Module":
-    from torch import nn
-
-    conditions, width = condition_features(parts)
-    prior = nn.Sequential(conditions, lvm.MLP(width, hidden, 2 * latent_dim))
+    layers, width = condition_features(parts)
+    conditions, widths = lvm.Conditions(layers), decoder_hidden or hidden[::-1]
     return lvm.ConditionalVAE(
-        lvm.NormalEncoder(prior),
-        parts.likelihood(partial(decoder_given, parts, conditions, width, decoder_hidden or hidden[::-1], latent_dim)),
+        lvm.NormalEncoder(lvm.Conditions(layers, lvm.MLP(width, hidden, 2 * latent_dim))),
+        parts.likelihood(partial(decoder_given, parts, conditions, width, widths, latent_dim)),
         parts.encoder(hidden, partial(network_given, parts, conditions, width, hidden)),
     )
 

@@ -57,7 +57,7 @@ class ConditionalScore:
 
     def __repr__(self) -> str:
         lines = [
-            f"log p(x1|x2) = {format_with_error(self.mean, self.standard_error)} nats per datum, a difference of two estimates and no bound",
+            f"log p(x1|x2) = {format_with_error(self.mean, self.standard_error)} nats per datum, a difference of estimates and no bound",
             f"log p(x1, x2) = {format_with_error(self.joint.mean, self.joint.standard_error)}, "
             f"log p(x2) = {format_with_error(self.marginal.mean, self.marginal.standard_error)}",
             f"bias of the difference {format_error(abs(self.bias))} {'below' if self.bias < 0 else 'above'} log p(x1|x2), not corrected; "
@@ -71,8 +71,8 @@ def conditional_log_prob(pair: object, data: Any, given: Any, **options: Any) ->
 
     .. math:: \log p(x_1 \mid x_2) = \log p(x_1, x_2) - \log p(x_2)
 
-    The pair leaves out what is masked, as by ``pyro.poutine.mask`` with a mask among its arguments: it is scored with ``data``, in which both
-    parts count, and with ``given``, in which only the second one does.
+    The pair leaves out what is masked, as by ``pyro.poutine.mask`` with a mask among its arguments: it is scored with ``data``, in which
+    both parts count, and with ``given``, in which only the second one does.
 
     Args:
         pair: Any pair.
@@ -84,8 +84,8 @@ def conditional_log_prob(pair: object, data: Any, given: Any, **options: Any) ->
         A :class:`ConditionalScore`.
 
     Raises:
-        ValueError: As for :func:`~inference.scoring.importance.evaluate`; also if both have not the same number of data, either score is only
-            a bound, or ``given`` observes as many elements as ``data`` or more.
+        ValueError: As for :func:`~inference.scoring.importance.evaluate`; also if both have not the same number of data, either score is
+            only a bound, or ``given`` observes as many elements as ``data`` or more.
     """
     joint, marginal = evaluate(pair, data, **options), evaluate(pair, given, **options)
     if len(joint.log_px) != len(marginal.log_px):
@@ -94,6 +94,6 @@ def conditional_log_prob(pair: object, data: Any, given: Any, **options: Any) ->
         raise ValueError("log p(x1|x2) needs estimates of both terms; the pair has only bounds, as its guide is certain of a latent.")
     if not marginal.num_dims < joint.num_dims:
         raise ValueError(
-            f"given must observe a part of what data observe, {joint.num_dims:g} elements; it observes {marginal.num_dims:g}. Mask x1 in it."
+            f"given must observe a part of what data observe, {joint.num_dims:g} elements; it observes {marginal.num_dims:g}. Mask x1."
         )
     return ConditionalScore(joint, marginal)

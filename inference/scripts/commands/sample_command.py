@@ -1,21 +1,24 @@
 """Draws from a fitted model: ``pyro-lvm sample runs/vamp`` writes samples, reconstructions and codes, and pictures or text of them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import Namespace
 import numpy as np
+import torch
 from torch import Tensor
 
 from inference.checkpoint import move_
-from inference.data.splits import random_rows
+from inference.data.splits import random_batch
 from inference.data.text import decode_text
 from inference.files import replacing_file
 from inference.files.folders import checked_folder, replacing_folder
-from inference.predictive.draws import Values, encode, of_one_site, reconstruct, sample_prior
+from inference.predictive.draws import Values, encode, of_data, reconstruct, sample_prior
 from inference.runs.folders import load_runs
 from inference.runs.kinds import ARRAYS, SAMPLES
 from inference.runs.run import CHECKPOINT, Run
 from inference.runs.scores import expost_path, run_under
+from pyro_lvm.pair import Batch
 
 
 def main(args: Namespace) -> None:
@@ -27,7 +30,7 @@ def main(args: Namespace) -> None:
     run = load_runs({"run": folder})["run"]
     if args.expost is not None:
         run = run_under(run, place, args.expost, args.device)
-    arrays = draws(run, args.split, args.num_draws, seed=args.seed, device=args.device)
+    arrays = draws(run, args.split, args.num_draws, seed=args.seed, device=args.device, given=args.given)
 
     with replacing_folder(out, SAMPLES, overwrite=args.overwrite, worth_keeping=CHECKPOINT) as new:
         values = {name: tensor.numpy() for name, tensor in arrays.items()}
@@ -41,19 +44,40 @@ def main(args: Namespace) -> None:
     print(f"Wrote {shown}.")
 
 
-def draws(run: Run, split: str, count: int, *, seed: int, device: str) -> dict[str, Tensor]:
-    """Samples and reconstructions ``[n, *X]`` with the data that they are of, and codes ``[N, D]`` of all data of a split, by name."""
+def draws(run: Run, split: str, count: int, *, seed: int, device: str, given: Sequence[float] | None = None) -> dict[str, Tensor]:
+    """Samples and reconstructions ``[n, *X]`` with the data that they are of, and codes ``[N, D]`` of all data of a split, by name.
+
+    Samples are given what the data are given or, instead, the values ``given``, and these are kept with them.
+    """
     move_(run.pair, device)
     batch = tuple(x.to(device) for x in run.data.batch(split))
-    few = tuple(random_rows(x, count, seed=seed) for x in batch)
+    few = random_batch(batch, count, seed=seed)
     arrays = {"data": few[0]}  # [n, *X]
-    arrays |= by_site("samples", sample_prior(run.pair, *few, seed=seed))  # each [n, *X]
+    asked = few if given is None else with_values(run, few, given)
+    arrays |= {f"given_{name}": x for name, x in zip(run.data.given, asked[1:], strict=True)}  # each [n, *C]
+    arrays |= by_site("samples", sample_prior(run.pair, *asked, seed=seed))  # each [n, *X]
     arrays |= by_site("reconstructions", reconstruct(run.pair, *few, seed=seed, draws=not run.has_means))  # each [n, *X]
     if run.has_means:
-        arrays |= by_site("sample_means", sample_prior(run.pair, *few, seed=seed, means=True))  # each [n, *X]
+        arrays |= by_site("sample_means", sample_prior(run.pair, *asked, seed=seed, means=True))  # each [n, *X]
     arrays |= by_site("codes", encode(run.pair, *batch, seed=seed))  # each [N, D]
     arrays |= level_means(run.pair, *few, seed=seed) if run.has_means else {}  # each [n, *X]
     return {name: values.cpu() for name, values in arrays.items()}
+
+
+def with_values(run: Run, batch: Batch, given: Sequence[float]) -> Batch:
+    """A batch in which all rows are given the same values, one for each condition.
+
+    Raises:
+        ValueError: If there are more or fewer values than conditions, or one is no category or of several covariates.
+    """
+    names = list(run.data.given)
+    if len(given) != len(names):
+        raise ValueError(f"--given must have one value for each condition ({', '.join(names) or 'none'}); got {len(given)}.")
+    for name, value in zip(names, given, strict=True):
+        count = run.data.num_categories.get(name)
+        if count is not None and value not in range(count):
+            raise ValueError(f"--given: {name} must be a category from 0 to {count - 1}; got {value:g}.")
+    return (batch[0], *(torch.full_like(x, value) for x, value in zip(batch[1:], given, strict=True)))
 
 
 def by_site(name: str, values: Values) -> dict[str, Tensor]:
@@ -68,7 +92,7 @@ def level_means(pair: object, *batch: Tensor, seed: int) -> dict[str, Tensor]:
         return {}
     held = [list(codes)[: i + 1] for i in range(len(codes) - 1)]
     given = {"_".join(names): {name: codes[name] for name in names} for names in held}
-    return {f"means_given_{names}": of_one_site(sample_prior(pair, *batch, held=z, seed=seed, means=True)) for names, z in given.items()}
+    return {f"means_given_{names}": of_data(pair, sample_prior(pair, *batch, held=z, seed=seed, means=True)) for names, z in given.items()}
 
 
 def write_texts(arrays: dict[str, Tensor], alphabet: str, out: Path) -> None:
