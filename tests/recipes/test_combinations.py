@@ -17,7 +17,7 @@ from inference.recipes.build import build_model, evaluate_pair, fit_pair
 from inference.recipes.combinations import check_parts
 from inference.recipes.fitted_priors import EXPOST
 from inference.recipes.options import EvaluateOptions, ExpostName, MethodName, Precision, ProposalName, TrackerName, fit_options
-from inference.recipes.registries import CODES, ENCODERS, FIT_PARTS, LIKELIHOODS, MODEL_PARTS, PRIORS, STRUCTURES
+from inference.recipes.registries import CODES, ENCODERS, FIT_PARTS, LIKELIHOODS, MODEL_PARTS, NOTHING, PRIORS, STRUCTURES
 from inference.recipes.trackers import TRACKERS
 from inference.registry import union
 from inference.scoring.annealed.score import METHODS
@@ -174,6 +174,7 @@ def test_what_is_not_refused_by_name_is_built() -> None:
         except ValueError:
             counts["refused"] += 1
         else:
-            build_model(options, x)
+            labels = [torch.arange(len(x)) % 3] if STRUCTURES[structure].facts["takes"] != NOTHING else []
+            build_model(options, x, labels, [3] * len(labels))
             counts["built"] += 1
     assert counts == {"built": 76, "refused": 431}
