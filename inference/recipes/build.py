@@ -97,6 +97,22 @@ def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
     return data.train if data.transform is None else drawn_once(data.train, data.transform, seed)
 
 
+def batch_given(data: Data, batch: Batch, given: Sequence[float]) -> Batch:
+    """A batch in which all rows are given the same values, one for each condition.
+
+    Raises:
+        ValueError: If there are more or fewer values than conditions, or one is no category or of several covariates.
+    """
+    names = list(data.given)
+    if len(given) != len(names):
+        raise ValueError(f"--given must have one value for each condition ({', '.join(names) or 'none'}); got {len(given)}.")
+    for name, value in zip(names, given, strict=True):
+        count = data.num_categories.get(name)
+        if count is not None and value not in range(count):
+            raise ValueError(f"--given: {name} must be a category from 0 to {count - 1}; got {value:g}.")
+    return (batch[0], *(torch.full_like(x, value) for x, value in zip(batch[1:], given, strict=True)))
+
+
 def fit_pair(
     pair: object,
     data: Data,

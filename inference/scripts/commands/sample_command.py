@@ -5,7 +5,6 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 import numpy as np
-import torch
 from torch import Tensor
 
 from inference.checkpoint import move_
@@ -14,11 +13,11 @@ from inference.data.text import decode_text
 from inference.files import replacing_file
 from inference.files.folders import checked_folder, replacing_folder
 from inference.predictive.draws import Values, encode, of_data, reconstruct, sample_prior
+from inference.recipes.build import batch_given
 from inference.runs.folders import load_runs
 from inference.runs.kinds import ARRAYS, SAMPLES
 from inference.runs.run import CHECKPOINT, Run
 from inference.runs.scores import expost_path, run_under
-from pyro_lvm.pair import Batch
 
 
 def main(args: Namespace) -> None:
@@ -53,7 +52,7 @@ def draws(run: Run, split: str, count: int, *, seed: int, device: str, given: Se
     batch = tuple(x.to(device) for x in run.data.batch(split))
     few = random_batch(batch, count, seed=seed)
     arrays = {"data": few[0]}  # [n, *X]
-    asked = few if given is None else with_values(run, few, given)
+    asked = few if given is None else batch_given(run.data, few, given)
     arrays |= {f"given_{name}": x for name, x in zip(run.data.given, asked[1:], strict=True)}  # each [n, *C]
     arrays |= by_site("samples", sample_prior(run.pair, *asked, seed=seed))  # each [n, *X]
     arrays |= by_site("reconstructions", reconstruct(run.pair, *few, seed=seed, draws=not run.has_means))  # each [n, *X]
@@ -62,22 +61,6 @@ def draws(run: Run, split: str, count: int, *, seed: int, device: str, given: Se
     arrays |= by_site("codes", encode(run.pair, *batch, seed=seed))  # each [N, D]
     arrays |= level_means(run.pair, *few, seed=seed) if run.has_means else {}  # each [n, *X]
     return {name: values.cpu() for name, values in arrays.items()}
-
-
-def with_values(run: Run, batch: Batch, given: Sequence[float]) -> Batch:
-    """A batch in which all rows are given the same values, one for each condition.
-
-    Raises:
-        ValueError: If there are more or fewer values than conditions, or one is no category or of several covariates.
-    """
-    names = list(run.data.given)
-    if len(given) != len(names):
-        raise ValueError(f"--given must have one value for each condition ({', '.join(names) or 'none'}); got {len(given)}.")
-    for name, value in zip(names, given, strict=True):
-        count = run.data.num_categories.get(name)
-        if count is not None and value not in range(count):
-            raise ValueError(f"--given: {name} must be a category from 0 to {count - 1}; got {value:g}.")
-    return (batch[0], *(torch.full_like(x, value) for x, value in zip(batch[1:], given, strict=True)))
 
 
 def by_site(name: str, values: Values) -> dict[str, Tensor]:
