@@ -20,7 +20,7 @@ from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, 
 from inference.recipes.own_pairs import make_own
 from inference.recipes.parts.codes import start_codebook
 from inference.recipes.parts.maker import Parts
-from inference.recipes.registries import INITS, OBJECTIVES, SCHEDULES, STRUCTURES
+from inference.recipes.registries import CONDITIONS, INITS, OBJECTIVES, SCHEDULES, STRUCTURES
 from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate
@@ -51,6 +51,7 @@ def build_pair(recipe: Recipe, data: Data, *, folder: Path | None = None) -> Any
         ValueError: If the recipe is invalid, or the pair has no likelihood for each datum.
     """
     if recipe.pair is None:
+        _check_known(recipe.model.structure, data)
         train, *given = batch_seen(data, seed=recipe.model.seed)
         return build_model(recipe.model, train, given, [data.num_categories.get(name) for name in data.given])
     pair = make_own(recipe.pair, data, seed=recipe.model.seed, folder=folder)
@@ -167,7 +168,9 @@ def bound_pair(
 ) -> BidirectionalBounds:
     """Bound log p(x) of simulated data; see :func:`inference.scoring.annealed.bounds.bidirectional`."""
     check_device(device)
-    batch = tuple(x[:1].expand(num_data, *x.shape[1:]).to(device) for x in data.batch(options.split))
+    x, *given = data.batch(options.split)
+    rows = torch.arange(num_data) % len(x)
+    batch = tuple(each.to(device) for each in (x[:1].expand(num_data, *x.shape[1:]), *(each[rows] for each in given)))
     chains = options if options.method == "ais" else replace(options, method="ais", num_particles=None)
     num_particles, num_steps = chains.counts
     move_(pair, device)
@@ -180,6 +183,17 @@ def bound_pair(
         proposal=options.proposal,
         progress=progress,
     )
+
+
+def _check_known(structure: str, data: Data) -> None:
+    """Refuse labels that are missing where they are given: only a model that has them as a latent can sum them out."""
+    for name in data.num_categories if STRUCTURES[structure].facts["takes"] == CONDITIONS else ():
+        missing = sum(int((x < 0).sum()) for x in data.given[name].values())
+        if missing:
+            raise ValueError(
+                f"structure {structure!r} needs all {name}; got {missing} that are missing. Leave data.labelled out, drop these rows, or "
+                "take model.structure semi-supervised."
+            )
 
 
 def _refuse(structure: Structure) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyro_lvm.arrays import as_tensor
 from pyro_lvm.checks import check_counts
@@ -81,7 +82,7 @@ class LabelIndicators(nn.Module):
         On call with labels ``[*lead]``: a tensor ``[*lead, V]`` of the layer's dtype.
 
     Raises:
-        ValueError: If ``num_labels`` is below 1.
+        ValueError: If ``num_labels`` is below 1, or (on call, unless it is traced) a label is another number.
 
     Example:
         >>> import torch
@@ -100,6 +101,11 @@ class LabelIndicators(nn.Module):
         self.register_buffer("values", torch.arange(num_labels, dtype=torch.get_default_dtype()), persistent=False)
 
     def forward(self, labels: Tensor) -> Tensor:
+        if get_proxy_mode() is None and not torch.compiler.is_compiling() and bool(((labels < -1) | (labels >= self.num_labels)).any()):
+            raise ValueError(
+                f"labels must be from 0 to {self.num_labels - 1}, or -1 where missing; got values from {labels.min().item():g} to "
+                f"{labels.max().item():g}. Build the model for all labels."
+            )
         return (labels[..., None] == self.values).to(self.values.dtype)
 
 

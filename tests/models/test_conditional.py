@@ -115,6 +115,9 @@ def test_layers_of_conditions():
     assert layer(labels[:, None, None], covariates).shape == (2, 1, 2, 4)
     with pytest.raises(ValueError, match="expects 2 inputs"):
         layer(labels)
+    for wrong in (3, -2):
+        with pytest.raises(ValueError, match="labels must be from 0 to 2"):
+            LabelIndicators(3)(torch.tensor([0, wrong]))
 
 
 def test_a_certain_label_has_all_of_its_mass_there():

@@ -87,6 +87,7 @@ def test_other_labels_are_other_data(runs: list[Path], capsys: pytest.CaptureFix
         (f"{SEMI} --model.prior vamp", "prior 'vamp' is made of q(z|x)"),
         (f"{CONDITIONAL} --model.encoder vq --model.prior uniform", "has latents that are vectors; got encoder 'vq' of codes"),
         (CONDITIONAL.replace("labels", "names"), "digits: condition must be one of labels; got 'names'"),
+        (f"{CONDITIONAL} --data.labelled 100", "structure 'conditional' needs all labels; got 1697 that are missing"),
         (f"{SEMI}0000", "labelled must be at most 1197, the number of training data with a label; got 1000000"),
     ],
 )
