@@ -24,7 +24,8 @@ class SemiSupervisedVAE(nn.Module):
     .. math:: r = [y = v] \;\text{or}\; r = \operatorname{softmax} c(x)
 
     The classifier's loss on the known labels, :math:`-w \log r_y`, is a penalty: it is a part of training losses, and not of validation
-    losses and scores. The model's own belief in a label is :func:`inference.label_posterior`. Fit it with an objective that sums out
+    losses and scores. The model's own belief in a label is :func:`inference.label_posterior`, which few labels need not bind to what the
+    classifier says. Fit it with an objective that sums out
     labels, as :func:`inference.fit` chooses by itself.
 
     Its sites are named ``z``, ``y`` (summed out), ``label`` (observed) and ``x``; its plate is named ``data``.
