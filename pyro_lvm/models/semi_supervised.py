@@ -24,9 +24,9 @@ class SemiSupervisedVAE(nn.Module):
     .. math:: r = [y = v] \;\text{or}\; r = \operatorname{softmax} c(x)
 
     The classifier's loss on the known labels, :math:`-w \log r_y`, is a penalty: it is a part of training losses, and not of validation
-    losses and scores. The model's own belief in a label is :func:`inference.label_posterior`, which few labels need not bind to what the
-    classifier says. Fit it with an objective that sums out
-    labels, as :func:`inference.fit` chooses by itself.
+    losses and scores; it trains the classifier and not p(x|z, y). The model's own belief in a label is
+    :func:`inference.label_posterior`, which need not agree with the classifier where few labels are known. Fit it with an objective that
+    sums out labels, as :func:`inference.fit` chooses by itself.
 
     Its sites are named ``z``, ``y`` (summed out), ``label`` (observed) and ``x``; its plate is named ``data``.
 
