@@ -51,7 +51,7 @@ def test_levels_of_latents_have_a_plane_and_walks(tmp_path):
     assert {path.stem for path in tmp_path.iterdir()} == {"codes", "samples", "reconstructions", "walks"}
     assert latents.used(runs, latents.diagnosed(runs)) == {}, "60 data are too few"
     (rest,) = latents.diagnosis_blocks({}, {}, list(runs), tmp_path)
-    assert "slow to compute: levels. Use pyro-lvm diagnose" in rest.html()
+    assert "depends on a condition: levels. Use pyro-lvm diagnose" in rest.html()
     table, notes, picture, _ = latents.diagnosis_blocks({}, {"levels": latent_use(vae, x)}, list(runs), tmp_path)
     assert {row[0] for row in Page(table.html()).tables[0][1:]} == {
         f"{figure}: z{n}" for figure in ("rate", "active units") for n in (1, 2)
