@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from inference.predictive.quality import SampleQuality, pair_samples, quality_table, sample_quality
     from inference.runs.saved import SavedRun, load_run
     from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
+    from inference.scoring.conditional.labels import LabelPosterior, class_posterior, label_posterior
+    from inference.scoring.conditional.parts import ConditionalScore, conditional_log_prob
     from inference.scoring.evaluation import Evaluation
     from inference.scoring.importance import evaluate, log_weights
     from inference.scoring.temperature import fit_temperature
@@ -47,6 +49,8 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "predictive.quality": "SampleQuality pair_samples quality_table sample_quality",
     "runs.saved": "SavedRun load_run",
     "scoring.annealed.bounds": "BidirectionalBounds bidirectional",
+    "scoring.conditional.labels": "LabelPosterior class_posterior label_posterior",
+    "scoring.conditional.parts": "ConditionalScore conditional_log_prob",
     "scoring.evaluation": "Evaluation",
     "scoring.importance": "evaluate log_weights",
     "scoring.temperature": "fit_temperature",

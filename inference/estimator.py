@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inference.data.load import Data
 from inference.data.splits import cut_rows
-from inference.predictive.draws import Values, decode, encode, of_one_site, sample_prior
+from inference.predictive.draws import Values, decode, encode, of_data, sample_prior
 from inference.recipes.build import build_model, fit_pair
 from inference.recipes.options import fit_options, model_options
 from inference.scoring.importance import evaluate
@@ -115,7 +115,7 @@ class LatentVariableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         """Draw rows from the model, ``[n_samples, D]``."""
         check_is_fitted(self)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
-        return of_one_site(sample_prior(self.pair_, n_samples, seed=seed)).numpy()
+        return of_data(self.pair_, sample_prior(self.pair_, n_samples, seed=seed)).numpy()
 
     def _checked(self, X: Any) -> tuple[Tensor, np.dtype]:
         check_is_fitted(self)

@@ -28,16 +28,18 @@ if TYPE_CHECKING:
     from pyro_lvm.likelihoods.counts import NegativeBinomialLikelihood, PoissonLikelihood
     from pyro_lvm.likelihoods.discretized_logistic import DiscretizedLogisticLikelihood
     from pyro_lvm.likelihoods.real import GaussianLikelihood, StudentTLikelihood
+    from pyro_lvm.models.conditional import ConditionalVAE
     from pyro_lvm.models.hierarchical import HierarchicalVAE
     from pyro_lvm.models.levels import Levels, conv_ladder, ladder, stacked
     from pyro_lvm.models.replaced import WithPrior
+    from pyro_lvm.models.semi_supervised import SemiSupervisedVAE
     from pyro_lvm.models.vae import VAE, TwoStageVAE
     from pyro_lvm.models.vqvae import VQVAE
     from pyro_lvm.networks.conv import ConvDecoder, ConvEncoder
     from pyro_lvm.networks.flows import InverseFlow, iaf, inverse_spline, maf, spline, whitened
     from pyro_lvm.networks.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
     from pyro_lvm.networks.initialize import he_normal_, set_output_bias_
-    from pyro_lvm.networks.inputs import OneHot, Standardize
+    from pyro_lvm.networks.inputs import Conditions, LabelIndicators, OneHot, Standardize
     from pyro_lvm.networks.mlp import MLP, GatedMLP
     from pyro_lvm.networks.network import Join
     from pyro_lvm.pair import Pair
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from pyro_lvm.priors.flow import FlowPrior
     from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior, GaussianMixturePrior
     from pyro_lvm.priors.heavy_tails import LaplacePrior, StudentTPrior
+    from pyro_lvm.priors.labels import LabelPrior
     from pyro_lvm.priors.normal import StandardNormal
     from pyro_lvm.priors.resampled import ResampledPrior
     from pyro_lvm.priors.simplex import DirichletPrior, LogisticNormalPrior
@@ -79,16 +82,18 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "likelihoods.counts": "NegativeBinomialLikelihood PoissonLikelihood",
     "likelihoods.discretized_logistic": "DiscretizedLogisticLikelihood",
     "likelihoods.real": "GaussianLikelihood StudentTLikelihood",
+    "models.conditional": "ConditionalVAE",
     "models.hierarchical": "HierarchicalVAE",
     "models.levels": "Levels conv_ladder ladder stacked",
     "models.replaced": "WithPrior",
+    "models.semi_supervised": "SemiSupervisedVAE",
     "models.vae": "VAE TwoStageVAE",
     "models.vqvae": "VQVAE",
     "networks.conv": "ConvDecoder ConvEncoder",
     "networks.flows": "InverseFlow iaf inverse_spline maf spline whitened",
     "networks.grids": "GridDecoder GridEncoder SequenceDecoder SequenceEncoder",
     "networks.initialize": "he_normal_ set_output_bias_",
-    "networks.inputs": "OneHot Standardize",
+    "networks.inputs": "Conditions LabelIndicators OneHot Standardize",
     "networks.mlp": "MLP GatedMLP",
     "networks.network": "Join",
     "pair": "Pair",
@@ -97,6 +102,7 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "priors.flow": "FlowPrior",
     "priors.gaussian_mixture": "FullGaussianMixturePrior GaussianMixturePrior",
     "priors.heavy_tails": "LaplacePrior StudentTPrior",
+    "priors.labels": "LabelPrior",
     "priors.normal": "StandardNormal",
     "priors.resampled": "ResampledPrior",
     "priors.simplex": "DirichletPrior LogisticNormalPrior",

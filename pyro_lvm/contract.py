@@ -166,6 +166,7 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
         num_states=prod(_num_values(latents[name]) for name in enumerated),
         observed=tuple(site["name"] for site in observed),
         observed_arguments=places,
+        missing=tuple(site["name"] for site in observed if site["value"].numel() and not num_elements(site).any()),
         computed=tuple(
             float(site["value"].double().nan_to_num().sum()) for site, place in zip(observed, places, strict=True) if place is None
         ),

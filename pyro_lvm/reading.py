@@ -28,6 +28,12 @@ class Splits(Protocol):
     transform: Transform | None
 
 
+def split_batch(data: Splits, split: str) -> Batch:
+    """Return what a pair is called with for a split of a data set in splits: by its own ``batch``, if it has one, or the observations."""
+    batch = getattr(data, "batch", None)
+    return (getattr(data, split),) if batch is None else batch(split)
+
+
 def read_rows(data: Any, *, split: str = "test") -> Batch:
     """Read all rows of data as tensors, one for each argument of a pair; dtypes are kept.
 
@@ -44,7 +50,7 @@ def read_rows(data: Any, *, split: str = "test") -> Batch:
         ValueError: If there are no data, values are masked, or batches differ in their number of arguments or in shape.
     """
     if isinstance(data, Splits):
-        data = getattr(data, split)
+        data = split_batch(data, split)
     if is_array(data) or isinstance(data, tuple):
         return read_item(data, "data")
     if isinstance(data, TensorDataset):

@@ -31,6 +31,7 @@ class Structure:
         num_states: Number of joint values of the enumerated latents.
         observed: Observed sites.
         observed_arguments: Places of the arguments that these sites observe, each None if the program has computed the value.
+        missing: Observed sites that are masked in every row.
         computed: Sums of the values that the program has computed and observed.
         global_sites: Sample sites outside the data plate.
         full_size: Number of data that the data plate declares; the batch size B unless the plate subsamples.
@@ -51,6 +52,7 @@ class Structure:
     num_states: int
     observed: tuple[str, ...]
     observed_arguments: tuple[int | None, ...]
+    missing: tuple[str, ...]
     computed: tuple[float, ...]
     global_sites: tuple[str, ...]
     full_size: int

@@ -7,9 +7,9 @@ import struct
 
 import numpy as np
 
-from inference.data import download
-from inference.data.download import Remote, checksum
-from inference.data.originals import SOURCES
+from inference.data.published import download
+from inference.data.published.download import Remote, checksum
+from inference.data.published.originals import SOURCES
 
 REAL_FILES = os.environ.get("PYRO_LVM_DATA")
 

@@ -1,6 +1,7 @@
 """Pairs whose log p(x) and posterior are known exactly, in float64."""
 
 import pyro
+from pyro import poutine
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -103,3 +104,22 @@ class LinearMixture(LinearGaussian):
             c = pyro.sample("c", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"})
             z = pyro.sample("z", dist.Normal(self.loc[c], self.scale[c]).to_event(1))
             pyro.sample("x", dist.Normal(z @ self.weight.T + self.offset, self.noise.sqrt()).to_event(1), obs=x)
+
+
+def two_modalities():
+    """A linear normal pair of two observed sites, the first of which a mask hides; also mean and covariance of both together."""
+    torch.manual_seed(0)
+    W, scale = torch.randn(5, 2).double(), 0.6
+
+    def model(first, second, is_seen):
+        with pyro.plate("data", len(first)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2).double(), 1.0).to_event(1))
+            with poutine.mask(mask=is_seen):
+                pyro.sample("first", dist.Normal(z @ W[:2].T, scale).to_event(1), obs=first)
+            pyro.sample("second", dist.Normal(z @ W[2:].T, scale).to_event(1), obs=second)
+
+    def guide(first, second, is_seen):
+        with pyro.plate("data", len(first)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(first), 2).double(), 1.0).to_event(1))
+
+    return Pair(model, guide), torch.zeros(5).double(), W @ W.T + scale**2 * torch.eye(5).double()

@@ -116,6 +116,7 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     rounded = {name: score.rounding_error for name, score in evaluations.items() if score.precision != "full"}
     exact = [name for name in names if evaluations[name].is_exact]
     comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations), "exact": exact, "rounded": rounded}
+    comparison.attrs["given"] = {name: score.given_id for name, score in evaluations.items()}
     comparison.attrs["annealed"] = {name: score.num_steps for name, score in evaluations.items() if score.num_steps}
     comparison.attrs["differences"] = differences
     comparison.attrs["bounds"] = [name for name in names if evaluations[name].is_bound]
@@ -188,6 +189,14 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
         yield "An estimate of log p(x) is a lower bound in expectation: off by about bias, which is not subtracted."
     if comparison.attrs["fewer"]:
         yield "num_particles*: fewer than for another estimate, which by itself lowers log p(x)."
+    given = comparison.attrs["given"]
+    if len(set(given.values())) > 1:
+        names = ", ".join(name for name, known in given.items() if known)
+        different = ", which differ between them" if len(set(filter(None, given.values()))) > 1 else ""
+        yield (
+            f"{names}: log p(x) given arguments of the pair that it does not observe, such as labels{different}. Models that are given "
+            "more know more of x: a difference also holds what these say about x."
+        )
     for name, num_steps in comparison.attrs["annealed"].items():
         yield f"{name}: annealed importance sampling; each particle is a chain of {num_steps} steps."
     for name, error in comparison.attrs["rounded"].items():

@@ -12,7 +12,7 @@ from pyro_lvm.arrays import is_array
 from pyro_lvm.contract import check_batch
 from pyro_lvm.dtypes import Suit, Transform
 from pyro_lvm.pair import Batch
-from pyro_lvm.reading import Splits, check_collection, collated, is_dataset, read_item
+from pyro_lvm.reading import Splits, check_collection, collated, is_dataset, read_item, split_batch
 from pyro_lvm.rows.lazy import Rows
 
 _BATCH_SIZE = 100
@@ -133,7 +133,7 @@ def as_validation(data: Any, pair: object, device: torch.device) -> Batches:
 
 def split_of(data: Any, split: str) -> Any:
     """Return a split of a data set in splits, and any other data as they are."""
-    return getattr(data, split) if isinstance(data, Splits) else data
+    return split_batch(data, split) if isinstance(data, Splits) else data
 
 
 def batch_sizes(num_data: int, batch_size: int, *, drop_last: bool = False) -> list[int]:

@@ -17,9 +17,20 @@ def data_id(*batch: Tensor) -> str:
 
 
 def training_id(data: Data) -> str:
-    """Compute a fingerprint of training data without the noise that their transform replaces."""
+    """Compute a fingerprint of training data, and of what is given with them, without the noise that their transform replaces."""
     noise = getattr(data.transform, "__self__", None)
-    return _known("levels", (data.train,), noise.levels_of) if isinstance(noise, Dequantize) else data_id(data.train)
+    own = _known("levels", (data.train,), noise.levels_of) if isinstance(noise, Dequantize) else data_id(data.train)
+    return _with_given(own, data, "train")
+
+
+def split_id(data: Data, split: str) -> str:
+    """Compute a fingerprint of a split of a data set, and of what is given with it."""
+    return _with_given(data_id(data.batch(split)[0]), data, split)
+
+
+def _with_given(own: str, data: Data, split: str) -> str:
+    given = data.batch(split)[1:]
+    return f"{own}~{data_id(*given)}" if given else own
 
 
 def _known(name: str, batch: tuple[Tensor, ...], seen: Callable[[Tensor], Tensor]) -> str:

@@ -1,6 +1,6 @@
 """Load published data sets and the user's own as training, validation and test tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 import math
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from inference.data.conversion import as_float32, checked
+from inference.data.given import TABLES, given_by_name, refuse_conditions, with_columns, with_labels, without_conditions
 from inference.data.published.catalogue import DATASETS
 from inference.data.published.datasets import Content, read_published
 from inference.data.readers import column_names, read_csv, read_numpy, read_parquet, read_text
@@ -46,9 +47,11 @@ class Data:
             no noise. ``valid`` and ``test`` never do. A fit to the data as a whole, ``fit(pair, data)``, applies it.
         labels: Classes by split, int64 ``[N]``, or ``None`` if the data set has no labels.
         alphabet: For text, the characters of the codes: code i stands for ``alphabet[i]``; see :func:`~inference.data.text.decode_text`.
-        given: What a pair is called with after the observations, such as labels, masks or covariates, ``[N, *C]`` by name and split.
         columns: Names of the columns, if the data are a table that names them.
         treatment: How the values were read and treated.
+        given: What a pair is called with after the observations, such as labels, masks or covariates, by name and split: int64 ``[N]`` for
+            categories, of which those that are missing are -1, and float32 ``[N, *C]`` for other numbers.
+        num_categories: Number of categories by name, of what is given.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Data:
     given: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False)
     columns: tuple[str, ...] | None = field(default=None, repr=False)
     treatment: Treatment = field(default=Treatment(), repr=False)
+    num_categories: dict[str, int] = field(default_factory=dict, repr=False)
 
     def batch(self, split: str) -> Batch:
         """Return what a pair is called with, for all rows of a split: the observations, then what is ``given``, in its order."""
@@ -79,6 +83,8 @@ def load_data(
     shape: tuple[int, ...] | None = None,
     folder: str | Path | None = None,
     download: bool = True,
+    condition: str | Sequence[str] | None = None,
+    labelled: int | None = None,
 ) -> Data:
     r"""Load a published data set, a file or an array as training, validation and test tensors.
 
@@ -107,6 +113,11 @@ def load_data(
             (T,), by default (64,): each split is cut into windows of T characters without overlap; a shorter remainder is dropped.
         folder: Folder to search for published data sets before the cache; by default the one that ``PYRO_LVM_DATA`` names.
         download: Whether to download a published data set that is in neither.
+        condition: What is ``given`` to a pair besides the observations, and taken out of these: ``"labels"`` of a published data set;
+            columns of a table by name; or arrays of a .npz file, such as y beside x, or train_y and test_y beside train and test. Whole
+            numbers from 0 to 99, of which those that are missing are -1, are categories; all other numbers are covariates.
+        labelled: Number of training labels to keep, as evenly over the categories as possible and chosen with ``seed``; all others are
+            missing, those of validation and test data included. It needs one condition that has categories.
 
     Returns:
         A :class:`Data` with the three splits and the transform for training batches.
@@ -125,11 +136,12 @@ def load_data(
     """
     _check_options(binarize, dequantize)
     check_seeds(seed=seed)
+    conditions = (condition,) if isinstance(condition, str) else tuple(condition or ())
     if isinstance(source, str) and source in DATASETS:
         _refuse_fractions(f"{source!r} has its own split", valid=valid_fraction, test=test_fraction)
-        content = read_published(source, seed=seed, folder=folder, download=download)
+        content = with_labels(read_published(source, seed=seed, folder=folder, download=download), conditions)
     else:
-        content = _own(source, {"valid": valid_fraction, "test": test_fraction}, seed)
+        content = _own(source, {"valid": valid_fraction, "test": test_fraction}, seed, conditions)
     row_shape = None if content.alphabet is not None else tuple(content.arrays["train"].shape[1:])
     treatment = _treatment(content, "dequantize" if dequantize else binarize)
     values = {split: _shaped(x, shape, content) for split, x in content.arrays.items()}
@@ -138,9 +150,10 @@ def load_data(
     classes = content.labels
     labels = None if classes is None else {split: torch.from_numpy(y.astype(np.int64)) for split, y in classes.items()}
     tensors = {split: _tensor(as_float32(values[split])) for split in SPLITS}
+    given, num_categories, said = given_by_name(content, labelled, seed)
     return Data(
         name=content.name,
-        description=f"{content.origin} ({sizes}); {treated}.",
+        description=f"{content.origin} ({sizes}); {treated}{said}.",
         train=tensors["train"],
         valid=tensors["valid"],
         test=tensors["test"],
@@ -149,22 +162,29 @@ def load_data(
         alphabet=content.alphabet,
         columns=content.columns,
         treatment=Treatment(treatment, content.levels, seed, row_shape, treated),
+        given={name: {split: torch.from_numpy(x) for split, x in parts.items()} for name, parts in given.items()},
+        num_categories=num_categories,
     )
 
 
-def _own(source: str | Path | np.ndarray | Tensor, fractions: Fractions, seed: int) -> Content:
+def _own(source: str | Path | np.ndarray | Tensor, fractions: Fractions, seed: int, conditions: tuple[str, ...]) -> Content:
     if isinstance(source, Tensor):
         values = source.float() if source.is_floating_point() else source  # NumPy has no bfloat16
-        return _own_rows("tensor", {"data": values.detach().cpu().numpy()}, fractions, seed)
+        return _own_rows("tensor", {"data": values.detach().cpu().numpy()}, fractions, seed, conditions)
     if isinstance(source, np.ndarray):
-        return _own_rows("array", {"data": source}, fractions, seed)
+        return _own_rows("array", {"data": source}, fractions, seed, conditions)
     shards = shards_of(source) if isinstance(source, str | Path) else None
     if shards is not None:
-        return _own_rows(str(source), read_shards(shards), fractions, seed)
+        return _own_rows(str(source), read_shards(shards), fractions, seed, conditions)
     path = _own_path(source)
     if path.suffix == TEXT:
+        refuse_conditions(path.name, conditions, [])
         return _own_text(path, fractions)
-    return replace(_own_rows(path.name, READERS[path.suffix](path), fractions, seed), columns=column_names(path))
+    arrays, columns = READERS[path.suffix](path), column_names(path)
+    if conditions and path.suffix in TABLES:
+        arrays = with_columns(path, arrays["data"], conditions)
+        columns = tuple(name for name in columns or () if name not in conditions)
+    return replace(_own_rows(path.name, arrays, fractions, seed, conditions), columns=columns)
 
 
 def _own_path(source: str | Path) -> Path:
@@ -187,13 +207,18 @@ def _own_text(path: Path, fractions: Fractions) -> Content:
     return Content(path.name, f"{path.name} in windows of characters, split in order of the text", splits, alphabet=alphabet)
 
 
-def _own_rows(name: str, arrays: dict[str, Any], fractions: Fractions, seed: int) -> Content:
+def _own_rows(name: str, arrays: dict[str, Any], fractions: Fractions, seed: int, conditions: tuple[str, ...]) -> Content:
+    arrays, others = without_conditions(name, arrays, conditions)
     values = {key: checked(array, f"{name}: {key}") for key, array in arrays.items()}
     splits, origin = _own_splits(name, values, fractions, seed)
+    given = {}
+    for condition, parts in others.items():
+        own = {key: checked(array, f"{name}: {condition}") for key, array in parts.items()}
+        given[condition] = {split: x.whole() for split, x in _own_splits(f"{name}: {condition}", own, fractions, seed)[0].items()}
     if len({x.shape[1:] for x in splits.values()}) > 1:
         shapes = {split: x.shape for split, x in splits.items()}
         raise ValueError(f"{name} must hold splits that agree on X in [N, *X]; got {shapes}. Reshape them.")
-    return Content(name, f"{name}, {origin}", splits, levels=_gray_levels(values))
+    return Content(name, f"{name}, {origin}", splits, given=given, levels=_gray_levels(values))
 
 
 def _own_splits(name: str, values: dict[str, Values], fractions: Fractions, seed: int) -> tuple[dict[str, Values], str]:

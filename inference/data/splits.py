@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from inference.data.readers import Arrays
+from pyro_lvm.pair import Batch
 
 SPLITS = ("train", "valid", "test")
 
@@ -18,6 +19,11 @@ def cut_in_order(values: np.ndarray, sizes: dict[str, int]) -> Arrays:
     """Split ``values`` in order: first those of ``"train"``, then ``sizes`` of them by split."""
     train, *others = np.split(values, np.cumsum([len(values) - sum(sizes.values()), *sizes.values()])[:-1])
     return {"train": train, **dict(zip(sizes, others, strict=True))}
+
+
+def random_batch(batch: Batch, count: int, *, seed: int) -> Batch:
+    """Choose at most ``count`` random rows of a batch, the same of each tensor."""
+    return tuple(random_rows(x, count, seed=seed) for x in batch)
 
 
 def random_rows(x: Tensor, count: int, *, seed: int) -> Tensor:

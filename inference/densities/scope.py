@@ -59,6 +59,7 @@ def check_scorable(pair: object, batch: Batch) -> Structure:
         structure.networks.add(other.networks)
     return replace(
         structure,
+        missing=tuple(name for name in structure.missing if all(name in each.missing for each in structures)),
         num_elements=sum(each.num_elements for each in structures),
         is_unit_scaled=all(each.is_unit_scaled for each in structures),
     )

@@ -6,9 +6,10 @@ from pyro import poutine
 import torch
 from torch import Tensor
 
+from inference.densities.broadcasting import choose_layout
 from inference.densities.layout import LOOPED, Latents, Layout, run_guide, run_model
 from inference.densities.log_density import guide_density, latents_of, log_density
-from inference.densities.scope import check_scorable
+from inference.densities.scope import check_scorable, scoring
 from inference.numerics import seeded_blocks
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.sites import Site, sites_of
@@ -151,6 +152,15 @@ def log_prior(pair: object, batch: Batch, latents: Latents, layout: Layout) -> T
     return log_density(trace, num_particles, size, layout, where=_is_latent)
 
 
+def has_one_prior(pair: object, batch: Batch) -> bool:
+    """Return whether log p(z) does not depend on the datum that the model is given, tried on some data."""
+    few = tuple(x[:_FEW] for x in batch)
+    with scoring(pair, batch[0].device):
+        structure, layout = check_scorable(pair, few), choose_layout(pair, few)
+        latents = {name: value[None] for name, value in draw_prior(pair, few, len(few[0]), structure.latents, layout, 0)[0].items()}
+        return _is_alike(*_own_and_other(pair, few, latents, layout))
+
+
 def check_one_prior(pair: object, batch: Batch, rows: Tensor, codes: Codes, layout: Layout) -> None:
     """Check on some codes that log p(z) does not depend on the datum that the model is given.
 
@@ -159,10 +169,19 @@ def check_one_prior(pair: object, batch: Batch, rows: Tensor, codes: Codes, layo
     """
     few = rows[:_FEW]
     latents = {name: value[:1, : len(few)] for name, value in codes.latents.items()}
-    own, other = (log_prior(pair, tuple(x[part] for x in batch), latents, layout) for part in (few, few.roll(1)))
-    if not torch.allclose(own, other, rtol=1e-5, atol=1e-4):
+    own, other = _own_and_other(pair, tuple(x[few] for x in batch), latents, layout)
+    if not _is_alike(own, other):
         raise ValueError(
             "p(z) must be the same for every datum; the model's prior changes with its arguments, by up to "
             f"{(own - other).abs().max().item():.2g} nats. Diagnose data with equal values of these "
             "arguments, such as those of one label or one length, separately."
         )
+
+
+def _own_and_other(pair: object, batch: Batch, latents: Latents, layout: Layout) -> tuple[Tensor, Tensor]:
+    """log p(z) of latents ``[1, B, *Z]`` given their own data, and given those of another, each ``[1, B]``."""
+    return log_prior(pair, batch, latents, layout), log_prior(pair, tuple(x.roll(1, 0) for x in batch), latents, layout)
+
+
+def _is_alike(own: Tensor, other: Tensor) -> bool:
+    return torch.allclose(own, other, rtol=1e-5, atol=1e-4)

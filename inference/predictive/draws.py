@@ -21,7 +21,7 @@ from pyro_lvm.reading import read_batch
 from pyro_lvm.rows.lazy import plain
 from pyro_lvm.scopes import isolated
 from pyro_lvm.sites import sites_of
-from pyro_lvm.structure import Structure
+from pyro_lvm.structure import Structure, template_of
 
 Values = Tensor | dict[str, Tensor]
 
@@ -209,15 +209,26 @@ def in_blocks(function: Callable[..., Any], *batch: Tensor, seed: int, size: int
     return torch.cat(blocks)
 
 
-def of_one_site(values: Values) -> Tensor:
-    """Check that values are those of a single site, as for all models of the recipes, and return them.
+def of_data(pair: object, values: Values) -> Tensor:
+    """Return the values of the site that observes the first argument of a pair: the data, as opposed to labels.
+
+    Args:
+        pair: A pair that has been run.
+        values: Values of the sites that it observes.
 
     Raises:
-        TypeError: If there are several sites.
+        TypeError: If there are several sites, and none of them does.
     """
-    if isinstance(values, dict):
-        raise TypeError(f"the pair must observe one site to be judged by its samples; got {sorted(values)}. Use sample_prior and pick one.")
-    return values
+    if not isinstance(values, dict):
+        return values
+    template = template_of(pair)
+    places = {} if template is None else dict(zip(template.structure.observed_arguments, template.structure.observed, strict=True))
+    if places.get(0) not in values:
+        raise TypeError(
+            f"the pair must observe its first argument at one site to be judged by its samples; got {sorted(values)}. Use sample_prior and "
+            "pick one."
+        )
+    return values[places[0]]
 
 
 def _given(pair: object, values: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inference.formatting import format_with_error
-from inference.predictive.draws import in_blocks, of_one_site, reconstruct, sample_prior
+from inference.predictive.draws import in_blocks, of_data, reconstruct, sample_prior
 from inference.predictive.features import Features
 from pyro_lvm.checks import check_counts, check_seeds
 from pyro_lvm.reading import read_batch
@@ -149,12 +149,12 @@ def pair_samples(pair: object, *data: Any, seed: int = 0, means: bool = False) -
         ``"reconstructions"`` and ``"prior samples"``, each ``[N, *X]``.
 
     Raises:
-        TypeError: If the pair observes several sites.
+        TypeError: If the pair observes several sites, and its first argument at none of them.
     """
     batch = read_batch(pair, data)
     return {
-        "reconstructions": of_one_site(in_blocks(lambda *rows: reconstruct(pair, *rows, draws=not means), *batch, seed=seed)),
-        "prior samples": of_one_site(in_blocks(lambda *rows: sample_prior(pair, *rows, means=means), *batch, seed=seed)),
+        "reconstructions": of_data(pair, in_blocks(lambda *rows: reconstruct(pair, *rows, draws=not means), *batch, seed=seed)),
+        "prior samples": of_data(pair, in_blocks(lambda *rows: sample_prior(pair, *rows, means=means), *batch, seed=seed)),
     }
 
 

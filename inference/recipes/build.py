@@ -1,6 +1,6 @@
 """Data, models, fits and scores built from options."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from inference.checkpoint import move_
 from inference.data.load import Data, load_data
 from inference.data.treatments import drawn_once
 from inference.numerics import check_device, seeded
-from inference.recipes.combinations import check_parts
+from inference.recipes.combinations import check_given, check_parts
 from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe
 from inference.recipes.own_pairs import make_own
 from inference.recipes.parts.codes import start_codebook
 from inference.recipes.parts.maker import Parts
-from inference.recipes.registries import INITS, METHODS, OBJECTIVES, SCHEDULES, STRUCTURES
+from inference.recipes.registries import CONDITIONS, INITS, METHODS, OBJECTIVES, SCHEDULES, STRUCTURES
 from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
 from inference.scoring.evaluation import Evaluation
 from inference.svi.fitting import fit
@@ -50,18 +50,22 @@ def build_pair(recipe: Recipe, data: Data, *, folder: Path | None = None) -> Any
         ValueError: If the recipe is invalid, or the pair has no likelihood for each datum.
     """
     if recipe.pair is None:
-        return build_model(recipe.model, seen_by_model(data, seed=recipe.model.seed))
+        _check_known(recipe.model.structure, data)
+        train, *given = batch_seen(data, seed=recipe.model.seed)
+        return build_model(recipe.model, train, given, [data.num_categories.get(name) for name in data.given])
     pair = make_own(recipe.pair, data, seed=recipe.model.seed, folder=folder)
     _refuse(run_first(pair, data.batch("train")))
     return pair
 
 
-def build_model(options: ModelOptions, train: Tensor) -> Any:
+def build_model(options: ModelOptions, train: Tensor, given: Sequence[Tensor] = (), num_categories: Sequence[int | None] = ()) -> Any:
     """Build a model made of parts, with output biases, noise scales and pseudo-inputs initialized from the data.
 
     Args:
         options: Names and sizes of the parts.
         train: Training data as the model sees them, ``[N, *X]``: binarized or dequantized if they are to be so.
+        given: What else the model is called with, such as labels ``[N]`` or covariates ``[N, *C]``.
+        num_categories: Number of categories of each, None for covariates.
 
     Returns:
         The model, not yet fitted.
@@ -71,19 +75,42 @@ def build_model(options: ModelOptions, train: Tensor) -> Any:
             likelihood's support.
     """
     check_parts(options)
+    check_given(options, len(given))
     values = asdict(options)
     with seeded(options.seed):
-        model = STRUCTURES.build(options.structure, values, parts=Parts(values, train))
+        model = STRUCTURES.build(options.structure, values, parts=Parts(values, train, tuple(given), tuple(num_categories)))
         INITS.build(options.init, values, pair=model)
         start_codebook(model, train, seed=options.seed)
-    _check_support(options.likelihood, model, train)
-    _refuse(check_pair(model, train[:2]))
+    few = tuple(x[:2] for x in (train, *given))
+    _check_support(options.likelihood, model, train, few)
+    _refuse(check_pair(model, *few))
     return model
+
+
+def batch_seen(data: Data, *, seed: int = 0) -> Batch:
+    """What the model is called with for all training data: these as it sees them, then what is given."""
+    return (seen_by_model(data, seed=seed), *data.batch("train")[1:])
 
 
 def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
     """The training data as the model sees them, after one draw of their transform's noise, ``[N, *X]``."""
     return data.train if data.transform is None else drawn_once(data.train, data.transform, seed)
+
+
+def batch_given(data: Data, batch: Batch, given: Sequence[float]) -> Batch:
+    """A batch in which all rows are given the same values, one for each condition.
+
+    Raises:
+        ValueError: If there are more or fewer values than conditions, or one is no category or of several covariates.
+    """
+    names = list(data.given)
+    if len(given) != len(names):
+        raise ValueError(f"--given must have one value for each condition ({', '.join(names) or 'none'}); got {len(given)}.")
+    for name, value in zip(names, given, strict=True):
+        count = data.num_categories.get(name)
+        if count is not None and value not in range(count):
+            raise ValueError(f"--given: {name} must be a category from 0 to {count - 1}; got {value:g}.")
+    return (batch[0], *(torch.full_like(x, value) for x, value in zip(batch[1:], given, strict=True)))
 
 
 def fit_pair(
@@ -101,14 +128,16 @@ def fit_pair(
     values = asdict(options)
     settings = {one.name: values[one.name] for one in fields(FitOptions) if one.name not in ("objective", "schedule")}
     valid: Batch | None = data.batch("valid")
-    if _belongs_to_rows(pair):  # as with an AutoNormal: no rows but these, and all of them in every step
+    template = template_of(pair)
+    structure = run_first(pair, data.batch("train")) if template is None else template.structure
+    if structure.row_parameters:  # as with an AutoNormal: no rows but these, and all of them in every step
         settings |= {"batch_size": None, "patience": None}
         valid = None
     return fit(
         pair,
         data.batch("train"),
         valid=valid,
-        elbo=OBJECTIVES.build(options.objective, values),
+        elbo=OBJECTIVES.build(options.objective, values, structure=structure),
         scheduler=SCHEDULES.build(options.schedule, values, epochs=options.epochs),
         transform=data.transform,
         checkpoint=checkpoint,
@@ -118,11 +147,6 @@ def fit_pair(
         progress=progress,
         **settings,
     )
-
-
-def _belongs_to_rows(pair: object) -> bool:
-    template = template_of(pair)
-    return template is not None and bool(template.structure.row_parameters)
 
 
 def evaluate_pair(pair: object, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
@@ -147,7 +171,9 @@ def bound_pair(
 ) -> BidirectionalBounds:
     """Bound log p(x) of simulated data; see :func:`inference.scoring.annealed.bounds.bidirectional`."""
     check_device(device)
-    batch = tuple(x[:1].expand(num_data, *x.shape[1:]).to(device) for x in data.batch(options.split))
+    x, *given = data.batch(options.split)
+    rows = torch.arange(num_data) % len(x)
+    batch = tuple(each.to(device) for each in (x[:1].expand(num_data, *x.shape[1:]), *(each[rows] for each in given)))
     chains = options if options.method == "ais" else EvaluateOptions(method="ais")
     num_particles, num_steps = chains.counts
     move_(pair, device)
@@ -162,16 +188,27 @@ def bound_pair(
     )
 
 
+def _check_known(structure: str, data: Data) -> None:
+    """Refuse labels that are missing where they are given: only a model that has them as a latent can sum them out."""
+    for name in data.num_categories if STRUCTURES[structure].facts["takes"] == CONDITIONS else ():
+        missing = sum(int((x < 0).sum()) for x in data.given[name].values())
+        if missing:
+            raise ValueError(
+                f"structure {structure!r} needs all {name}; got {missing} that are missing. Leave data.labelled out, drop these rows, or "
+                "take model.structure semi-supervised."
+            )
+
+
 def _refuse(structure: Structure) -> None:
     if structure.refusal is not None:
         raise ValueError(structure.refusal)
 
 
-def _check_support(name: str, model: Any, train: Tensor) -> None:
+def _check_support(name: str, model: Any, train: Tensor, few: Batch) -> None:
     # Without validation: data outside the support may have made the output biases NaN.
     with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
-        sites = sample_sites(poutine.trace(model.model).get_trace(train[:2]))
-    for site in filter(is_data, sites):
+        sites = sample_sites(poutine.trace(model.model).get_trace(*few))
+    for site in [site for site in sites if is_data(site) and site["name"] == "x"]:
         support = innermost_support(site["fn"])
         if support is not None and not all(support.check(part).all() for part in in_parts(train)):
             raise ValueError(

@@ -4,7 +4,19 @@ from collections.abc import Collection
 from typing import Any
 
 from inference.recipes.options import ModelOptions, Recipe, changed, without_effect
-from inference.recipes.registries import CODES, ENCODERS, FIT_PARTS, MODEL_PARTS, NETWORKS, PRIORS, REAL, STRUCTURES
+from inference.recipes.registries import (
+    CODES,
+    CONDITIONS,
+    ENCODERS,
+    FIT_PARTS,
+    LABEL,
+    MODEL_PARTS,
+    NETWORKS,
+    NOTHING,
+    PRIORS,
+    REAL,
+    STRUCTURES,
+)
 from inference.registry import Registry
 
 
@@ -17,6 +29,7 @@ def check_recipes(recipes: Collection[Recipe]) -> None:
     for recipe in recipes:
         if recipe.pair is None:
             check_parts(recipe.model)
+            check_given(recipe.model, len(recipe.data.condition or ()))
     for section, registries in (("model", MODEL_PARTS), ("fit", FIT_PARTS)):
         vain = [_vain(recipe, section, registries) for recipe in recipes]
         for option in set.intersection(*map(set, vain)):
@@ -39,8 +52,48 @@ def check_parts(options: ModelOptions) -> None:
     """
     if STRUCTURES[options.structure].facts["is_flat"]:
         _check_latents(options)
+        _check_conditional(options)
     else:
         _check_levels(options)
+
+
+def check_given(options: ModelOptions, num_given: int) -> None:
+    """Check that a structure takes as many conditions as there are.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    takes = STRUCTURES[options.structure].facts["takes"]
+    if takes == NOTHING and num_given:
+        others = " or ".join(name for name, part in STRUCTURES.items() if part.facts["takes"] != NOTHING)
+        raise ValueError(
+            f"structure {options.structure!r} takes nothing besides the data; got data.condition. Leave it out, or take model.structure "
+            f"{others}."
+        )
+    if takes == CONDITIONS and not num_given or takes == LABEL and num_given != 1:
+        raise ValueError(
+            f"structure {options.structure!r} takes {takes} besides the data; got {num_given or 'none'}. Give data.condition, such "
+            "as labels."
+        )
+
+
+def _check_conditional(options: ModelOptions) -> None:
+    takes = STRUCTURES[options.structure].facts["takes"]
+    if takes != NOTHING and _latents(ENCODERS, options.encoder) == CODES:
+        raise ValueError(
+            f"structure {options.structure!r} has latents that are vectors; got encoder {options.encoder!r} of codes. Choose another "
+            "model.encoder."
+        )
+    if takes == CONDITIONS and options.prior != "standard":
+        raise ValueError(
+            f"structure {options.structure!r} has a normal prior, with mean and scale by the condition; got prior {options.prior!r}. "
+            "Leave model.prior out, or take model.structure flat."
+        )
+    if takes == LABEL and PRIORS[options.prior].facts["of_encoder"]:
+        raise ValueError(
+            f"prior {options.prior!r} is made of q(z|x), and the guide of structure {options.structure!r} also takes labels. Choose "
+            "another model.prior."
+        )
 
 
 def _check_latents(options: ModelOptions) -> None:

@@ -10,7 +10,7 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 from inference.recipes.parts import codes, encoders, expost, fits, likelihoods, methods, networks, priors, programs, structures
 from inference.recipes.parts.methods import Precision, ProposalName
 from inference.recipes.registries import DATASETS, EXPOST, FIT_PARTS, METHODS, MODEL_PARTS
-from inference.recipes.sizes import Counts
+from inference.recipes.sizes import Counts, Names
 from inference.registry import Registry, accepted, make_options, takers, union
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ class DataOptions:
         valid_fraction: Share of rows held out for validation, if the data come without a split.
         test_fraction: Share of rows held out for testing, if the data come without a split.
         seed: int of the split and of noise that is drawn once.
+        condition: What is given to the pair besides the data: labels of a published data set, columns of a table, or arrays of a .npz file.
+        labelled: Number of training labels to keep, as evenly over the categories as possible; all others are missing, those of validation
+            and test data included.
     """
 
     source: str = "digits"
@@ -44,6 +47,8 @@ class DataOptions:
     valid_fraction: float | None = None
     test_fraction: float | None = None
     seed: int = 0
+    condition: Names | None = None
+    labelled: PositiveInt | None = None
 
 
 class _Compared:
@@ -67,7 +72,9 @@ class ModelOptions(_Compared):
 
     Args:
         structure: One level of latents (flat), or several: stacked, each with its own networks, as in the VampPrior paper, or ladder,
-            where guide and model share a path from the top down (with conv networks, the latents below the top are images).
+            where guide and model share a path from the top down (with conv networks, the latents below the top are images); or one level
+            with data.condition: conditional, given to prior, encoder and decoder, or semi-supervised, a label that is summed out where
+            it is missing.
         prior: p(z), of the top level; dirichlet and logistic-normal are for proportions, sphere is for unit vectors, and uniform,
             independent and autoregressive are for discrete codes.
         encoder: q(z|x), for the same kind of latents as the prior: dirichlet or logistic-normal for proportions, power-spherical for unit

@@ -30,10 +30,12 @@ NETWORKS = Registry("network", given={}, facts={"is_conv": False})
 INITS = Registry("init", given={"pair": "the model, whose weights are changed in place"})
 """Initializations of the hidden layers."""
 
-STRUCTURES = Registry("structure", given={"parts": "the other parts that the options name"}, facts={"is_flat": False})
-"""Pairs made of parts. Facts: whether there is one level of latents (``is_flat``), whose guide is the encoder."""
+NOTHING, CONDITIONS, LABEL = "nothing", "conditions", "a label"
+STRUCTURES = Registry("structure", given={"parts": "the other parts that the options name"}, facts={"is_flat": False, "takes": NOTHING})
+"""Pairs made of parts. Facts: whether there is one level of latents (``is_flat``), whose guide is the encoder; what the pair ``takes``
+besides the observations."""
 
-OBJECTIVES = Registry("objective", given={})
+OBJECTIVES = Registry("objective", given={"structure": "what the pair declares, such as latents that are summed out"})
 """Objectives of a fit: a builder returns an ELBO of Pyro."""
 
 SCHEDULES = Registry("schedule", given={"epochs": "the number of epochs"})

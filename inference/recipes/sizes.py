@@ -9,5 +9,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 Counts = tuple[PositiveInt, ...]
+Names = tuple[str, ...]
 MakeNetwork = Callable[..., "nn.Module"]
 MakeGrid = Callable[[int, int], "tuple[nn.Module, Counts]"]

@@ -7,20 +7,22 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inference.data.splits import random_rows
+from inference.data.splits import random_batch
 from inference.densities.scope import scoring
 from inference.diagnostics.aggregate import is_matrix_form
 from inference.diagnostics.diagnosis import Diagnosis, diagnose
+from inference.diagnostics.draws import has_one_prior
 from inference.diagnostics.usage import LatentUse, latent_use
 from inference.formatting import format_count, format_with_error
 from inference.predictive.draws import Values, encode, in_blocks, sample_latents
-from inference.recipes.build import seen_by_model
+from inference.recipes.build import batch_seen
 from inference.report.html import Block, Notes, Paragraph, Picture, Table
 from inference.report.plots.latents import draw_codes
 from inference.report.plots.units import UnitUse, draw_units
 from inference.report.samples import is_continuous
 from inference.report.words import figure_name, in_words
 from inference.runs.run import Run
+from pyro_lvm.pair import Batch
 
 NUM_CODES = 5000
 _LEAST_DIAGNOSED = 100
@@ -33,36 +35,39 @@ _UNITS = (
 
 def diagnosed(runs: Mapping[str, Run]) -> dict[str, Diagnosis]:
     """Diagnose, on training data, the models for which every code can be scored under every datum's q(z|x) in seconds."""
-    shown = _training_data(runs)
-    return {name: diagnose(runs[name].pair, x, progress=False) for name, x in shown.items() if _has_matrix_form(runs[name].pair, x)}
+    shown = {name: batch for name, batch in _training_data(runs).items() if _has_matrix_form(runs[name].pair, batch)}
+    return {name: diagnose(runs[name].pair, batch, progress=False) for name, batch in shown.items()}
 
 
 def used(runs: Mapping[str, Run], diagnoses: Mapping[str, Diagnosis]) -> dict[str, Diagnosis | LatentUse]:
     """Measure how latents are used: the diagnosis, where there is one."""
     shown = _training_data(runs)
-    return {name: diagnoses.get(name) or latent_use(runs[name].pair, x) for name, x in shown.items()}
+    return {name: diagnoses.get(name) or latent_use(runs[name].pair, batch) for name, batch in shown.items()}
 
 
-def _training_data(runs: Mapping[str, Run]) -> dict[str, Tensor]:
-    shown = {name: random_rows(seen_by_model(run.data), NUM_CODES, seed=0) for name, run in runs.items()}
-    return {name: x for name, x in shown.items() if len(x) >= _LEAST_DIAGNOSED}
+def _training_data(runs: Mapping[str, Run]) -> dict[str, Batch]:
+    shown = {name: random_batch(batch_seen(run.data), NUM_CODES, seed=0) for name, run in runs.items()}
+    return {name: batch for name, batch in shown.items() if len(batch[0]) >= _LEAST_DIAGNOSED}
 
 
-def _has_matrix_form(pair: object, x: Tensor) -> bool:
-    with scoring(pair, x.device):
-        return is_matrix_form(pair, (x[:2],))
+def _has_matrix_form(pair: object, batch: Batch) -> bool:
+    """Whether every code can be scored under every datum's q(z|x) in seconds, and there is one prior for all data."""
+    with scoring(pair, batch[0].device):
+        is_fast = is_matrix_form(pair, tuple(x[:2] for x in batch))
+    return is_fast and (len(batch) == 1 or has_one_prior(pair, batch))
 
 
 def latent_space(runs: Mapping[str, Run], out: Path) -> list[Block]:
     """Show codes and prior in a plane."""
     codes, draws = {}, {}
     for name, run in runs.items():
-        x = random_rows(seen_by_model(run.data), NUM_CODES // 2, seed=0)
-        x = x.repeat(2 * max(1, NUM_CODES // 2 // len(x)), *[1] * (x.dim() - 1))
-        z = in_blocks(lambda rows, pair=run.pair: encode(pair, rows), x, seed=0)
+        batch = random_batch(batch_seen(run.data), NUM_CODES // 2, seed=0)
+        copies = 2 * max(1, NUM_CODES // 2 // len(batch[0]))
+        batch = tuple(x.repeat(copies, *[1] * (x.dim() - 1)) for x in batch)
+        z = in_blocks(lambda *rows, pair=run.pair: encode(pair, *rows), *batch, seed=0)
         if is_continuous(z):
             codes[name] = torch.stack(_joined(z).chunk(2))  # [2, N, D]
-            draws[name] = _joined(in_blocks(lambda rows, pair=run.pair: sample_latents(pair, rows), x, seed=1))
+            draws[name] = _joined(in_blocks(lambda *rows, pair=run.pair: sample_latents(pair, *rows), *batch, seed=1))
     blocks: list[Block] = []
     if codes:
         draw_codes(codes, draws, out / "codes.png")
@@ -97,7 +102,7 @@ def diagnosis_blocks(
         draw_units({f"{name}{site}": one for name, own in units.items() for site, one in own.items()}, out / "dimension-kl.png")
         blocks.append(Picture(out / "dimension-kl.png", _UNITS))
     if rest:
-        reasons = "there are too few data or the density of codes is slow to compute"
+        reasons = "there are too few data, the density of codes is slow to compute, or the prior depends on a condition"
         blocks.append(Paragraph(f"Not diagnosed here, as {reasons}: {', '.join(rest)}. Use pyro-lvm diagnose."))
     return blocks
 

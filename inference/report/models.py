@@ -10,7 +10,7 @@ from torch import Size, Tensor
 
 from inference.checkpoint import pair_tensors
 from inference.densities.scope import scoring
-from inference.recipes.registries import EXPOST
+from inference.recipes.registries import CONDITIONS, EXPOST, STRUCTURES
 from inference.runs.kept import ROW_SOFT
 from inference.runs.run import Run
 from pyro_lvm.pair import programs
@@ -48,7 +48,7 @@ def models_table(runs: Mapping[str, Run], fitted: Container[str]) -> pd.DataFram
         fitted: Names of those that are as they were fitted; the others have another prior or a soft proposal, as their names say.
     """
     rows = {name: _row("" if name in fitted else name.rpartition("+")[2], run) for name, run in runs.items()}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
 def _row(expost: str, run: Run) -> dict[str, str]:
@@ -57,6 +57,7 @@ def _row(expost: str, run: Run) -> dict[str, str]:
     return {
         "likelihood p(x|z)": likelihood(run),
         "prior p(z)": _prior(expost.removesuffix(ROW_SOFT), drawn["latents"] if is_own else word(model.prior), model),
+        **({"given": ", ".join(run.data.given)} if run.data.given else {}),
         "guide q(z|x)": drawn["guide"] if is_own else word(model.encoder) + (", soft" if expost.endswith(ROW_SOFT) else ""),
         "latents": latents(run),
         "data": f"{_size(run.data.test.shape[1:])} values",
@@ -96,6 +97,8 @@ def word(name: str) -> str:
 
 
 def _prior(expost: str, prior: str, model: Any) -> str:
+    if STRUCTURES[model.structure].facts["takes"] == CONDITIONS:
+        prior = "normal, by what is given"
     if expost in EXPOST:
         return f"{word(expost)}, fitted after training under {prior}"
     return f"{prior}, {model.num_components} components" if prior in map(word, _OF_MIXTURES) else prior
@@ -115,7 +118,8 @@ def _latent(site: Site) -> str:
     if z.is_floating_point():
         return f"{_size(z.shape[1:])} units"
     support: Any = innermost_support(fn)
-    return f"{prod(z.shape[1:])} codes of {getattr(fn, 'num_codes', None) or int(support.upper_bound) + 1} values"
+    count, num_values = prod(z.shape[1:]), getattr(fn, "num_codes", None) or int(support.upper_bound) + 1
+    return f"{count} {'code' if count == 1 else 'codes'} of {num_values} values"
 
 
 def _size(shape: Size) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from inference.data.splits import random_rows
+from inference.data.splits import random_batch, random_rows
 from inference.files import replacing_file
 from inference.formatting import spreadsheet_name
 from inference.predictive.features import default_features
@@ -72,7 +72,7 @@ def judge(runs: Mapping[str, Run]) -> Judgement:
     real = random_rows(data.test, size, seed=0)
     models = {}
     for name, run in runs.items():
-        samples = pair_samples(run.pair, random_rows(run.data.valid, size, seed=1))
+        samples = pair_samples(run.pair, *random_batch(run.data.batch("valid"), size, seed=1))
         both = (sample_quality(samples[kind].reshape(real.shape), real, features) for kind in ("reconstructions", "prior samples"))
         models[name] = ModelQuality(*both)
     return Judgement(features.description, sample_quality(random_rows(data.valid, size, seed=1), real, features), models)

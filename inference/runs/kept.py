@@ -59,9 +59,13 @@ def _read(run: Run, path: Path, options: EvaluateOptions | None, suffix: str, re
 
 
 def _disagreement(score: Evaluation, run: Run, options: EvaluateOptions) -> str:
-    """Say what of a score is not as asked for, or nothing; one draw is made where more would be alike."""
-    x, num_particles = getattr(run.data, options.split), 1 if score.num_particles == 1 else options.counts[0]
-    asked = {"K": num_particles, "seed": options.seed, "precision": options.precision, "data_id": data_id(x), "rows": len(x)}
+    """Say what of a score is not as asked for, or nothing; one draw is made where more would be alike.
+
+    A pair of several arguments may observe any of them; that these are the same, the score's origin shows.
+    """
+    batch, num_particles = run.data.batch(options.split), 1 if score.num_particles == 1 else options.counts[0]
+    asked: dict[str, object] = {"K": num_particles, "seed": options.seed, "precision": options.precision, "rows": len(batch[0])}
+    asked |= {"data_id": data_id(*batch)} if len(batch) == 1 else {}
     found = {name: getattr(score, {"K": "num_particles"}.get(name, name)) for name in asked if name != "rows"} | {"rows": len(score.log_px)}
     return " and ".join(f"{name} is {found[name]} instead of {asked[name]}" for name in asked if found[name] != asked[name])
 

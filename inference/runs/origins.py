@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from inference.checkpoint import weights_id
-from inference.data.fingerprint import data_id, training_id
+from inference.data.fingerprint import split_id, training_id
 from inference.recipes.fitted_priors import VERSION as EXPOST_VERSION
 from inference.recipes.options import DataOptions, EvaluateOptions, evaluate_options, fit_options, model_options
 from inference.runs.run import Run
@@ -27,7 +27,7 @@ def score_origin(run: Run, options: EvaluateOptions, suffix: str) -> Origin:
     """What determines the score of a run's model, or of its variant in a row of a comparison, by name."""
     num_particles, num_steps = options.counts
     asked = asdict(options) | {"num_particles": num_particles, "num_steps": num_steps}
-    facts = {"version": SCORING_VERSION, "row": suffix, "rows": data_id(getattr(run.data, options.split))}
+    facts = {"version": SCORING_VERSION, "row": suffix, "rows": split_id(run.data, options.split)}
     return _plain(_model(run) | _named("evaluate", asked) | facts)
 
 
@@ -72,7 +72,7 @@ def _default(name: str) -> object:
 
 def _fitted_to(run: Run) -> Origin:
     data = {name: value for name, value in asdict(run.recipe.data).items() if name != "source"}
-    return _model(run) | _named("data", data) | {"training rows": training_id(run.data), "validation rows": data_id(run.data.valid)}
+    return _model(run) | _named("data", data) | {"training rows": training_id(run.data), "validation rows": split_id(run.data, "valid")}
 
 
 def _model(run: Run) -> Origin:

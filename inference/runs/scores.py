@@ -136,7 +136,8 @@ def _temperature(run: Run, folder: Path, options: EvaluateOptions, device: str |
     if kept is not None:
         return kept
     move_(run.pair, device)
-    temperature = fit_temperature(run.pair.soft, run.data.valid.to(device), num_particles=num_particles, seed=run.recipe.fit.seed)
+    valid = tuple(x.to(device) for x in run.data.batch("valid"))
+    temperature = fit_temperature(run.pair.soft, valid, num_particles=num_particles, seed=run.recipe.fit.seed)
     if is_first():
         write_yaml(path, sealed({"temperature": temperature, "num_particles": num_particles, "origin": origin}))
     return temperature
@@ -164,6 +165,8 @@ def score_runs(
     device: str | None = None,
 ) -> tuple[dict[str, Run], dict[str, Evaluation]]:
     """Return models and scores by name: those of the runs and, as ``NAME+KIND``, those under priors fitted after training.
+
+    Runs may differ in what is given besides the observations, which :func:`~inference.comparison.table.compare` says.
 
     Raises:
         ValueError: If the runs are not of the same data.

@@ -59,6 +59,7 @@ class Evaluation:
             draws, shape ``[N]``; -inf if a draw has no density, as on an edge of the latents' space, and NaN where the guide is the
             proposal. By default, it is NaN everywhere.
         num_steps: Steps of a chain in annealed importance sampling, or 0.
+        given_id: Fingerprint of the arguments that are not observed, such as labels, so that p(x) is given them; empty without any.
 
     Raises:
         ValueError: If shapes, dtypes or fields are inconsistent.
@@ -83,6 +84,7 @@ class Evaluation:
     is_unit_scaled: bool = False
     normal_elbo: Tensor | None = None
     num_steps: int = 0
+    given_id: str = ""
 
     def __post_init__(self) -> None:
         size = self.log_px.numel()
@@ -286,9 +288,9 @@ class Evaluation:
             f"ELBO {format_with_error(float(self.elbo.mean()), standard_error_of_mean(self.elbo))}",
             f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}, {annealed}proposal: {self.proposal}",
         ]
+        lines += ["p(x) is given the arguments that the pair does not observe"] * bool(self.given_id)
         if self.precision != "full":
-            bias, error = (format_error(abs(value)) for value in (self.rounding_bias, self.rounding_error))
-            sign = "-" if self.rounding_bias < 0 else "+"
+            sign, bias, error = "-" if self.rounding_bias < 0 else "+", *map(format_error, (abs(self.rounding_bias), self.rounding_error))
             lines.append(
                 f"products in {self.precision}: log p(x) is off by {sign}{bias} on average and {error} at most, on a subset of the data"
             )

@@ -205,6 +205,7 @@ def evaluate(
         seed=seed,
         measure=structure.measure,
         data_id=id_of_observed(structure, rows),
+        given_id=_id_of_given(structure, rows),
         is_bound=is_bound,
         num_dims=_per_datum(structure.num_elements, size),
         is_unit_scaled=structure.is_unit_scaled,
@@ -221,11 +222,22 @@ def _num_checked(num_particles: int, size: int) -> int:
 
 
 def id_of_observed(structure: Structure, rows: Batch) -> str:
-    """Return the fingerprint of what is observed: of arguments as given, and also of observations that the programs compute from them."""
-    places = sorted({place for place in structure.observed_arguments if place is not None})
-    if not structure.computed:
-        return data_id(*(rows[place] for place in places))
-    return "~".join([data_id(*rows), *(f"{total:.6g}" for total in structure.computed)])
+    """Return the fingerprint of what is observed: of arguments as given, and also of observations that the programs compute from them.
+
+    An argument of which every row is masked, such as labels that are all missing, is not observed.
+    """
+    if structure.computed:
+        return "~".join([data_id(*rows), *(f"{total:.6g}" for total in structure.computed)])
+    sites = zip(structure.observed, structure.observed_arguments, strict=True)
+    return data_id(
+        *(rows[place] for place in sorted({place for name, place in sites if place is not None and name not in structure.missing}))
+    )
+
+
+def _id_of_given(structure: Structure, rows: Batch) -> str:
+    """Return the fingerprint of the arguments that no site observes, such as conditions and masks, or nothing if there are none."""
+    others = [x for place, x in enumerate(rows) if place not in structure.observed_arguments]
+    return data_id(*others) if others and not structure.computed else ""
 
 
 def _per_datum(total: int, size: int) -> float:

@@ -22,7 +22,7 @@ GROUP = "is_stats"
 PER_DATUM = ("log_px", "mc_error", "ess", "pareto_k", "elbo")
 LATER_PER_DATUM = ("normal_elbo",)  # missing in older files
 ATTRIBUTES = ("num_particles", "seed", "measure", "data_id", "is_bound", "num_dims")
-LATER_ATTRIBUTES = ("precision", "rounding_bias", "rounding_error", "is_unit_scaled", "num_steps")  # missing in older files
+LATER_ATTRIBUTES = ("precision", "rounding_bias", "rounding_error", "is_unit_scaled", "num_steps", "given_id")  # missing in older files
 FLAGS = ("is_bound", "is_unit_scaled")  # stored as 0 and 1
 _FIELDS = (*PER_DATUM, *LATER_PER_DATUM, "curve", *ATTRIBUTES, *LATER_ATTRIBUTES)
 

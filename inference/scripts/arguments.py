@@ -80,6 +80,7 @@ def _sample(parser: "ArgumentParser") -> None:
     parser.add_argument("--expost", type=names_of(EXPOST), help="Draw from this prior, fitted after training, instead of the run's own.")
     parser.add_argument("--num_draws", type=PositiveInt, default=20, help="Number of draws and of reconstructions.")
     parser.add_argument("--split", type=Split, default="test", help="Split to encode.")
+    parser.add_argument("--given", type=float, nargs="+", help="Draw samples for these values of the conditions, in order.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the draws.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to draw on, such as cuda.")
     parser.add_argument("--out", type=str, help="Folder for arrays and pictures; by default RUN/samples, or RUN/expost-KIND/samples.")

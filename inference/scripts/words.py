@@ -13,6 +13,7 @@ _LISTS = {  # options that take lists, and what a word of the list looks like
     "--plugin": r"(?!-).+\.py",
     "--expost": _WORDS,
     "--data.shape": _NUMBERS,
+    "--data.condition": _WORDS,
     "--model.hidden": _NUMBERS,
     "--model.decoder_hidden": _NUMBERS,
     "--model.flow_hidden": _NUMBERS,

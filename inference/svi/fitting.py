@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pyro.infer import ELBO, RenyiELBO, Trace_ELBO
+from pyro.infer import ELBO, RenyiELBO
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -18,6 +18,7 @@ from inference.processes import from_first, is_first, join, world
 from inference.svi.compiled import CompiledSteps
 from inference.svi.loop import FitResult, Loop
 from inference.svi.messengers import KLSchedule, Steering, values_of
+from inference.svi.objectives import default_objective
 from inference.svi.optimizers import MakeOptimizer, MakeScheduler, check_optimizer, make_optimizer, make_scheduler
 from inference.svi.options import check_kinds, check_options, check_sites
 from inference.svi.parameters import guide_parameters, trainable_parameters
@@ -28,7 +29,7 @@ from inference.svi.training import Training, Validation
 from pyro_lvm.dtypes import Transform
 from pyro_lvm.modules import KeepsStatistics, eval_mode, modules_of
 from pyro_lvm.pair import Batch, programs
-from pyro_lvm.reading import Splits
+from pyro_lvm.reading import Splits, split_batch
 from pyro_lvm.scopes import belongings, isolated
 from pyro_lvm.structure import Structure, run_pair
 
@@ -82,7 +83,7 @@ def fit(
         data: A tensor, an array or a table ``[N, *X]``, a tuple of these, a torch Dataset, an iterable of batches, or what
             :func:`~inference.data.load.load_data` returns: then its training data, transform and validation data are used.
         valid: Validation data in the same form; they determine which weights are kept, and are needed for ``patience``.
-        elbo: Any ``pyro.infer.ELBO``; by default ``Trace_ELBO()``.
+        elbo: Any ``pyro.infer.ELBO``; by default ``Trace_ELBO()``, or ``TraceEnum_ELBO()`` if the model has latents to be summed out.
         epochs: Number of passes through the data.
         batch_size: Number of data per batch; by default 100, or N if N is smaller. A single datum that remains joins the last batch.
         shuffle: Whether the data are reordered in every epoch; an iterable of batches has its own order.
@@ -130,8 +131,8 @@ def fit(
             stops instead, with a warning, and the best weights are kept.
     """
     if isinstance(data, Splits):
-        valid, transform = data.valid if valid is None else valid, data.transform if transform is None else transform
-        data = data.train
+        valid, transform = data if valid is None else valid, data.transform if transform is None else transform
+        data = split_batch(data, "train")
     check_options(epochs, learning_rate, kl_weight, warmup_epochs, free_bits, patience, clip_norm, compile, valid)
     check_kinds(elbo, seed=seed, alternating=alternating, progress=progress, transform=transform, on_epoch=on_epoch)
     check_optimizer(optimizer, learning_rate, scheduler)
@@ -144,10 +145,11 @@ def fit(
         torch.manual_seed(seed)
         train = as_batches(data, pair, batch_size=batch_size, device=device, transform=transform, shuffle=shuffle, drop_last=drop_last)
         held_out = None if valid is None else as_validation(split_of(valid, "valid"), pair, device)
-        elbo, steering = elbo or Trace_ELBO(), Steering(kl_weight, warmup_epochs, free_bits)
+        steering = Steering(kl_weight, warmup_epochs, free_bits)
         with eval_mode(pair):
             train, batch, structure = first_run(pair, train, batch_size, valid)
             warn_of_other_units(train, held_out)
+            elbo = elbo or default_objective(structure)
             declared_size = _declared_size(structure, elbo, len(batch[0]), train.num_data)
             groups = _groups(pair, batch, alternating)
         check_sites(

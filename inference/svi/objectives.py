@@ -4,7 +4,7 @@ from collections.abc import Callable
 import math
 
 import pyro
-from pyro.infer import ELBO
+from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO
 from pyro.poutine.messenger import unwrap
 import torch
 from torch import Tensor
@@ -19,6 +19,12 @@ from pyro_lvm.modules import eval_mode
 from pyro_lvm.pair import Batch, Pair
 from pyro_lvm.sites import Site, density_sites, frames_of, is_data, is_penalty, masked_log_prob, sample_sites
 from pyro_lvm.structure import Structure
+
+
+def default_objective(structure: Structure, *, num_particles: int = 1) -> ELBO:
+    """Return the evidence lower bound of a pair, in which latents that the model marks for enumeration are summed out."""
+    kind, nesting = TraceEnum_ELBO if structure.enumerated else Trace_ELBO, 1 if structure.refusal is None else float("inf")
+    return kind(num_particles=num_particles, vectorize_particles=num_particles > 1, max_plate_nesting=nesting)
 
 
 class IWAE(ELBO):

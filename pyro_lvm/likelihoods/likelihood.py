@@ -20,7 +20,8 @@ class Likelihood(nn.Module, ABC):
 
     Args:
         network: Maps latents ``[*lead, D]`` to ``[*lead, *X]``, unless the subclass says otherwise. A network with an
-            ``in_shape``, such as those of this package, takes latents ``[*lead, *in_shape]``.
+            ``in_shape``, such as those of this package, takes latents ``[*lead, *in_shape]``. A network of several inputs, such as a
+            :class:`~pyro_lvm.networks.network.Join`, makes p(x|z, y) of it, with y what is passed after the latents.
 
     Returns:
         On call with latents: a Pyro distribution with batch shape ``[*lead]`` and event shape ``[*X]``.
@@ -30,9 +31,13 @@ class Likelihood(nn.Module, ABC):
         super().__init__()
         self.network = network
 
-    def forward(self, z: Tensor) -> TorchDistribution:
-        elements = self.elements(at_least_float32(self.network(z)))
-        num_lead = z.dim() - len(getattr(self.network, "in_shape", (1,)))
+    def forward(self, z: Tensor, *given: Tensor) -> TorchDistribution:
+        params = at_least_float32(self.network(z, *given))
+        elements, out_shape = self.elements(params), getattr(self.network, "out_shape", None)
+        if given and out_shape is not None:  # whose leading dimensions may be more than those of the latents
+            num_lead = params.dim() - len(out_shape)
+        else:
+            num_lead = z.dim() - len(getattr(self.network, "in_shape", (1,)))
         return self.joined(elements, len(elements.batch_shape) - num_lead)
 
     @abstractmethod

@@ -1,9 +1,13 @@
-"""Input layers that prepare data that are not between 0 and 1 for an encoder's network."""
+"""Input layers that prepare data that are not between 0 and 1, labels and covariates for a network."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyro_lvm.arrays import as_tensor
+from pyro_lvm.checks import check_counts
 
 LARGEST_INPUT = 10.0
 
@@ -64,3 +68,70 @@ class OneHot(nn.Module):
         indicators = nn.functional.one_hot(x.long(), self.num_categories).to(x.dtype)  # [*lead, *X, V]
         first = -self.num_dims
         return indicators.movedim(-1, first - 1).flatten(first - 1, first)  # [*lead, V * X[0], *X[1:]]
+
+
+class LabelIndicators(nn.Module):
+    r"""Layer that encodes labels 0 to V - 1 as indicators; a missing label, -1, has none.
+
+    .. math:: y_v = [c = v]
+
+    Args:
+        num_labels: Number of different labels, V.
+
+    Returns:
+        On call with labels ``[*lead]``: a tensor ``[*lead, V]`` of the layer's dtype.
+
+    Raises:
+        ValueError: If ``num_labels`` is below 1, or (on call, unless it is traced) a label is another number.
+
+    Example:
+        >>> import torch
+        >>> from pyro_lvm import LabelIndicators
+        >>> LabelIndicators(3)(torch.tensor([2, -1]))
+        tensor([[0., 0., 1.],
+                [0., 0., 0.]])
+    """
+
+    values: Tensor
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        check_counts(num_labels=num_labels)
+        self.num_labels = num_labels
+        self.register_buffer("values", torch.arange(num_labels, dtype=torch.get_default_dtype()), persistent=False)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        if get_proxy_mode() is None and not torch.compiler.is_compiling() and bool(((labels < -1) | (labels >= self.num_labels)).any()):
+            raise ValueError(
+                f"labels must be from 0 to {self.num_labels - 1}, or -1 where missing; got values from {labels.min().item():g} to "
+                f"{labels.max().item():g}. Build the model for all labels."
+            )
+        return (labels[..., None] == self.values).to(self.values.dtype)
+
+
+class Conditions(nn.Module):
+    r"""Network of several inputs, each of which first passes through a layer of its own.
+
+    .. math:: y = f([g_1(c_1), \dots, g_n(c_n)])
+
+    Args:
+        layers: One layer for each input, such as :class:`LabelIndicators` for labels and :class:`Standardize` for covariates.
+        network: :math:`f`; by default the identity.
+
+    Returns:
+        On call with n inputs: the output of :math:`f` for features ``[*lead, F]``.
+
+    Raises:
+        ValueError: If (on call) there are more or fewer inputs than layers.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], network: nn.Module | None = None) -> None:
+        super().__init__()
+        self.layers, self.network = nn.ModuleList(layers), network or nn.Identity()
+
+    def forward(self, *given: Tensor) -> Tensor:
+        if len(given) != len(self.layers):
+            raise ValueError(f"Conditions expects {len(self.layers)} inputs, one for each layer; got {len(given)}. Pass all of them.")
+        features = [layer(each) for layer, each in zip(self.layers, given, strict=True)]
+        lead = torch.broadcast_shapes(*(feature.shape[:-1] for feature in features))
+        return self.network(torch.cat([feature.expand(*lead, -1) for feature in features], -1))

@@ -51,9 +51,9 @@ class Network(nn.Module):
 
 
 class Join(nn.Module):
-    r"""Network of two inputs, each of which first passes through its own network.
+    r"""Network of two or more inputs: the first passes through its own network, and the others through another one.
 
-    .. math:: y = f([g_1(a), g_2(b)])
+    .. math:: y = f([g_1(a), g_2(b, \dots)])
 
     Leading dimensions are broadcast after :math:`g_1` and :math:`g_2`, so that features of a datum are computed once, not for each draw.
 
@@ -65,6 +65,7 @@ class Join(nn.Module):
 
     Returns:
         On call with ``[*lead, *A]`` and ``[*lead, *B]``: the output of :math:`f` for features ``[*lead, F]`` or ``[*lead, F, H, W]``.
+        Inputs after the second also go to :math:`g_2`, which must then take as many.
     """
 
     def __init__(
@@ -79,8 +80,13 @@ class Join(nn.Module):
         self.first, self.second, self.network = first or nn.Identity(), second or nn.Identity(), network or nn.Identity()
         self.event_dims = event_dims
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        features = self.first(a), self.second(b)
+    @property
+    def out_shape(self) -> Size | None:
+        """Shape of one output, if :math:`f` knows it."""
+        return getattr(self.network, "out_shape", None)
+
+    def forward(self, a: Tensor, *others: Tensor) -> Tensor:
+        features = self.first(a), self.second(*others)
         lead = torch.broadcast_shapes(*(t.shape[: -self.event_dims] for t in features))
         expanded = [t.expand(*lead, *t.shape[-self.event_dims :]) for t in features]
         return self.network(torch.cat(expanded, -self.event_dims))

@@ -6,7 +6,7 @@ from internet import idx_gz, pin, serve
 import numpy as np
 import pytest
 
-from inference.data.originals import SOURCES
+from inference.data.published.originals import SOURCES
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from scipy.io import savemat
 from splits import SPLITS, all_rows, sorted_rows
 import torch
 
-from inference.data.download import checksum
 from inference.data.load import load_data
-from inference.data.originals import SOURCES
 from inference.data.published import datasets as published
+from inference.data.published.download import checksum
+from inference.data.published.originals import SOURCES
 
 pytestmark = pytest.mark.usefixtures("cache")
 

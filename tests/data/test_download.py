@@ -7,9 +7,9 @@ from internet import idx_gz, serve
 import numpy as np
 import pytest
 
-from inference.data import download as sources
 from inference.data.load import load_data
-from inference.data.originals import SOURCES
+from inference.data.published import download as sources
+from inference.data.published.originals import SOURCES
 from inference.files import atomic
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 from splits import SPLITS, all_rows, sorted_rows
 import torch
 
-from inference.data.download import checksum
 from inference.data.fingerprint import data_id, training_id
 from inference.data.load import load_data
+from inference.data.published.download import checksum
 from inference.data.treatments import Dequantize
 
 ROWS = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)

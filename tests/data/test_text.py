@@ -9,7 +9,7 @@ from splits import SPLITS
 import torch
 
 from inference import decode_text, load_data
-from inference.data.originals import SOURCES
+from inference.data.published.originals import SOURCES
 from inference.data.text import encode_text
 
 pytestmark = pytest.mark.usefixtures("cache")

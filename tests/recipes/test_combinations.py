@@ -16,7 +16,7 @@ from inference.predictive.draws import encode
 from inference.recipes.build import build_model, evaluate_pair, fit_pair
 from inference.recipes.combinations import check_parts
 from inference.recipes.options import EvaluateOptions, Precision, ProposalName, fit_options, names_of
-from inference.recipes.registries import CODES, ENCODERS, FIT_PARTS, LIKELIHOODS, METHODS, MODEL_PARTS, PRIORS, STRUCTURES
+from inference.recipes.registries import CODES, ENCODERS, FIT_PARTS, LIKELIHOODS, METHODS, MODEL_PARTS, NOTHING, PRIORS, STRUCTURES
 from inference.registry import union
 from inference.scoring.annealed.score import METHODS as METHOD_NAMES
 from inference.scoring.proposals.assembly import PROPOSALS
@@ -165,6 +165,7 @@ def test_what_is_not_refused_by_name_is_built() -> None:
         except ValueError:
             counts["refused"] += 1
         else:
-            build_model(options, x)
+            labels = [torch.arange(len(x)) % 3] if STRUCTURES[structure].facts["takes"] != NOTHING else []
+            build_model(options, x, labels, [3] * len(labels))
             counts["built"] += 1
     assert counts["built"] >= 76 and counts["refused"] >= 431

@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 
 from inference import diagnose
+from inference.data.load import Data
 from inference.diagnostics.usage import latent_use
 from inference.formatting import format_with_error
 from inference.predictive.draws import encode
@@ -18,8 +19,7 @@ from pyro_lvm import BernoulliLikelihood, ConvDecoder, HierarchicalVAE, Pair, St
 
 
 def run_of(vae: object, x: torch.Tensor) -> SimpleNamespace:
-    data = SimpleNamespace(train=x, valid=x, test=x, transform=None, labels=None, alphabet=None)
-    return SimpleNamespace(pair=vae, data=data, has_means=True)
+    return SimpleNamespace(pair=vae, data=Data("rows", "", x, x, x), has_means=True)
 
 
 def test_discrete_latents_have_no_plane_and_no_walks(tmp_path):
@@ -51,7 +51,7 @@ def test_levels_of_latents_have_a_plane_and_walks(tmp_path):
     assert {path.stem for path in tmp_path.iterdir()} == {"codes", "samples", "reconstructions", "walks"}
     assert latents.used(runs, latents.diagnosed(runs)) == {}, "60 data are too few"
     (rest,) = latents.diagnosis_blocks({}, {}, list(runs), tmp_path)
-    assert "slow to compute: levels. Use pyro-lvm diagnose" in rest.html()
+    assert "depends on a condition: levels. Use pyro-lvm diagnose" in rest.html()
     table, notes, picture, _ = latents.diagnosis_blocks({}, {"levels": latent_use(vae, x)}, list(runs), tmp_path)
     assert {row[0] for row in Page(table.html()).tables[0][1:]} == {
         f"{figure}: z{n}" for figure in ("rate", "active units") for n in (1, 2)
@@ -62,9 +62,7 @@ def test_levels_of_latents_have_a_plane_and_walks(tmp_path):
 def test_diagnoses_of_what_is_quick_to_diagnose(tmp_path):
     linear = LinearGaussian(4, 2)
     x = linear.sample(120)
-    data = SimpleNamespace(train=x, valid=x, test=x, transform=None)
-    few = SimpleNamespace(pair=linear, data=SimpleNamespace(train=x[:50], transform=None))
-    runs = {"a": SimpleNamespace(pair=linear, data=data), "b": few}
+    runs = {"a": run_of(linear, x), "b": run_of(linear, x[:50])}
     diagnoses = latents.diagnosed(runs)
     uses = latents.used(runs, diagnoses)
     assert uses == diagnoses

@@ -1,14 +1,14 @@
 """The published data sets: their values, splits and labels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from inference.data.download import read_source
-from inference.data.originals import SOURCES
 from inference.data.published.catalogue import DATASETS
+from inference.data.published.download import read_source
+from inference.data.published.originals import SOURCES
 from inference.data.readers import Arrays
 from inference.data.splits import SPLITS, cut_in_order, cut_rows
 from inference.data.text import encode_text
@@ -24,6 +24,7 @@ class Content:
         origin: Where the data come from and how they are split.
         arrays: Values by split, of any dtype, ``[N, *X]``; for text, codes ``[n]`` before they are cut into windows.
         labels: Classes by split, ``[N]``, or ``None``.
+        given: Conditions by name and split, of any dtype, ``[N]`` or ``[N, *C]``.
         levels: Number of gray levels, or ``None`` if the values are not gray levels.
         treatment: How gray levels are treated by default, a key of ``TREATMENTS``.
         alphabet: Characters of the codes, if the data are text.
@@ -34,6 +35,7 @@ class Content:
     origin: str
     arrays: Mapping[str, np.ndarray | Values]
     labels: Arrays | None = None
+    given: Mapping[str, Arrays] = field(default_factory=dict)
     levels: int | None = None
     treatment: str | None = None
     alphabet: str | None = None

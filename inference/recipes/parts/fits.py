@@ -10,18 +10,19 @@ if TYPE_CHECKING:
     from pyro.infer import ELBO
 
     from inference.svi.fitting import MakeScheduler
+    from pyro_lvm.structure import Structure
 
 
 @OBJECTIVES.register("elbo")
-def _elbo(*, num_particles: PositiveInt = 1) -> "ELBO":
-    """Build the evidence lower bound.
+def _elbo(structure: "Structure", *, num_particles: PositiveInt = 1) -> "ELBO":
+    """Build the evidence lower bound, in which latents that the model marks for enumeration are summed out.
 
     Args:
         num_particles: Draws of z for each datum in a step.
     """
-    from pyro.infer import Trace_ELBO
+    from inference.svi.objectives import default_objective
 
-    return Trace_ELBO(num_particles=num_particles, vectorize_particles=num_particles > 1, max_plate_nesting=1)
+    return default_objective(structure, num_particles=num_particles)
 
 
 @OBJECTIVES.register("iwae")

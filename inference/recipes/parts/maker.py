@@ -20,20 +20,24 @@ class Parts:
     Attributes:
         options: All options of the model by name, those of its parts included.
         train: Training data as the model sees them, ``[N, *X]``.
+        given: What else the model is called with, such as labels ``[N]`` or covariates ``[N, *C]``.
+        num_categories: Number of categories of each, None for covariates.
     """
 
     options: Mapping[str, Any]
     train: "Tensor"
+    given: "tuple[Tensor, ...]" = ()
+    num_categories: tuple[int | None, ...] = ()
 
     def prior(self, encoder: "nn.Module") -> "nn.Module":
         """The prior that goes with an encoder."""
         return PRIORS.build(self.options["prior"], self.options, encoder=encoder, train=self.train)
 
-    def encoder(self, hidden: Counts) -> "nn.Module":
-        """The encoder, with hidden layers of these widths."""
+    def encoder(self, hidden: Counts, make: MakeNetwork | None = None) -> "nn.Module":
+        """The encoder, with hidden layers of these widths; ``make`` makes networks of other inputs, of the shape of their output."""
 
         def network(out_shape: int | Counts) -> "nn.Module":
-            return self.encoder_network(hidden, out_shape)
+            return self.encoder_network(hidden, out_shape) if make is None else make(out_shape)
 
         def grid(vector_dim: int, num_slots: int) -> "tuple[nn.Module, Counts]":
             return self._grid(hidden, vector_dim, num_slots)
@@ -81,7 +85,7 @@ class Parts:
     def encoder_network(self, hidden: Counts, out_shape: int | Counts) -> "nn.Module":
         """The network of an encoder, from raw data to ``out_shape``."""
         inputs, shape = self.inputs
-        return _after(inputs, self.networks[0](shape, hidden, out_shape))
+        return after(inputs, self.networks[0](shape, hidden, out_shape))
 
     def _grid(self, hidden: Counts, vector_dim: int, num_slots: int) -> "tuple[nn.Module, Counts]":
         """A network from data to a grid of vectors, and the grid's shape ``[*S, d]``."""
@@ -93,10 +97,11 @@ class Parts:
             return sequence, tuple(sequence.out_shape)
         inputs, in_shape = self.inputs
         network = lvm.GridEncoder(in_shape, hidden, vector_dim)
-        return _after(inputs, network), tuple(network.out_shape)
+        return after(inputs, network), tuple(network.out_shape)
 
 
-def _after(inputs: "nn.Module | None", network: "nn.Module") -> "nn.Module":
+def after(inputs: "nn.Module | None", network: "nn.Module") -> "nn.Module":
+    """A network that a layer may come before."""
     from torch import nn
 
     return network if inputs is None else nn.Sequential(inputs, network)

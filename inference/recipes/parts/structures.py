@@ -1,12 +1,13 @@
-"""Models by name: one level of latents, several, or discrete codes, built from named parts."""
+"""Models by name: one level of latents, several, discrete codes, or data with labels, built from named parts."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import PositiveFloat, PositiveInt
 
+from inference.recipes.parts.conditions import condition_features, decoder_given, network_given
 from inference.recipes.parts.maker import Parts
-from inference.recipes.registries import CODES, ENCODERS, STRUCTURES
+from inference.recipes.registries import CODES, CONDITIONS, ENCODERS, LABEL, STRUCTURES
 from inference.recipes.sizes import Counts, MakeNetwork
 import pyro_lvm as lvm
 
@@ -92,3 +93,47 @@ def _ladder(
 def _hierarchy(parts: Parts, levels: "lvm.Levels", network: MakeNetwork) -> "nn.Module":
     likelihood = parts.likelihood(network)
     return lvm.HierarchicalVAE(parts.prior(levels.top()), levels, likelihood)
+
+
+@STRUCTURES.register("conditional", is_flat=True, takes=CONDITIONS)
+def _conditional(
+    parts: Parts, *, latent_dim: PositiveInt = 8, hidden: Counts = (256,), decoder_hidden: Counts | None = None
+) -> "nn.Module":
+    layers, width = condition_features(parts)
+    conditions, widths = lvm.Conditions(layers), decoder_hidden or hidden[::-1]
+    return lvm.ConditionalVAE(
+        lvm.NormalEncoder(lvm.Conditions(layers, lvm.MLP(width, hidden, 2 * latent_dim))),
+        parts.likelihood(partial(decoder_given, parts, conditions, width, widths, latent_dim)),
+        parts.encoder(hidden, partial(network_given, parts, conditions, width, hidden)),
+    )
+
+
+@STRUCTURES.register("semi-supervised", is_flat=True, takes=LABEL)
+def _semi_supervised(
+    parts: Parts,
+    *,
+    latent_dim: PositiveInt = 8,
+    hidden: Counts = (256,),
+    decoder_hidden: Counts | None = None,
+    classifier_weight: PositiveFloat = 50.0,
+) -> "nn.Module":
+    """Build a model of data and labels, which are summed out where they are missing.
+
+    Args:
+        classifier_weight: Weight of the classifier's loss on known labels in the loss of training, for semi-supervised.
+    """
+    from torch import nn
+
+    (num_labels,) = parts.num_categories
+    if num_labels is None:
+        raise ValueError("a semi-supervised structure needs a condition with categories, whole numbers below 100; got covariates.")
+    labels = lvm.LabelIndicators(num_labels)
+    encoder = parts.encoder(hidden, partial(network_given, parts, nn.Identity(), num_labels, hidden))
+    return lvm.SemiSupervisedVAE(
+        parts.prior(encoder),
+        parts.likelihood(partial(decoder_given, parts, labels, num_labels, decoder_hidden or hidden[::-1], latent_dim)),
+        encoder,
+        parts.encoder_network(hidden, num_labels),
+        num_labels=num_labels,
+        classifier_weight=classifier_weight,
+    )

@@ -1,5 +1,6 @@
 """Draws from a fitted model: ``pyro-lvm sample runs/vamp`` writes samples, reconstructions and codes, and pictures or text of them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -7,11 +8,12 @@ import numpy as np
 from torch import Tensor
 
 from inference.checkpoint import move_
-from inference.data.splits import random_rows
+from inference.data.splits import random_batch
 from inference.data.text import decode_text
 from inference.files import replacing_file
 from inference.files.folders import checked_folder, replacing_folder
-from inference.predictive.draws import Values, encode, of_one_site, reconstruct, sample_prior
+from inference.predictive.draws import Values, encode, of_data, reconstruct, sample_prior
+from inference.recipes.build import batch_given
 from inference.runs.folders import load_runs
 from inference.runs.kinds import ARRAYS, SAMPLES
 from inference.runs.run import CHECKPOINT, Run
@@ -27,7 +29,7 @@ def main(args: Namespace) -> None:
     run = load_runs({"run": folder})["run"]
     if args.expost is not None:
         run = run_under(run, place, args.expost, args.device)
-    arrays = draws(run, args.split, args.num_draws, seed=args.seed, device=args.device)
+    arrays = draws(run, args.split, args.num_draws, seed=args.seed, device=args.device, given=args.given)
 
     with replacing_folder(out, SAMPLES, overwrite=args.overwrite, worth_keeping=CHECKPOINT) as new:
         values = {name: tensor.numpy() for name, tensor in arrays.items()}
@@ -41,16 +43,21 @@ def main(args: Namespace) -> None:
     print(f"Wrote {shown}.")
 
 
-def draws(run: Run, split: str, count: int, *, seed: int, device: str) -> dict[str, Tensor]:
-    """Samples and reconstructions ``[n, *X]`` with the data that they are of, and codes ``[N, D]`` of all data of a split, by name."""
+def draws(run: Run, split: str, count: int, *, seed: int, device: str, given: Sequence[float] | None = None) -> dict[str, Tensor]:
+    """Samples and reconstructions ``[n, *X]`` with the data that they are of, and codes ``[N, D]`` of all data of a split, by name.
+
+    Samples are given what the data are given or, instead, the values ``given``, and these are kept with them.
+    """
     move_(run.pair, device)
     batch = tuple(x.to(device) for x in run.data.batch(split))
-    few = tuple(random_rows(x, count, seed=seed) for x in batch)
+    few = random_batch(batch, count, seed=seed)
     arrays = {"data": few[0]}  # [n, *X]
-    arrays |= by_site("samples", sample_prior(run.pair, *few, seed=seed))  # each [n, *X]
+    asked = few if given is None else batch_given(run.data, few, given)
+    arrays |= {f"given_{name}": x for name, x in zip(run.data.given, asked[1:], strict=True)}  # each [n, *C]
+    arrays |= by_site("samples", sample_prior(run.pair, *asked, seed=seed))  # each [n, *X]
     arrays |= by_site("reconstructions", reconstruct(run.pair, *few, seed=seed, draws=not run.has_means))  # each [n, *X]
     if run.has_means:
-        arrays |= by_site("sample_means", sample_prior(run.pair, *few, seed=seed, means=True))  # each [n, *X]
+        arrays |= by_site("sample_means", sample_prior(run.pair, *asked, seed=seed, means=True))  # each [n, *X]
     arrays |= by_site("codes", encode(run.pair, *batch, seed=seed))  # each [N, D]
     arrays |= level_means(run.pair, *few, seed=seed) if run.has_means else {}  # each [n, *X]
     return {name: values.cpu() for name, values in arrays.items()}
@@ -68,7 +75,7 @@ def level_means(pair: object, *batch: Tensor, seed: int) -> dict[str, Tensor]:
         return {}
     held = [list(codes)[: i + 1] for i in range(len(codes) - 1)]
     given = {"_".join(names): {name: codes[name] for name in names} for names in held}
-    return {f"means_given_{names}": of_one_site(sample_prior(pair, *batch, held=z, seed=seed, means=True)) for names, z in given.items()}
+    return {f"means_given_{names}": of_data(pair, sample_prior(pair, *batch, held=z, seed=seed, means=True)) for names, z in given.items()}
 
 
 def write_texts(arrays: dict[str, Tensor], alphabet: str, out: Path) -> None:

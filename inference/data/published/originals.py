@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 
-from inference.data.download import IDX_TYPES, Remote, Source
+from inference.data.published.download import IDX_TYPES, Remote, Source
 from inference.data.readers import Arrays
 from inference.data.splits import cut_rows
 

@@ -1,0 +1,152 @@
+"""What is given to a pair besides the observations: labels and covariates, taken from what a data set or a file holds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.data.conversion import checked
+from inference.data.published.datasets import Content
+from inference.data.readers import Arrays, column_names
+from inference.data.splits import SPLITS
+
+MISSING = -1  # a label that is not known
+MOST_CATEGORIES = 100
+TABLES = (".csv", ".parquet")
+LABELS = "labels"
+
+
+def with_labels(content: Content, conditions: Sequence[str]) -> Content:
+    """Return a published data set whose labels are given, if they are asked for.
+
+    Raises:
+        ValueError: If something else is asked for, or there are no labels.
+    """
+    refuse_conditions(content.name, conditions, [] if content.labels is None else [LABELS])
+    return replace(content, given={name: dict(content.labels or {}) for name in conditions})
+
+
+def with_columns(path: Path, rows: np.ndarray, conditions: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return a table without some columns, and these by name.
+
+    Raises:
+        ValueError: If the table has no such column, or no names.
+    """
+    names = list(column_names(path) or ())
+    refuse_conditions(path.name, conditions, names)
+    places = [names.index(name) for name in conditions]
+    if len(places) == rows.shape[1]:
+        raise ValueError(f"condition must leave at least one column of {path.name} as data; got all of them. Leave some out.")
+    return {"data": np.delete(rows, places, axis=1)} | {name: rows[:, place] for name, place in zip(conditions, places, strict=True)}
+
+
+def without_conditions(name: str, arrays: Mapping[str, Any], conditions: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the arrays of a file without those that are conditions, and these by name, each as a file of it alone would hold them.
+
+    A condition y is an array y, beside a single array of data, or arrays train_y and test_y beside train and test.
+
+    Raises:
+        ValueError: If a condition is not there, or has another number of rows than the data.
+    """
+    given, rest = {}, dict(arrays)
+    for condition in conditions:
+        by_split = {split: rest.pop(f"{split}_{condition}") for split in SPLITS if f"{split}_{condition}" in rest}
+        whole = {"data": rest.pop(condition)} if condition in rest and not by_split else {}
+        given[condition] = by_split or whole
+    names = {other.removeprefix(f"{split}_") for split in SPLITS for other in arrays if other not in SPLITS}
+    refuse_conditions(name, [condition for condition in conditions if not given[condition]], sorted(names) if len(arrays) > 1 else [])
+    for condition, parts in given.items():
+        _check_rows(f"{name}: {condition}", parts, rest)
+    return rest, given
+
+
+def _check_rows(name: str, parts: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    theirs = {split if len(data) > 1 else "data": len(x) for split, x in data.items()}
+    ours = {split: len(x) for split, x in parts.items()}
+    if ours != theirs:
+        raise ValueError(f"{name} must have one row for each datum, {theirs}; got {ours}. Save one value for each row of the data.")
+
+
+def refuse_conditions(name: str, conditions: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse conditions that data do not hold.
+
+    Raises:
+        ValueError: If there are any, or the same one twice; the error lists what the data hold.
+    """
+    for condition in conditions:
+        if condition not in known:
+            holds = f"be one of {', '.join(known)}" if known else "be left out, as nothing else in the data has a name"
+            raise ValueError(f"{name}: condition must {holds}; got {condition!r}. Correct it.")
+    if len(set(conditions)) < len(conditions):
+        raise ValueError(f"condition must name each once; got {', '.join(conditions)}. Leave one out.")
+
+
+def given_by_name(content: Content, labelled: int | None, seed: int) -> tuple[dict[str, Arrays], dict[str, int], str]:
+    """Return conditions by name and split, the number of categories of those that are categories, and a description of all of them.
+
+    Raises:
+        ValueError: If values are no finite numbers, or labels are to be kept of anything but one condition with categories.
+    """
+    given: dict[str, Arrays] = {}
+    num_categories: dict[str, int] = {}
+    said = []
+    for name, splits in content.given.items():
+        given[name], count = as_condition(dict(splits), f"{content.name}: {name}")
+        num_categories |= {} if count is None else {name: count}
+        said.append(f"{name} ({count} categories)" if count else f"{name} ({given[name][SPLITS[0]].shape[1]} covariates)")
+    if labelled is not None:
+        if len(given) != 1 or not num_categories:
+            raise ValueError(
+                f"labelled needs one condition with categories; got {', '.join(said) or 'none'}. Give condition, or leave it out."
+            )
+        (name,) = given
+        train = keep_some(given[name]["train"], labelled, seed=seed)
+        given[name] = {split: np.full_like(x, MISSING) for split, x in given[name].items()} | {"train": train}
+        said.append(f"known for {labelled} of the training data alone")
+    return given, num_categories, f"; given {', '.join(said)}" if said else ""
+
+
+def as_condition(splits: dict[str, np.ndarray], name: str) -> tuple[dict[str, np.ndarray], int | None]:
+    """Read a condition by split, ``[N]`` or ``[N, *C]``, as categories or covariates.
+
+    Whole numbers from 0 to 99, ``[N]``, of which some may be missing, -1, are categories; all other numbers are covariates.
+
+    Args:
+        splits: The values by split.
+        name: What they are called in errors.
+
+    Returns:
+        Categories, int64 ``[N]``, and their number; or covariates, float32 ``[N, 1]`` or ``[N, *C]``, and None.
+
+    Raises:
+        ValueError: If they are no numbers or not finite.
+    """
+    values = {split: checked(array, f"{name}: {split}").whole() for split, array in splits.items()}
+    ends = [bound for array in values.values() for bound in (float(array.min()), float(array.max()))]
+    is_whole = all(array.ndim == 1 and np.array_equal(array, np.rint(array)) for array in values.values())
+    if is_whole and min(ends) >= MISSING and 1 <= max(ends) < MOST_CATEGORIES:
+        return {split: array.astype(np.int64) for split, array in values.items()}, int(max(ends)) + 1
+    return {split: array.astype(np.float32).reshape(len(array), -1) if array.ndim == 1 else array for split, array in values.items()}, None
+
+
+def keep_some(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+    """Keep a number of labels ``[N]``, as evenly over the categories as their number allows, at random rows; the others are missing.
+
+    Raises:
+        ValueError: If there are fewer labels.
+    """
+    if count > np.count_nonzero(labels != MISSING):
+        known = np.count_nonzero(labels != MISSING)
+        raise ValueError(f"labelled must be at most {known}, the number of training data with a label; got {count}. Keep fewer.")
+    order = np.random.default_rng(seed).permutation(len(labels))
+    order = order[labels[order] != MISSING]
+    turns = np.empty(len(order), dtype=np.int64)  # the how-manieth of its category each row is
+    for category in np.unique(labels[order]):
+        own = labels[order] == category
+        turns[own] = np.arange(np.count_nonzero(own))
+    rows = order[np.argsort(turns, kind="stable")[:count]]
+    kept = np.full_like(labels, MISSING)
+    kept[rows] = labels[rows]
+    return kept
