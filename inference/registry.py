@@ -195,6 +195,9 @@ def make_options(name: str, base: type[Options], registries: Sequence[Registry],
         (registry.kind, Literal[tuple(registry)], field(default=own[registry.kind].default)) for registry in registries if len(registry)
     ]
     for option in union([*registries, *others]).values():
+        if option.name in own and own[option.name].default != option.default:
+            default = own[option.name].default
+            raise ValueError(f"option {option.name} is one of every model, with default {default!r}. Give that of the part another name.")
         if option.name not in own:
             fields.append((option.name, option.kind, field(default=option.default)))
             said[option.name] = option.help

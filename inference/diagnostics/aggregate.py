@@ -94,7 +94,7 @@ def _guide_trace(pair: object, batch: Batch) -> poutine.Trace:
 
 def _matrix_form(trace: poutine.Trace) -> Distribution | None:
     sites = density_sites(trace)
-    if len(sites) > 1 or sites[0]["mask"] is not None or len(sites[0]["fn"].event_shape) != 1:
+    if len(sites) != 1 or sites[0]["mask"] is not None or len(sites[0]["fn"].event_shape) != 1:
         return None
     components = sites[0]["fn"]
     logits = sites[0]["value"].new_zeros(components.batch_shape, dtype=torch.float64)

@@ -17,10 +17,11 @@ from inference.data.treatments import drawn_once
 from inference.numerics import check_device, seeded
 from inference.recipes.combinations import check_given, check_parts
 from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe
-from inference.recipes.own_pairs import make_own
+from inference.recipes.own_pairs import make_own, own_files
 from inference.recipes.parts.codes import start_codebook
 from inference.recipes.parts.maker import Parts
 from inference.recipes.registries import CONDITIONS, INITS, METHODS, OBJECTIVES, SCHEDULES, STRUCTURES
+from inference.recipes.user_code import UserFile
 from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
 from inference.scoring.evaluation import Evaluation
 from inference.svi.fitting import fit
@@ -29,6 +30,7 @@ from inference.svi.rows import run_first
 from pyro_lvm.contract import check_pair
 from pyro_lvm.pair import Batch
 from pyro_lvm.rows.lazy import in_parts
+from pyro_lvm.scopes import isolated
 from pyro_lvm.sites import innermost_support, is_data, sample_sites
 from pyro_lvm.structure import Structure, template_of
 
@@ -38,24 +40,28 @@ def load(options: DataOptions) -> Data:
     return load_data(**asdict(options))
 
 
-def build_pair(recipe: Recipe, data: Data, *, folder: Path | None = None) -> Any:
+def build_pair(recipe: Recipe, data: Data, *, folder: Path | None = None) -> tuple[Any, list[UserFile]]:
     """Build the pair of a recipe: a model made of parts, or a pair of the user's own.
 
     Args:
         recipe: The recipe.
         data: Its data.
-        folder: Where the file of a pair of the user's own is, if it is not where the recipe says.
+        folder: Where the user's files are, if they are not where the recipe says.
+
+    Returns:
+        The pair, and the user's files as they were run.
 
     Raises:
         ValueError: If the recipe is invalid, or the pair has no likelihood for each datum.
     """
+    plugins = own_files(None, recipe.plugin, folder)
     if recipe.pair is None:
         _check_known(recipe.model.structure, data)
         train, *given = batch_seen(data, seed=recipe.model.seed)
-        return build_model(recipe.model, train, given, [data.num_categories.get(name) for name in data.given])
-    pair = make_own(recipe.pair, data, seed=recipe.model.seed, folder=folder)
+        return build_model(recipe.model, train, given, [data.num_categories.get(name) for name in data.given]), plugins
+    pair, file = make_own(recipe.pair, recipe.code, data, seed=recipe.model.seed, folder=folder)
     _refuse(run_first(pair, data.batch("train")))
-    return pair
+    return pair, [file, *plugins]
 
 
 def build_model(options: ModelOptions, train: Tensor, given: Sequence[Tensor] = (), num_categories: Sequence[int | None] = ()) -> Any:
@@ -206,7 +212,7 @@ def _refuse(structure: Structure) -> None:
 
 def _check_support(name: str, model: Any, train: Tensor, few: Batch) -> None:
     # Without validation: data outside the support may have made the output biases NaN.
-    with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
+    with isolated(model), torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False):
         sites = sample_sites(poutine.trace(model.model).get_trace(*few))
     for site in [site for site in sites if is_data(site) and site["name"] == "x"]:
         support = innermost_support(site["fn"])

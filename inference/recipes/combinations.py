@@ -8,6 +8,7 @@ from inference.recipes.registries import (
     CODES,
     CONDITIONS,
     ENCODERS,
+    EXPOST,
     FIT_PARTS,
     LABEL,
     MODEL_PARTS,
@@ -17,7 +18,7 @@ from inference.recipes.registries import (
     REAL,
     STRUCTURES,
 )
-from inference.registry import Registry
+from inference.registry import Registry, union
 
 
 def check_recipes(recipes: Collection[Recipe]) -> None:
@@ -40,7 +41,7 @@ def check_recipes(recipes: Collection[Recipe]) -> None:
 def _vain(recipe: Recipe, section: str, registries: Collection[Registry]) -> dict[str, list[str]]:
     options = getattr(recipe, section)
     if section == "model" and recipe.pair is not None:  # which has options of its own
-        return {name: ["models made of parts, not of --pair"] for name in changed(options) if name != "seed"}
+        return {name: ["models made of parts, not of --pair"] for name in changed(options) if name not in {"seed", *union([EXPOST])}}
     return without_effect(options, registries)
 
 

@@ -31,7 +31,8 @@ from pyro_lvm.pair import Pair, programs
 from pyro_lvm.priors.flow import FlowPrior
 from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior
 from pyro_lvm.priors.normal import StandardNormal
-from pyro_lvm.sites import innermost_support
+from pyro_lvm.scopes import isolated
+from pyro_lvm.sites import Site, innermost_support, sample_sites
 from pyro_lvm.structure import template_of
 
 VERSION = 1  # of the fits: raised when they give other priors for the same arguments, so that kept ones are fitted anew
@@ -103,6 +104,20 @@ def _check_vectors(pair: Any, codes: Tensor, *batch: Tensor) -> None:
     refusal = read_structure(under(pair, StandardNormal(codes.shape[1]).to(codes)), *batch).refusal
     if refusal is not None:
         raise ValueError(refusal)
+    for site in _latent_sites(pair, *batch):
+        support: Any = innermost_support(site["fn"])
+        if support is not None and not bool(support.check(codes.new_tensor([-3.0, 0.0, 3.0])).all()):
+            raise ValueError(
+                f"the prior lives on the whole space, the latent {site['name']} on {support}, so that mass would lie where no code can be. "
+                "Write the model with a latent on the whole space, or leave --expost out."
+            )
+
+
+def _latent_sites(pair: Any, *batch: Tensor) -> list[Site]:
+    """The latent sites of the model and of the guide."""
+    with isolated(pair), torch.no_grad(), torch.random.fork_rng():
+        traces = [poutine.trace(program).get_trace(*batch) for program in programs(pair)]
+    return [site for trace in traces for site in sample_sites(trace) if not site["is_observed"]]
 
 
 def load_expost(pair: Any, data: Data, expost: str, recipe: Recipe, path: Path) -> Any:
@@ -129,7 +144,7 @@ def _autoregressive(pair: Any, codes: Tensor, recipe: Recipe) -> nn.Module:
 def _num_codes(pair: Any) -> int:
     """The number of values of each code, from the model's own prior."""
     template: Any = template_of(pair)
-    with torch.no_grad(), torch.random.fork_rng():
+    with isolated(pair), torch.no_grad(), torch.random.fork_rng():
         site: Any = poutine.trace(programs(pair)[0]).get_trace(*template.rows).nodes[template.structure.latents[0]]
     support: Any = innermost_support(site["fn"])
     return getattr(site["fn"], "num_codes", None) or int(support.upper_bound) + 1

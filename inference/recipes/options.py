@@ -1,8 +1,10 @@
 """Options of data, models, fits and scores: typed dataclasses, filled from the command line and from YAML."""
 
+from argparse import SUPPRESS
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.util import find_spec
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -203,6 +205,7 @@ class Recipe:
         fit: Options of the fit.
         pair: A pair of one's own instead of a model made of parts: ``source``, FILE.py:FUNCTION, and the options of that function.
         plugin: Python files that register parts.
+        code: SHA-256 of the user's files, and of what they import from beside them, by name.
     """
 
     data: DataOptions = field(default_factory=DataOptions)
@@ -210,6 +213,7 @@ class Recipe:
     fit: Any = field(default_factory=lambda: fit_options()())  # a FitOptions with those of all objectives
     pair: dict[str, Any] | None = None
     plugin: tuple[str, ...] = ()
+    code: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -222,12 +226,18 @@ class Recipe:
         options = {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
         return options | {"plugin": self.plugin}
 
+    def kept(self) -> "Recipe":
+        """The recipe as a run keeps it, with names of files, which lie beside it, instead of paths."""
+        pair = None if self.pair is None else self.pair | {"source": PurePath(self.pair["source"]).name}
+        return replace(self, pair=pair, plugin=tuple(PurePath(plugin).name for plugin in self.plugin))
+
 
 def add_recipe(parser: "ArgumentParser") -> None:
     """Add the options of a recipe to a parser, those of all parts included that are registered now."""
     parser.add_class_arguments(data_options(), "data")
     parser.add_class_arguments(model_options(), "model")
     parser.add_class_arguments(fit_options(), "fit")
+    parser.add_argument("--code", type=dict[str, str], default={}, help=SUPPRESS)  # which the YAML file of a run has
     add_plugin(parser)
 
 
@@ -243,8 +253,27 @@ def names_of(registry: Registry) -> Any:
 
 def recipe_of(args: Any) -> Recipe:
     """The recipe that parsed options describe."""
-    own = getattr(args, "pair", None)
-    return Recipe(DataOptions(**asdict(args.data)), args.model, args.fit, None if own is None else own.as_dict(), tuple(args.plugin))
+    pair, plugin = getattr(args, "pair", None), tuple(args.plugin)
+    if isinstance(pair, dict):
+        raise ValueError(f"--pair must name FILE.py:FUNCTION, before options of that function; got {pair}. Name it.")
+    pair = None if pair is None else pair.as_dict()
+    for name, value in (pair or {}).items():
+        if not _can_be_kept(value):
+            raise ValueError(f"--pair.{name} must be a number, a word, or lists or mappings of these, to be kept; got {value!r}.")
+    recipe = Recipe(DataOptions(**asdict(args.data)), args.model, args.fit, pair, plugin)
+    if pair is None and not plugin:
+        return recipe
+    from inference.recipes.own_pairs import code_of  # only where there are such files, as they import torch
+
+    return replace(recipe, code=code_of(pair, plugin))
+
+
+def _can_be_kept(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _can_be_kept(one) for key, one in value.items())
+    return (
+        all(map(_can_be_kept, value)) if isinstance(value, list | tuple) else value is None or isinstance(value, bool | int | float | str)
+    )
 
 
 def check_extra(package: str, name: str) -> None:

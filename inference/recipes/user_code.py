@@ -1,6 +1,6 @@
 """Files of the user's own that recipes name: they are run once, kept with their runs, and errors in them name their line."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 import importlib.util
@@ -11,7 +11,9 @@ import traceback
 from types import ModuleType
 from typing import Any
 
-_LOADED: dict[tuple[str, str], "UserFile"] = {}  # by name and content: a file is run once, whichever copy of it is named
+_LOADED: dict[tuple[str, str], "UserFile"] = {}  # by name and content: parts are registered once, whichever copy of the file is named
+_RAN: list["UserFile"] = []  # all of them
+_OURS = ("inference", "pyro_lvm")
 
 
 class UserFile:
@@ -36,15 +38,51 @@ def load_file(path: Path) -> UserFile:
         FileNotFoundError: If there is no such file.
         ValueError: If it fails; the error names its line.
     """
-    if path.suffix != ".py" or not path.is_file():
-        raise FileNotFoundError(f"{path} must be a Python file, whose name ends in .py; there is none. Correct the path.")
-    path = path.resolve()
+    path = _checked(path)
     content = path.read_bytes()
     key = (path.name, sha256(content).hexdigest())
     earlier = _LOADED.get(key)
     if earlier is None or _changed(earlier, path.parent):
         _LOADED[key] = _run(path, content, key[1])
+        _RAN.append(_LOADED[key])
     return _LOADED[key]
+
+
+def run_file(path: Path) -> UserFile:
+    """Run a Python file anew, so that what it makes is shared with nobody.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it fails; the error names its line.
+    """
+    path = _checked(path)
+    content = path.read_bytes()
+    file = _run(path, content, sha256(content).hexdigest())
+    _RAN.append(file)
+    return file
+
+
+def digests(files: Iterable[UserFile]) -> dict[str, str]:
+    """Return the SHA-256 of all files and of the modules beside them by name.
+
+    Raises:
+        ValueError: If two that differ have one name.
+    """
+    found: dict[str, str] = {}
+    for file in files:
+        for name, source in file.sources.items():
+            digest = sha256(source).hexdigest()
+            if found.setdefault(name, digest) != digest:
+                raise ValueError(
+                    f"files of one's own must have names of their own, as a run keeps them; two are called {name}. Rename one."
+                )
+    return found
+
+
+def _checked(path: Path) -> Path:
+    if path.suffix != ".py" or not path.is_file():
+        raise FileNotFoundError(f"{path} must be a Python file, whose name ends in .py; there is none. Correct the path.")
+    return path.absolute()
 
 
 def _changed(earlier: UserFile, folder: Path) -> bool:
@@ -53,12 +91,13 @@ def _changed(earlier: UserFile, folder: Path) -> bool:
 
 
 def _run(path: Path, content: bytes, digest: str) -> UserFile:
-    name = f"{path.stem}_{digest[:8]}"  # two runs may keep two versions of a file
+    name = f"{path.stem}_{digest[:8]}_{len(_RAN)}"  # one program may load several versions of a file
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} cannot be loaded as a Python file. Correct its name.")
     module = importlib.util.module_from_spec(spec)
-    before = dict(sys.modules)
+    hidden = _hidden(path.parent)
+    before = set(sys.modules)
     sys.modules[name] = module  # where dataclasses look for it
     sys.path.insert(0, str(path.parent))
     try:
@@ -70,16 +109,30 @@ def _run(path: Path, content: bytes, digest: str) -> UserFile:
     finally:
         sys.path.remove(str(path.parent))
         beside = _taken_out(name, before, path.parent)
+        sys.modules.update(hidden)
     return UserFile(path, module, {path.name: content} | beside)
 
 
-def _taken_out(own: str, before: Mapping[str, ModuleType], folder: Path) -> dict[str, bytes]:
+def _hidden(folder: Path) -> dict[str, ModuleType]:
+    """Take modules out of Python's table whose names are those of modules in a folder, which are to be imported instead."""
+    own = {path.stem if path.suffix == ".py" else path.name for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
+    own -= {*sys.stdlib_module_names, *_OURS}
+    names = [name for name in sys.modules if name.partition(".")[0] in own and not _is_installed(sys.modules[name])]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _is_installed(module: ModuleType) -> bool:
+    file = Path(getattr(module, "__file__", None) or "")
+    return "site-packages" in file.parts or any(file.is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix))
+
+
+def _taken_out(own: str, before: Container[str], folder: Path) -> dict[str, bytes]:
     """Return the sources of modules of a folder that were just imported, and let others of the same names be imported after them."""
     sources = {}
     for name, module in list(sys.modules.items()):
-        file = Path(getattr(module, "__file__", None) or "")
-        is_new = name != own and name.partition(".")[0] not in before
-        if is_new and file.suffix == ".py" and file.is_relative_to(folder) and "site-packages" not in file.parts:
+        file, package = Path(getattr(module, "__file__", None) or ""), name.partition(".")[0]
+        is_new = name not in before and name != own and package not in {*sys.stdlib_module_names, *_OURS}
+        if is_new and file.suffix == ".py" and file.is_relative_to(folder) and not _is_installed(module):
             sources[str(file.relative_to(folder))] = file.read_bytes()
             del sys.modules[name]
     return sources
@@ -94,6 +147,8 @@ def user_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except SystemExit as error:
+        raise ValueError(f"{where(error, path.parent)}: the file ends the program. Leave sys.exit out.") from error
     except SyntaxError as error:
         raise ValueError(f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}") from error
     except Exception as error:
@@ -108,7 +163,7 @@ def where(error: BaseException, folder: Path) -> str:
 
 def own_line(error: BaseException) -> str:
     """The line of any file loaded here in which an error arose, such as ``"my_models.py, line 12"``, or nothing if it arose elsewhere."""
-    own = {str(file.path.parent / name) for file in _LOADED.values() for name in file.sources}
+    own = {str(file.path.parent / name) for file in _RAN for name in file.sources}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
@@ -125,21 +180,20 @@ def read_source(source: str) -> tuple[Path, str]:
     return Path(file), name
 
 
-def load_function(source: str) -> tuple[UserFile, Callable[..., Any]]:
-    """Load the function that ``FILE:NAME`` names, with its file.
+def function_in(file: UserFile, source: str) -> Callable[..., Any]:
+    """Return the function that ``FILE:NAME`` names in a file that has been run.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file fails, or has no such function of at least one argument, the data.
+        ValueError: If the file has no such function of at least one argument, the data.
     """
-    path, name = read_source(source)
-    file = load_file(path)
+    name = read_source(source)[1]
     function = getattr(file.module, name, None)
-    if not callable(function):
-        own = [
-            key for key, value in vars(file.module).items() if callable(value) and getattr(value, "__module__", "") == file.module.__name__
-        ]
-        raise ValueError(f"{path} must have a function {name}; it has {', '.join(own) or 'none'}. Correct the name after the colon.")
-    if not inspect.signature(function).parameters:
-        raise ValueError(f"{source} must take the data as its first argument; it takes none. Write def {name}(data, ...).")
-    return file, function
+    if not inspect.isroutine(function):
+        own = [key for key, value in vars(file.module).items() if inspect.isfunction(value) and value.__module__ == file.module.__name__]
+        raise ValueError(
+            f"{read_source(source)[0]} must have a function {name}; it has {', '.join(own) or 'none'}. Correct the name after the colon."
+        )
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    if first is None or first.kind is inspect.Parameter.KEYWORD_ONLY:
+        raise ValueError(f"{source} must take the data as its first argument. Write def {name}(data, ...).")
+    return function

@@ -68,7 +68,7 @@ def group_fits(folders: Mapping[str, Path], runs: Mapping[str, Run]) -> dict[str
 
 
 def _without_seeds(recipe: Recipe) -> Recipe:
-    return replace(recipe, model=replace(recipe.model, seed=0), fit=replace(recipe.fit, seed=0))
+    return replace(recipe.kept(), model=replace(recipe.model, seed=0), fit=replace(recipe.fit, seed=0))
 
 
 def _labels(fits: Sequence[Sequence[str]], suffixes: Mapping[str, str]) -> list[str]:

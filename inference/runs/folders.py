@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from inference.data.shards import is_there
 from inference.files.folders import recover
 from inference.recipes.build import load
 from inference.recipes.options import DataOptions, Recipe, add_recipe
-from inference.recipes.own_pairs import own_files
+from inference.recipes.own_pairs import add_options, own_files
 from inference.runs.reading import parse_yaml, read_sealed, read_text, reading
-from inference.runs.run import CHECKPOINT, CODE, CONFIG, HISTORY, SUMMARY, Run, build_run, checksums
+from inference.runs.run import CHECKPOINT, CODE, CONFIG, HISTORY, SUMMARY, Run, build_run, checksums, probe
 from inference.scoring.evaluation import Evaluation
 
 _SUMMARY: dict[str, type | tuple[type, ...]] = {"data_id": str, "num_parameters": int, "best_epoch": int, "seconds": (int, float)}
@@ -63,6 +64,12 @@ def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
     with reading(folder / CONFIG, _RESTORE):
         run = build_run(recipe, data, folder=folder)
     load_checkpoint(run.pair, folder / CHECKPOINT)
+    trained, now = read_summary(folder).get("probe"), probe(run)
+    if trained is not None and now is not None and not math.isclose(trained, now, rel_tol=1e-3, abs_tol=1e-3):
+        raise ValueError(
+            f"the pair that {recipe.name} makes is not the one that was trained in {folder}: its log weights of a few data "
+            f"are {now:.6g}, and were {trained:.6g}. It must follow from its options, the data and the seed alone."
+        )
     return run
 
 
@@ -76,12 +83,21 @@ def read_recipe(folder: Path) -> Recipe:
     for name in (CONFIG, CHECKPOINT, HISTORY, SUMMARY):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} must hold a finished run; it has no {name}. Train one: pyro-lvm train --out {folder}")
-    for name in read_summary(folder).get("files", {}):
-        if name.startswith(f"{CODE}/"):  # before it is run
-            _check_unchanged(folder, name)
-    recipe = parse_recipe(folder)
+    _check_code(folder)  # before any of it is run
     _check_unchanged(folder, CONFIG)
-    return recipe
+    return parse_recipe(folder)
+
+
+def _check_code(folder: Path) -> None:
+    """Check that a run's folder holds those files of the user's that the run has written, and no others."""
+    kept = read_summary(folder).get("files", {})
+    for path in sorted((folder / CODE).rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or (path.is_file() and path.suffix == ".py" and name not in kept):
+            raise ValueError(f"{path} must be a file that the run has written; it is not. Remove it, or train again.")
+    for name in kept:
+        if name.startswith(f"{CODE}/"):
+            _check_unchanged(folder, name)
 
 
 def parse_recipe(folder: Path) -> Recipe:
@@ -96,9 +112,14 @@ def parse_recipe(folder: Path) -> Recipe:
         own_files(None, tuple(parse_yaml(text).get("plugin") or ()), folder / CODE)  # which register parts
         parser = ArgumentParser(exit_on_error=False)
         add_recipe(parser)
-        parser.add_argument("--pair", type=dict[str, Any] | None)
+        pair = parse_yaml(text).get("pair")
+        if pair is None:
+            parser.add_argument("--pair", type=dict | None)
+        else:
+            add_options(parser, str(folder / CODE / pair["source"]))
         values = parser.instantiate(parser.parse_string(text))
-    return Recipe(values.data, values.model, values.fit, values.pair, tuple(values.plugin))
+    own = None if values.pair is None else values.pair.as_dict()
+    return Recipe(values.data, values.model, values.fit, own, tuple(values.plugin), values.code)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def _disagreement(score: Evaluation, run: Run, options: EvaluateOptions) -> str:
     asked: dict[str, object] = {"K": num_particles, "seed": options.seed, "precision": options.precision, "rows": len(batch[0])}
     asked |= {"data_id": data_id(*batch)} if len(batch) == 1 else {}
     found = {name: getattr(score, {"K": "num_particles"}.get(name, name)) for name in asked if name != "rows"} | {"rows": len(score.log_px)}
+    found["data_id"] = str(found.get("data_id", "")).partition("~")[0]  # after it, a score says which elements a pair observes
     return " and ".join(f"{name} is {found[name]} instead of {asked[name]}" for name in asked if found[name] != asked[name])
 
 

@@ -76,8 +76,9 @@ def _fitted_to(run: Run) -> Origin:
 
 
 def _model(run: Run) -> Origin:
-    own = {} if run.recipe.pair is None else {f"pair.{name}": value for name, value in run.recipe.pair.items()}
-    return {"weights": weights_id(run.pair)} | _named("model", asdict(run.recipe.model)) | own
+    recipe = run.recipe.kept()
+    own = _named("pair", recipe.pair or {}) | ({"code": recipe.code} if recipe.code else {})
+    return {"weights": weights_id(run.pair)} | _named("model", asdict(recipe.model)) | own
 
 
 def _named(kind: str, options: Mapping[str, object]) -> Origin:

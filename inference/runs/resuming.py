@@ -69,9 +69,11 @@ def check_same(recipe: Recipe, earlier: Recipe, folder: Path) -> None:
         ValueError: If another option differs, or there are fewer epochs.
     """
     kept = replace(recipe, fit=replace(recipe.fit, **{name: getattr(earlier.fit, name) for name in _MAY_CHANGE}))
-    before = earlier.flat()
-    for name, value in kept.flat().items():
+    before = earlier.kept().flat()
+    for name, value in kept.kept().flat().items():
         if value != before.get(name):
+            if name.startswith("code."):
+                raise ValueError(f"{name[5:]} has changed since {folder} was begun, which goes on. Train anew under another --out.")
             raise ValueError(
                 f"--{name} must be {before.get(name)}, as in {folder}, which goes on; got {value}. Leave it out, or train anew under "
                 "another --out."
@@ -118,6 +120,8 @@ def copy_state(source: Path, folder: Path) -> None:
     for name in TRACKERS:
         if (source / name).is_dir():
             shutil.copytree(source / name, folder / name)
+    if (source / CODE).is_dir():
+        shutil.copytree(source / CODE, folder / CODE, dirs_exist_ok=True)
     for name in (CHECKPOINT, LAST, CONFIG):  # the options last, as they tell that a run has been begun
         shutil.copyfile(source / name, folder / name)
 

@@ -1,5 +1,6 @@
 """Runs: a model with its options and data, fitted and saved in a folder."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -11,7 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from inference.checkpoint import pair_tensors
+from inference.checkpoint import device_of, pair_tensors
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.data.published.catalogue import DATASETS
@@ -19,9 +20,10 @@ from inference.files import named_errors, replacing_file, write_yaml
 from inference.predictive.draws import has_means
 from inference.recipes.build import build_pair, fit_pair
 from inference.recipes.options import Recipe
-from inference.recipes.own_pairs import own_files
 from inference.recipes.trackers import tracking
+from inference.recipes.user_code import UserFile
 from inference.runs.reading import checksum, parse_yaml, sealed
+from inference.scoring.importance import log_weights
 from inference.svi.loop import FitResult
 from inference.svi.state import CHECKPOINT
 
@@ -39,11 +41,13 @@ class Run:
         recipe: All options.
         data: Its data.
         pair: The model; once fitted, with the weights of the best epoch, and possibly a prior fitted after training.
+        files: The user's files, as they were run.
     """
 
     recipe: Recipe
     data: Data
     pair: Any
+    files: Sequence[UserFile] = ()
 
     @cached_property
     def has_means(self) -> bool:
@@ -62,7 +66,7 @@ def build_run(recipe: Recipe, data: Data, *, folder: Path | None = None) -> Run:
     Raises:
         ValueError: If the recipe is invalid.
     """
-    return Run(recipe, data, build_pair(recipe, data, folder=None if folder is None else folder / CODE))
+    return Run(recipe, data, *build_pair(recipe, data, folder=None if folder is None else folder / CODE))
 
 
 def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None = None, track: str | None = None) -> FitResult:
@@ -73,8 +77,8 @@ def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None 
     """
     is_terminal, options, checkpoint = sys.stderr.isatty(), run.recipe.fit, folder / CHECKPOINT
     start = checkpoint if resume else None
-    keep_files(run.recipe, folder)
-    write_yaml(folder / CONFIG, asdict(run.recipe))
+    keep_files(run.files, folder)
+    write_yaml(folder / CONFIG, asdict(run.recipe.kept()))
     with tracking(track, folder) as record:
 
         def keep(history: pd.DataFrame) -> None:
@@ -116,7 +120,22 @@ def _summary(run: Run, result: FitResult) -> dict[str, object]:
         "stopped_early": result.stopped_early,
         "seconds": round(float(result.history["seconds"].sum()), 1),
         "torch": str(torch.__version__),
+        "probe": probe(run),
     }
+
+
+def probe(run: Run) -> float | None:
+    """The log weight of one draw for each of a few data, by which a pair of the user's own is recognized when it is built again.
+
+    It is None for models made of parts, and where a few data cannot be scored.
+    """
+    if run.recipe.pair is None:
+        return None
+    try:
+        few = (x[:4].to(device_of(run.pair)) for x in run.data.batch("train"))
+        return float(log_weights(run.pair, *few, num_particles=1, seed=0).double().sum())
+    except ValueError:
+        return None
 
 
 def _place(recipe: Recipe) -> dict[str, object]:
@@ -134,9 +153,9 @@ def checksums(folder: Path) -> dict[str, str]:
     return {CONFIG: checksum(options | {"data": data}), HISTORY: checksum((folder / HISTORY).read_text())} | code
 
 
-def keep_files(recipe: Recipe, folder: Path) -> None:
-    """Copy the user's files that a recipe names, and the modules beside them that they import, into a run's folder."""
-    for file in own_files(recipe.pair, recipe.plugin):
+def keep_files(files: Sequence[UserFile], folder: Path) -> None:
+    """Write the user's files, as they were run, and the modules beside them that they import, into a run's folder."""
+    for file in files:
         for name, source in file.sources.items():
             path = folder / CODE / name
             path.parent.mkdir(parents=True, exist_ok=True)

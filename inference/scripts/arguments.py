@@ -93,8 +93,7 @@ def _sweep(parser: "ArgumentParser") -> None:
     parser.add_argument("--over", type=str, nargs="+", action="append", required=True, metavar="OPTION VALUE", help=words)
     parser.add_argument("--out", type=str, required=True, help="Folder of the runs; those that are already in it are kept, or go on.")
     parser.add_argument("--processes", type=PositiveInt | None, default=None, help="Runs at a time; by default, one for each core.")
-    words = "What runs them: processes of this machine, or ray, on all machines of its cluster, which must share the folders."
-    parser.add_argument("--engine", type=EngineName, default="processes", help=words)
+    parser.add_argument("--engine", type=EngineName, default="processes", help="What runs them: processes here, or ray on its cluster.")
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
     parser.add_argument("--track", type=names_of(TRACKERS) | None, default=None, help=_TRACK)
     add_recipe(parser)
@@ -107,7 +106,6 @@ def _runs(parser: "ArgumentParser") -> None:
     parser.add_argument("--unfinished", action="store_true", help="With --clean, remove unfinished work too.")
 
 
-OF_RECIPES = ("train", "compare", "sweep")  # commands that take the options of models
 OPTIONS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a command is used, and what adds its options
     "train": ("--out RUN [options]", _train),
     "evaluate": ("RUN [RUN ...] [options]", _evaluate),

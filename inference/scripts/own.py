@@ -1,7 +1,6 @@
 """Options of the user's own files: those of ``--pair FILE.py:FUNCTION``, and parts that ``--plugin FILE.py`` registers."""
 
 from collections.abc import Iterator, Sequence
-import inspect
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +12,26 @@ if TYPE_CHECKING:
 
 _HELP = "A pair of one's own instead of a model made of parts: a function that makes it from the data; --pair.NAME sets its options."
 _PAIR, _PLUGIN, _CONFIG = "--pair.source", "--plugin", "--config"
+Paths = dict[str, str]
 
 
-def load_own(words: Sequence[str]) -> str | None:
-    """Load the plugins that words or YAML files among them name, and return the source of a pair, if they name one."""
+def load_own(words: Sequence[str]) -> tuple[str | None, Paths]:
+    """Load the plugins that words or YAML files among them name.
+
+    Returns:
+        The source of a pair, if one is named, and where each plugin is, by what names it.
+    """
     source: str | None = None
-    for option, value in _named(words):
+    plugins: Paths = {}
+    for option, value, place in _named(words):
         if option == _PAIR:
-            source = value
+            source = place
         else:
             from inference.recipes.user_code import load_file  # only where a file is named, as such files import torch
 
-            load_file(Path(value))
-    return source
+            load_file(Path(place))
+            plugins[value] = place
+    return source, plugins
 
 
 def add_pair(parser: "ArgumentParser", source: str | None) -> None:
@@ -33,29 +39,26 @@ def add_pair(parser: "ArgumentParser", source: str | None) -> None:
     if source is None:
         parser.add_argument("--pair", type=dict[str, Any] | None, default=None, metavar="FILE.py:FUNCTION", help=_HELP)
         return
-    from inference.recipes.user_code import load_function
+    from inference.recipes.own_pairs import add_options
 
-    _, make = load_function(source)
-    data, *options = inspect.signature(make).parameters
-    if "source" in options:
-        raise ValueError(f"{source} has an option source, which names the file itself. Call it otherwise.")
-    parser.add_argument(_PAIR, type=str, metavar="FILE.py:FUNCTION", help=_HELP)
-    parser.add_function_arguments(make, "pair", skip={data}, fail_untyped=False)
+    add_options(parser, source, help=_HELP)
 
 
-def _named(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _named(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Options that name files, with their values, and where the files are."""
     for word, after in pairwise([*words, ""]):
         option, equals, value = word.partition("=")
         value = value if equals else after
         if option == _CONFIG:
             yield from _named_in(Path(value))
         elif option == _PAIR:
-            yield option, value
+            yield option, value, value
         elif option == _PLUGIN:
-            yield from ((option, one) for one in value.strip("[]").split(",") if one)
+            names = [name.strip(" '\"") for name in value.strip("[]").split(",")]
+            yield from ((option, name, name) for name in names if name)
 
 
-def _named_in(config: Path) -> Iterator[tuple[str, str]]:
+def _named_in(config: Path) -> Iterator[tuple[str, str, str]]:
     """What a YAML file names; the copies that a run keeps beside its own are taken."""
     try:
         values: Any = yaml.safe_load(config.read_text(encoding="utf-8"))
@@ -64,11 +67,13 @@ def _named_in(config: Path) -> Iterator[tuple[str, str]]:
     kept = config.parent / "user_code"
     if not isinstance(values, dict):
         return
-    for plugin in values.get("plugin") or []:
-        yield _PLUGIN, str(_kept_or(kept, plugin))
-    source = (values.get("pair") or {}).get("source")
-    if source is not None:
-        yield _PAIR, str(_kept_or(kept, source))
+    plugins, pair = values.get("plugin") or [], values.get("pair") or {}
+    if not isinstance(plugins, list) or not isinstance(pair, dict) or not all(isinstance(each, str) for each in plugins):
+        raise ValueError(f"{config} must name plugins as a list, and a pair as '{{source: FILE.py:FUNCTION, OPTION: VALUE}}'. Correct it.")
+    for plugin in plugins:
+        yield _PLUGIN, plugin, str(_kept_or(kept, plugin))
+    if isinstance(source := pair.get("source"), str):
+        yield _PAIR, source, str(_kept_or(kept, source))
 
 
 def _kept_or(kept: Path, source: str) -> Path:

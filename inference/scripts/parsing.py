@@ -6,11 +6,13 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from inference.scripts.arguments import OF_RECIPES, OPTIONS
+from inference.scripts.arguments import OPTIONS
 from inference.scripts.checks.messages import check_nulls, explain
 from inference.scripts.checks.values import check_groups, check_values
 from inference.scripts.own import add_pair, load_own
 from inference.scripts.words import as_read
+
+_OF_RECIPES = ("train", "compare", "sweep")  # commands that take the options of models
 
 
 def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
@@ -40,18 +42,23 @@ def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
 def _parsed(command: str, purpose: str, words: Sequence[str]) -> tuple[Namespace, Namespace]:
     """Parse words, and make objects of what is parsed; files of the user's own that they name are loaded first."""
     usage, add_options = OPTIONS[command]
-    source = load_own(words)
+    source, plugins = load_own(words)
     parser = ArgumentParser(usage=f"pyro-lvm {command} {usage}", description=purpose, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file of options; options that follow it take precedence.")
     parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     add_options(parser)
-    if command in OF_RECIPES:
+    if command in _OF_RECIPES:
         add_pair(parser, source)
     try:
         parsed = parser.parse_args(words)
         check_groups(parsed)
         check_nulls(parser, parsed)
-        return parsed, parser.instantiate(parsed)
+        args = parser.instantiate(parsed)
     except ArgumentError as error:
         explain(error, parser, words)
         raise
+    if source is not None and command in _OF_RECIPES:
+        args.pair.source = source
+    if "plugin" in args:
+        args.plugin = [plugins.get(name, name) for name in args.plugin]
+    return parsed, args

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import pyro
 from torch import Tensor, nn
 
 from pyro_lvm.checks import check_types
-from pyro_lvm.pair import PriorMessenger, programs
+from pyro_lvm.pair import PriorMessenger, programs, register
 
 
 class WithPrior(nn.Module):
@@ -35,7 +34,7 @@ class WithPrior(nn.Module):
 
     def model(self, *batch: Tensor) -> object:
         """Run the pair's model under the prior."""
-        pyro.module("prior", self.prior)
+        register(self, "prior")
         with PriorMessenger(self.site, self.prior):
             return self.pair.model(*batch)
 

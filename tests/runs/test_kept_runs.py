@@ -53,7 +53,7 @@ def test_a_damaged_run_is_named(both: list[Path], capsys: pytest.CaptureFixture[
     (both[0] / "checkpoint.safetensors").write_bytes(b"not tensors")
     assert "is not a readable safetensors file" in refusal(capsys, "evaluate {}", both[0])
     (both[1] / "config.yaml").write_text("model: {prior: flow}\n")
-    assert "Got value: flow" in refusal(capsys, "evaluate {}", both[1])
+    assert "config.yaml is damaged: it is not as the run wrote it" in refusal(capsys, "evaluate {}", both[1])
 
 
 def test_different_data_are_not_compared(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

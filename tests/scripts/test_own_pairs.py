@@ -1,5 +1,6 @@
 """Pairs and parts in files of the user's own: every command takes them, runs keep them, errors name their line."""
 
+from collections.abc import Iterator
 from pathlib import Path
 import re
 import shutil
@@ -8,6 +9,8 @@ import pytest
 from shell import SMALL, refusal, say
 
 from inference import load_run
+from inference.recipes import user_code
+from inference.recipes.registries import PRIORS
 from inference.scripts.cli import main
 
 NETS = """
@@ -124,6 +127,16 @@ def wide(*, latent_dim: PositiveInt = 8, width: PositiveFloat = 2.0):
 FIT = "--fit.epochs 2 --fit.batch_size 200"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forgotten() -> Iterator[None]:
+    """Parts that files register here are unknown to other tests."""
+    before = set(PRIORS)
+    yield
+    for name in set(PRIORS) - before:
+        PRIORS.forget(name)
+    user_code._LOADED.clear()
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the user's files, and a run of each of them whose files are then removed."""
@@ -187,7 +200,7 @@ def test_a_changed_copy_is_named(place: Path, capsys: pytest.CaptureFixture[str]
         ("--pair {}/my_models.py:too_late", "my_models.py, line 81: KeyError: 'no such key'"),
         (
             "--pair {}/my_models.py:nothing",
-            "must have a function nothing; it has functions, Mine, a_class, auto",
+            "must have a function nothing; it has functions, a_class, auto, broken",
         ),
         ("--pair {}/my_models.py", "must be given as FILE.py:FUNCTION"),
         ("--pair {}/nowhere.py:f", "nowhere.py must be a Python file"),

@@ -195,7 +195,7 @@ def test_sweeps_that_cannot_be_are_refused(tmp_path, capsys):
     for words, said in (
         ("--over model.prior standard standard", "must have different values"),
         ("--over seed 0 00", "must have different values"),
-        ("--over evaluate.seed 0 1", "must name options of data, model or fit"),
+        ("--over evaluate.seed 0 1", "must name options of data, model, fit or pair"),
         ("--over data.source a/x.npy a-x.npy", "every run its own name"),
         ("--over data.seed 0 1", "split the data otherwise"),
         ("--over model.prior vamp banana", "banana"),

@@ -25,12 +25,14 @@ from inference.scripts.commands.sweep_command import sweep_seeds
 def main(args: Namespace) -> None:
     """Train and score priors on one data set, or score finished runs, and print the table."""
     recipe = recipe_of(args)
+    if recipe.pair is not None:
+        raise ValueError("--pair is of train and sweep, as compare trains priors. Train the pair, and compare its run with others.")
     if not args.priors:
         raise ValueError("--priors must name at least one prior; got none. Leave it out for the usual ones.")
     if args.model.prior != Recipe().model.prior:
         raise ValueError(f"--model.prior has no effect; got {args.model.prior!r}. Use --priors instead.")
     if args.runs:
-        if replace(recipe, plugin=()) != Recipe() or args.priors != COMPARED:
+        if replace(recipe, plugin=(), code={}) != Recipe() or args.priors != COMPARED:
             raise ValueError("finished runs keep their options; leave out --priors, --data, --model, --fit.")
         if args.overwrite and args.out is None:
             raise ValueError("--overwrite has no effect without --out for finished runs. Leave it out.")
