@@ -112,7 +112,12 @@ class Quantizer(nn.Module):
         return prior
 
     def steer(self, x: Tensor, codes: Tensor, vectors: Tensor) -> Tensor:
-        """Return the code vectors with a gradient for the features of x, declare the penalties of training, and count the codes in use."""
+        """Return the code vectors with a gradient for the features of x, declare the penalties of training, and count the codes in use.
+
+        Where codes are summed out, so that they are not those of x, vectors are returned as they are.
+        """
+        if codes.shape[codes.dim() - len(self.code_shape) - 1] != len(x):
+            return vectors
         h = self.features(x)
         if self.training:
             self.observe(h.detach(), codes)
