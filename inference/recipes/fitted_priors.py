@@ -66,7 +66,12 @@ def fit_expost(pair: Any, data: Data, expost: str, recipe: Recipe, *, device: st
             codes are proportions or unit vectors, for which there is no fitted prior.
     """
     check_device(device)
-    seed = recipe.fit.seed
+    template, seed = template_of(pair), recipe.fit.seed
+    if template is not None and template.structure.row_parameters:
+        raise ValueError(
+            "a prior is fitted to codes of training and of validation data; the parameters of this pair belong to the rows of its training "
+            "data, and give no codes of others. Leave --expost out."
+        )
     move_(pair, device)
     _check_kind(pair, data, expost)
     train, valid = (tuple(x.to(device) for x in data.batch(split)) for split in ("train", "valid"))

@@ -1,6 +1,7 @@
 """Reading finished runs from their folders."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 import math
 from pathlib import Path
@@ -61,7 +62,7 @@ def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
             f"the data of {folder} must be those it was trained on, {trained_on}; {recipe.data.source} now "
             f"yields {found}. Restore the file, or train again."
         )
-    with reading(folder / CONFIG, _RESTORE):
+    with reading(folder / CONFIG, _RESTORE) if recipe.pair is None else nullcontext():  # errors of the user's file name its line
         run = build_run(recipe, data, folder=folder)
     load_checkpoint(run.pair, folder / CHECKPOINT)
     trained, now = read_summary(folder).get("probe"), probe(run)

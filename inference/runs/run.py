@@ -21,7 +21,7 @@ from inference.predictive.draws import has_means
 from inference.recipes.build import build_pair, fit_pair
 from inference.recipes.options import Recipe
 from inference.recipes.trackers import tracking
-from inference.recipes.user_code import UserFile
+from inference.recipes.user_code import UserFile, run_file
 from inference.runs.reading import checksum, parse_yaml, sealed
 from inference.scoring.importance import log_weights
 from inference.svi.loop import FitResult
@@ -78,6 +78,8 @@ def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None 
     is_terminal, options, checkpoint = sys.stderr.isatty(), run.recipe.fit, folder / CHECKPOINT
     start = checkpoint if resume else None
     keep_files(run.files, folder)
+    if run.recipe.pair is not None:
+        _check_alone(run.files[0], folder)
     write_yaml(folder / CONFIG, asdict(run.recipe.kept()))
     with tracking(track, folder) as record:
 
@@ -161,3 +163,13 @@ def keep_files(files: Sequence[UserFile], folder: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing_file(path) as temporary:
                 temporary.write_bytes(source)
+
+
+def _check_alone(file: UserFile, folder: Path) -> None:
+    """Check, before a fit that takes minutes, that the copy of a pair's file runs without what lay beside the original."""
+    try:
+        run_file(folder / CODE / file.path.name)
+    except ValueError as error:
+        raise ValueError(
+            f"the copy that a run keeps of {file.path.name} must run alone; it fails: {error}. Take in what it needs."
+        ) from error

@@ -150,3 +150,10 @@ def test_code_that_the_run_has_not_written_is_not_run(file: Path, capsys: pytest
     (run / "user_code" / "mine.py").rename(run / "mine.py")
     (run / "user_code" / "mine.py").symlink_to(run / "mine.py")
     assert "must be a file that the run has written" in refusal(capsys, "evaluate {} --num_particles 5", run)
+
+
+def test_a_file_that_needs_data_beside_it_is_refused_before_the_fit(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(file.parent / "scale.npy", np.ones(1))
+    file.write_text(HEAD + "from pathlib import Path\nSCALE = np.load(Path(__file__).parent / 'scale.npy')\n" + BODY)
+    refused = refusal(capsys, f"train --pair {file}:changing --out {file.parent / 'run'} {FIT}")
+    assert "the copy that a run keeps of mine.py must run alone" in refused and "scale.npy" in refused
