@@ -8,7 +8,7 @@ DEVICE ?= cpu
 PAIRS ?= 2000
 SEED ?= 0
 INSTALLED := $(VENV)/.installed
-CORE := tests/known tests/svi tests/zoo
+CORE := tests/known tests/scripts tests/svi tests/zoo
 
 .PHONY: bench compare format known lint test test-core test-rest torture
 
