@@ -45,6 +45,11 @@ def all_tensors(pair: object) -> list[Tensor]:
     return list({id(tensor): tensor for tensor in (*pair_tensors(pair).values(), *nameless)}.values())
 
 
+def num_parameters(pair: object) -> int:
+    """Return how many numbers of a pair a fit can train, among its tensors that have names."""
+    return sum(tensor.numel() for tensor in pair_tensors(pair).values() if tensor.requires_grad)
+
+
 def weights_id(pair: object) -> str:
     """Return a fingerprint of a pair's tensors: their names, dtypes, shapes and values, and those of tensors without a name."""
     return _digest(pair_tensors(pair), _fingerprint(pair))

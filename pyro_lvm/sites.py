@@ -159,6 +159,12 @@ def support_of(fn: TorchDistribution) -> Constraint | None:
         return None
 
 
+def num_values(fn: TorchDistribution) -> int:
+    """Return how many values each element of a draw from a distribution of codes can have."""
+    support: Any = innermost_support(fn)
+    return getattr(fn, "num_codes", None) or int(support.upper_bound) + 1
+
+
 def is_discrete(fn: TorchDistribution) -> bool:
     """Return whether a distribution has masses instead of densities."""
     support = support_of(fn)

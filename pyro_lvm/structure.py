@@ -77,6 +77,16 @@ class Structure:
         """Whether scores are only bounds: where the guide is certain of a latent, all its other values are left out."""
         return bool(self.certain)
 
+    def scorable(self) -> "Structure":
+        """Return the structure, of a pair that has a likelihood for each datum.
+
+        Raises:
+            ValueError: If it has none; the error says why.
+        """
+        if self.refusal is not None:
+            raise ValueError(self.refusal)
+        return self
+
 
 class Template(NamedTuple):
     """What is known of a pair since it was last checked.

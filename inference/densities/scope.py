@@ -47,11 +47,11 @@ def check_scorable(pair: object, batch: Batch) -> Structure:
     """
     slices = list(row_slices(len(batch[0]), _CHECKED_ROWS))
     try:
-        structures = [_scorable(check_pair(pair, *(x[rows] for x in batch))) for rows in slices]
+        structures = [check_pair(pair, *(x[rows] for x in batch)).scorable() for rows in slices]
     except ValueError:
         if len(slices) == 1:
             raise
-        structures = [_scorable(check_pair(pair, *batch))]  # some programs run only on all rows at once
+        structures = [check_pair(pair, *batch).scorable()]  # some programs run only on all rows at once
     structure = structures[0]
     if structure.row_parameters:
         check_rows(pair, structure, batch)
@@ -77,9 +77,3 @@ def check_rows(pair: object, structure: Structure, batch: Batch) -> None:
             f"the parameters {structure.row_parameters} belong to the rows of the training data, one each, and say nothing of other rows: "
             "score the training data, all of them in their order; or write a guide that computes its parameters from x."
         )
-
-
-def _scorable(structure: Structure) -> Structure:
-    if structure.refusal is not None:
-        raise ValueError(structure.refusal)
-    return structure

@@ -32,7 +32,7 @@ from pyro_lvm.pair import Batch
 from pyro_lvm.rows.lazy import in_parts
 from pyro_lvm.scopes import isolated
 from pyro_lvm.sites import innermost_support, is_data, sample_sites
-from pyro_lvm.structure import Structure, template_of
+from pyro_lvm.structure import template_of
 
 
 def load(options: DataOptions) -> Data:
@@ -60,7 +60,7 @@ def build_pair(recipe: Recipe, data: Data, *, folder: Path | None = None) -> tup
         train, *given = batch_seen(data, seed=recipe.model.seed)
         return build_model(recipe.model, train, given, [data.num_categories.get(name) for name in data.given]), plugins
     pair, file = make_own(recipe.pair, recipe.code, data, seed=recipe.model.seed, folder=folder)
-    _refuse(run_first(pair, data.batch("train")))
+    run_first(pair, data.batch("train")).scorable()
     return pair, [file, *plugins]
 
 
@@ -89,7 +89,7 @@ def build_model(options: ModelOptions, train: Tensor, given: Sequence[Tensor] = 
         start_codebook(model, train, seed=options.seed)
     few = tuple(x[:2] for x in (train, *given))
     _check_support(options.likelihood, model, train, few)
-    _refuse(check_pair(model, *few))
+    check_pair(model, *few).scorable()
     return model
 
 
@@ -203,11 +203,6 @@ def _check_known(structure: str, data: Data) -> None:
                 f"structure {structure!r} needs all {name}; got {missing} that are missing. Leave data.labelled out, drop these rows, or "
                 "take model.structure semi-supervised."
             )
-
-
-def _refuse(structure: Structure) -> None:
-    if structure.refusal is not None:
-        raise ValueError(structure.refusal)
 
 
 def _check_support(name: str, model: Any, train: Tensor, few: Batch) -> None:

@@ -32,7 +32,7 @@ from pyro_lvm.priors.flow import FlowPrior
 from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior
 from pyro_lvm.priors.normal import StandardNormal
 from pyro_lvm.scopes import isolated
-from pyro_lvm.sites import Site, innermost_support, sample_sites
+from pyro_lvm.sites import Site, innermost_support, num_values, sample_sites
 from pyro_lvm.structure import template_of
 
 VERSION = 1  # of the fits: raised when they give other priors for the same arguments, so that kept ones are fitted anew
@@ -106,9 +106,7 @@ def _check_kind(pair: Any, data: Data, expost: str) -> None:
 def _check_vectors(pair: Any, codes: Tensor, *batch: Tensor) -> None:
     if codes.dim() != 2:
         raise ValueError(f"a prior of vectors is fitted to codes [N, D]; got codes of shape {tuple(codes.shape)}. Leave --expost out.")
-    refusal = read_structure(under(pair, StandardNormal(codes.shape[1]).to(codes)), *batch).refusal
-    if refusal is not None:
-        raise ValueError(refusal)
+    read_structure(under(pair, StandardNormal(codes.shape[1]).to(codes)), *batch).scorable()
     for site in _latent_sites(pair, *batch):
         support: Any = innermost_support(site["fn"])
         if support is not None and not bool(support.check(codes.new_tensor([-3.0, 0.0, 3.0])).all()):
@@ -151,8 +149,7 @@ def _num_codes(pair: Any) -> int:
     template: Any = template_of(pair)
     with isolated(pair), torch.no_grad(), torch.random.fork_rng():
         site: Any = poutine.trace(programs(pair)[0]).get_trace(*template.rows).nodes[template.structure.latents[0]]
-    support: Any = innermost_support(site["fn"])
-    return getattr(site["fn"], "num_codes", None) or int(support.upper_bound) + 1
+    return num_values(site["fn"])
 
 
 def _fit_two_stage(vae: VAE, codes: Tensor, valid: Tensor, recipe: Recipe) -> TwoStageVAE:

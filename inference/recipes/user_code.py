@@ -11,6 +11,7 @@ import traceback
 from types import ModuleType
 from typing import Any
 
+CODE = "user_code"  # folder, in that of a run, of the files that it keeps
 _LOADED: dict[tuple[str, str], "UserFile"] = {}  # by name and content: parts are registered once, whichever copy of the file is named
 _RAN: list["UserFile"] = []  # all of them
 _OURS = ("inference", "pyro_lvm")
@@ -44,7 +45,6 @@ def load_file(path: Path) -> UserFile:
     earlier = _LOADED.get(key)
     if earlier is None or _changed(earlier, path.parent):
         _LOADED[key] = _run(path, content, key[1])
-        _RAN.append(_LOADED[key])
     return _LOADED[key]
 
 
@@ -57,9 +57,7 @@ def run_file(path: Path) -> UserFile:
     """
     path = _checked(path)
     content = path.read_bytes()
-    file = _run(path, content, sha256(content).hexdigest())
-    _RAN.append(file)
-    return file
+    return _run(path, content, sha256(content).hexdigest())
 
 
 def digests(files: Iterable[UserFile]) -> dict[str, str]:
@@ -110,7 +108,8 @@ def _run(path: Path, content: bytes, digest: str) -> UserFile:
         sys.path.remove(str(path.parent))
         beside = _taken_out(name, before, path.parent)
         sys.modules.update(hidden)
-    return UserFile(path, module, {path.name: content} | beside)
+    _RAN.append(UserFile(path, module, {path.name: content} | beside))
+    return _RAN[-1]
 
 
 def _hidden(folder: Path) -> dict[str, ModuleType]:
@@ -157,14 +156,17 @@ def user_errors(path: Path) -> Iterator[None]:
 
 def where(error: BaseException, folder: Path) -> str:
     """The last line of files in a folder that an error has passed, such as ``"my_models.py, line 12"``; otherwise the folder."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(folder)]
-    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(folder)
+    return _last_line(error, lambda name: Path(name).is_relative_to(folder)) or str(folder)
 
 
 def own_line(error: BaseException) -> str:
     """The line of any file loaded here in which an error arose, such as ``"my_models.py, line 12"``, or nothing if it arose elsewhere."""
     own = {str(file.path.parent / name) for file in _RAN for name in file.sources}
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
+    return _last_line(error, own.__contains__)
+
+
+def _last_line(error: BaseException, is_own: Callable[[str], bool]) -> str:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename)]
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 

@@ -8,13 +8,13 @@ import pandas as pd
 from pyro import poutine
 from torch import Size, Tensor
 
-from inference.checkpoint import pair_tensors
+from inference.checkpoint import num_parameters
 from inference.densities.scope import scoring
 from inference.recipes.registries import CONDITIONS, EXPOST, STRUCTURES
 from inference.runs.kept import ROW_SOFT
 from inference.runs.run import Run
 from pyro_lvm.pair import programs
-from pyro_lvm.sites import Site, innermost, innermost_support, is_data, sample_sites
+from pyro_lvm.sites import Site, innermost, is_data, num_values, sample_sites
 
 _WORDS = {
     "maf": "masked autoregressive flow",
@@ -62,7 +62,7 @@ def _row(expost: str, run: Run) -> dict[str, str]:
         "latents": latents(run),
         "data": f"{_size(run.data.test.shape[1:])} values",
         "networks": f"of {run.recipe.name}" if is_own else f"{word(model.network)}, {', '.join(map(str, model.hidden))}",
-        "parameters": f"{sum(x.numel() for x in pair_tensors(run.pair).values() if x.requires_grad)}",
+        "parameters": f"{num_parameters(run.pair)}",
     }
 
 
@@ -114,12 +114,11 @@ def latents(run: Run) -> str:
 
 
 def _latent(site: Site) -> str:
-    z, fn = site["value"], site["fn"]
+    z = site["value"]
     if z.is_floating_point():
         return f"{_size(z.shape[1:])} units"
-    support: Any = innermost_support(fn)
-    count, num_values = prod(z.shape[1:]), getattr(fn, "num_codes", None) or int(support.upper_bound) + 1
-    return f"{count} {'code' if count == 1 else 'codes'} of {num_values} values"
+    count = prod(z.shape[1:])
+    return f"{count} {'code' if count == 1 else 'codes'} of {num_values(site['fn'])} values"
 
 
 def _size(shape: Size) -> str:

@@ -19,8 +19,9 @@ from inference.files.folders import recover
 from inference.recipes.build import load
 from inference.recipes.options import DataOptions, Recipe, add_recipe
 from inference.recipes.own_pairs import add_options, own_files
+from inference.recipes.user_code import CODE
 from inference.runs.reading import parse_yaml, read_sealed, read_text, reading
-from inference.runs.run import CHECKPOINT, CODE, CONFIG, HISTORY, SUMMARY, Run, build_run, checksums, probe
+from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, build_run, checksums, probe
 from inference.scoring.evaluation import Evaluation
 
 _SUMMARY: dict[str, type | tuple[type, ...]] = {"data_id": str, "num_parameters": int, "best_epoch": int, "seconds": (int, float)}
@@ -84,21 +85,18 @@ def read_recipe(folder: Path) -> Recipe:
     for name in (CONFIG, CHECKPOINT, HISTORY, SUMMARY):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} must hold a finished run; it has no {name}. Train one: pyro-lvm train --out {folder}")
-    _check_code(folder)  # before any of it is run
-    _check_unchanged(folder, CONFIG)
+    _check_unchanged(folder, CONFIG, *_own_code(folder))  # before any of it is run
     return parse_recipe(folder)
 
 
-def _check_code(folder: Path) -> None:
-    """Check that a run's folder holds those files of the user's that the run has written, and no others."""
+def _own_code(folder: Path) -> list[str]:
+    """Return the files of the user's that a run has written, after checking that there are no others."""
     kept = read_summary(folder).get("files", {})
     for path in sorted((folder / CODE).rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or (path.is_file() and path.suffix == ".py" and name not in kept):
             raise ValueError(f"{path} must be a file that the run has written; it is not. Remove it, or train again.")
-    for name in kept:
-        if name.startswith(f"{CODE}/"):
-            _check_unchanged(folder, name)
+    return [name for name in kept if name.startswith(f"{CODE}/")]
 
 
 def parse_recipe(folder: Path) -> Recipe:
@@ -149,12 +147,17 @@ def read_history(folder: Path) -> pd.DataFrame:
     return history
 
 
-def _check_unchanged(folder: Path, name: str) -> None:
-    """Check a file against the checksum in the summary, which earlier versions did not write."""
+def _check_unchanged(folder: Path, *names: str) -> None:
+    """Check files against the checksums in the summary, which earlier versions did not write."""
     kept = read_summary(folder).get("files")
-    with reading(folder / name, _RESTORE):
-        if kept is not None and kept[name] != checksums(folder).get(name):
-            raise ValueError("it is not as the run wrote it")
+    if kept is None:
+        return
+    with reading(folder / names[0], _RESTORE):
+        now = checksums(folder)
+    for name in names:
+        with reading(folder / name, _RESTORE):
+            if kept[name] != now.get(name):
+                raise ValueError("it is not as the run wrote it")
 
 
 def budget(folders: Mapping[str, Path], scores: Mapping[str, Evaluation]) -> pd.DataFrame:

@@ -12,9 +12,10 @@ from inference.files.folders import recover, resolved
 from inference.files.manifest import MANIFEST
 from inference.recipes.options import Recipe
 from inference.recipes.registries import TRACKERS
+from inference.recipes.user_code import CODE
 from inference.runs.folders import parse_recipe, read_history, read_summary
 from inference.runs.kinds import RUN
-from inference.runs.run import CHECKPOINT, CODE, CONFIG, HISTORY, SUMMARY, Run, fit_run
+from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, fit_run
 from inference.svi.state import last_path
 
 LAST = last_path(CHECKPOINT).name

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from inference.checkpoint import device_of, pair_tensors
+from inference.checkpoint import device_of, num_parameters
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.data.published.catalogue import DATASETS
@@ -21,7 +21,7 @@ from inference.predictive.draws import has_means
 from inference.recipes.build import build_pair, fit_pair
 from inference.recipes.options import Recipe
 from inference.recipes.trackers import tracking
-from inference.recipes.user_code import UserFile, run_file
+from inference.recipes.user_code import CODE, UserFile, run_file
 from inference.runs.reading import checksum, parse_yaml, sealed
 from inference.scoring.importance import log_weights
 from inference.svi.loop import FitResult
@@ -29,7 +29,6 @@ from inference.svi.state import CHECKPOINT
 
 CONFIG, SUMMARY, HISTORY = "config.yaml", "summary.yaml", "history.csv"
 TABLE, PAGE = "comparison.csv", "report.html"
-CODE = "user_code"  # folder of the user's files
 _MOST_LINES = 25  # about a screen, of a fit of any length
 
 
@@ -115,7 +114,7 @@ def _summary(run: Run, result: FitResult) -> dict[str, object]:
     return {
         "data": run.data.description,
         "data_id": training_id(run.data),
-        "num_parameters": sum(x.numel() for x in pair_tensors(run.pair).values() if x.requires_grad),
+        "num_parameters": num_parameters(run.pair),
         "batch_size": len(run.data.train) if math.isnan(result.best_loss) else run.recipe.fit.batch_size,
         "best_epoch": result.best_epoch,
         "best_valid_loss": result.best_loss,

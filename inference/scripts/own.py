@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from inference.recipes.user_code import CODE, load_file
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
@@ -27,8 +29,6 @@ def load_own(words: Sequence[str]) -> tuple[str | None, Paths]:
         if option == _PAIR:
             source = place
         else:
-            from inference.recipes.user_code import load_file  # only where a file is named, as such files import torch
-
             load_file(Path(place))
             plugins[value] = place
     return source, plugins
@@ -64,7 +64,7 @@ def _named_in(config: Path) -> Iterator[tuple[str, str, str]]:
         values: Any = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return  # the parser will say so
-    kept = config.parent / "user_code"
+    kept = config.parent / CODE
     if not isinstance(values, dict):
         return
     plugins, pair = values.get("plugin") or [], values.get("pair") or {}

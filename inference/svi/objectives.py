@@ -116,8 +116,7 @@ def _subsamples(site: Site) -> bool:
 
 
 def _check_reparameterized(structure: Structure, guide: Callable[..., object], batch: Batch) -> None:
-    if structure.refusal is not None:
-        raise ValueError(structure.refusal)
+    structure.scorable()
     with torch.random.fork_rng(), torch.no_grad():
         trace = run_guide(guide, batch, 1, LOOPED)
     for site in density_sites(trace):
