@@ -110,6 +110,12 @@ def template_of(pair: object) -> Template | None:
     return belongings(pair).template
 
 
+def takes_all_rows(pair: object) -> bool:
+    """Return whether a pair is known to run only on all rows of its training data at once, as its parameters belong to them."""
+    template = template_of(pair)
+    return template is not None and bool(template.structure.row_parameters)
+
+
 @dataclass(frozen=True)
 class Run:
     """The sites of one run of a pair on a batch, without penalties and deterministic values.

@@ -13,7 +13,7 @@ from pyro_lvm.contract import check_pair
 from pyro_lvm.modules import eval_mode
 from pyro_lvm.pair import Batch
 from pyro_lvm.scopes import belongings, isolated
-from pyro_lvm.structure import Structure
+from pyro_lvm.structure import Structure, template_of
 
 _CHECKED_ROWS = 1024
 
@@ -45,6 +45,9 @@ def check_scorable(pair: object, batch: Batch) -> Structure:
     Raises:
         ValueError: As for :func:`~inference.scoring.importance.log_weights`.
     """
+    template = template_of(pair)
+    if template is not None and template.structure.row_parameters:  # first, as the pair cannot even run on others
+        check_rows(pair, template.structure, batch)
     slices = list(row_slices(len(batch[0]), _CHECKED_ROWS))
     try:
         structures = [check_pair(pair, *(x[rows] for x in batch)).scorable() for rows in slices]

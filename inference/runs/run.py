@@ -26,6 +26,7 @@ from inference.runs.reading import checksum, parse_yaml, sealed
 from inference.scoring.importance import log_weights
 from inference.svi.loop import FitResult
 from inference.svi.state import CHECKPOINT
+from pyro_lvm.structure import takes_all_rows
 
 CONFIG, SUMMARY, HISTORY = "config.yaml", "summary.yaml", "history.csv"
 TABLE, PAGE = "comparison.csv", "report.html"
@@ -51,7 +52,8 @@ class Run:
     @cached_property
     def has_means(self) -> bool:
         """Whether p(x|z) has a mean that looks like a datum; a categorical distribution has none."""
-        return has_means(self.pair, *(x[:2] for x in self.data.batch("train")))
+        batch = self.data.batch("train")
+        return has_means(self.pair, *(batch if takes_all_rows(self.pair) else (x[:2] for x in batch)))
 
 
 def build_run(recipe: Recipe, data: Data, *, folder: Path | None = None) -> Run:

@@ -17,7 +17,7 @@ from inference.runs.folders import load_runs
 from inference.runs.run import Run
 from pyro_lvm.pair import Batch
 from pyro_lvm.rows.lazy import plain
-from pyro_lvm.structure import template_of
+from pyro_lvm.structure import takes_all_rows, template_of
 
 
 class Asked(NamedTuple):
@@ -41,9 +41,8 @@ class Asked(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many rows the pair takes at once: all if its parameters belong to rows."""
-        template = template_of(self.run.pair)
-        return len(self.batch[0]) if template is not None and template.structure.row_parameters else 1000
+        """How many rows the pair takes at once."""
+        return len(self.batch[0]) if takes_all_rows(self.run.pair) else 1000
 
     def site(self, kind: str) -> str:
         """Name of the first ``latents`` or ``observed`` site of the pair, for values of a single one."""

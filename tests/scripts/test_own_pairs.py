@@ -182,7 +182,10 @@ def test_a_run_of_ones_own_says_what_it_is(place: Path) -> None:
 def test_parameters_of_rows_are_scored_on_these_rows_alone(place: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     run = shutil.copytree(place / "auto", tmp_path / "auto")
     assert "1197 data" in say(capsys, "evaluate {} --split train --num_particles 10", run)
-    assert "belong to the rows of" in refusal(capsys, "evaluate {} --num_particles 10", run)
+    for command in ("evaluate {} --num_particles 10", "diagnose {}", "report {}"):
+        assert "belong to the rows of" in refusal(capsys, command, run)
+    said = say(capsys, "sample {} --split train --num_draws 3", run)
+    assert re.search(r"samples +\(3, 64\)\n.*\n.*\ncodes +\(1197, 2\)", said)
     assert load_run(run).summary["batch_size"] == 1197
 
 

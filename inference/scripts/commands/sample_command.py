@@ -5,10 +5,11 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 import numpy as np
+import torch
 from torch import Tensor
 
 from inference.checkpoint import move_
-from inference.data.splits import random_batch
+from inference.data.splits import random_rows
 from inference.data.text import decode_text
 from inference.files import replacing_file
 from inference.files.folders import checked_folder, replacing_folder
@@ -18,6 +19,7 @@ from inference.runs.folders import load_runs
 from inference.runs.kinds import ARRAYS, SAMPLES
 from inference.runs.run import CHECKPOINT, Run
 from inference.runs.scores import expost_path, run_under
+from pyro_lvm.structure import takes_all_rows
 
 
 def main(args: Namespace) -> None:
@@ -50,17 +52,18 @@ def draws(run: Run, split: str, count: int, *, seed: int, device: str, given: Se
     """
     move_(run.pair, device)
     batch = tuple(x.to(device) for x in run.data.batch(split))
-    few = random_batch(batch, count, seed=seed)
-    arrays = {"data": few[0]}  # [n, *X]
-    asked = few if given is None else batch_given(run.data, few, given)
+    rows = random_rows(torch.arange(len(batch[0])), count, seed=seed)
+    given_rows, shown = (batch, rows) if takes_all_rows(run.pair) else (tuple(x[rows] for x in batch), slice(None))
+    asked = given_rows if given is None else batch_given(run.data, given_rows, given)
+    arrays = {"data": given_rows[0]}  # [n, *X]
     arrays |= {f"given_{name}": x for name, x in zip(run.data.given, asked[1:], strict=True)}  # each [n, *C]
     arrays |= by_site("samples", sample_prior(run.pair, *asked, seed=seed))  # each [n, *X]
-    arrays |= by_site("reconstructions", reconstruct(run.pair, *few, seed=seed, draws=not run.has_means))  # each [n, *X]
+    arrays |= by_site("reconstructions", reconstruct(run.pair, *given_rows, seed=seed, draws=not run.has_means))  # each [n, *X]
     if run.has_means:
         arrays |= by_site("sample_means", sample_prior(run.pair, *asked, seed=seed, means=True))  # each [n, *X]
-    arrays |= by_site("codes", encode(run.pair, *batch, seed=seed))  # each [N, D]
-    arrays |= level_means(run.pair, *few, seed=seed) if run.has_means else {}  # each [n, *X]
-    return {name: values.cpu() for name, values in arrays.items()}
+        arrays |= level_means(run.pair, *given_rows, seed=seed)  # each [n, *X]
+    arrays = {name: values[shown].cpu() for name, values in arrays.items()}
+    return arrays | {name: values.cpu() for name, values in by_site("codes", encode(run.pair, *batch, seed=seed)).items()}  # each [N, D]
 
 
 def by_site(name: str, values: Values) -> dict[str, Tensor]:
