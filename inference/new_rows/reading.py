@@ -15,6 +15,7 @@ from inference.data.readers import column_names, read_csv, read_text
 from inference.data.shards import read_shards, shards_of
 from inference.data.text import encode_like, windows
 from inference.data.treatments import Treatment, treat_alike
+from inference.new_rows.given import given_alike
 from inference.new_rows.missing import filled
 from inference.numerics import row_slices
 from pyro_lvm.arrays import as_tensor, is_array
@@ -39,6 +40,7 @@ class NewRows:
         x: The rows, ``[N, *X]``, float32; NaN in missing cells.
         columns: Names of the columns, if they or those of the data are named.
         source: The numbers before any treatment, ``[N, *X]``, float64; None unless cells may be missing.
+        given: What the pair is called with after the rows, by name; see :class:`~inference.data.load.Data`.
         note: What else must be said of them; empty if nothing.
     """
 
@@ -47,6 +49,12 @@ class NewRows:
     columns: tuple[str, ...] | None = None
     source: np.ndarray | None = field(default=None, repr=False)
     note: str = ""
+    given: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def batch(self) -> Batch:
+        """What a pair is called with: the rows, then what is given, in its order."""
+        return (self.x, *self.given.values())
 
 
 def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False) -> NewRows:
@@ -67,11 +75,12 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
         ValueError: If the file is damaged, or the rows have another width or shape, columns of other names or in another order, other
             characters, values that are not among the gray levels, or values outside the support of the likelihood.
     """
-    _check_given(data)
     _check_guide(source, pair)
     if data.alphabet is not None:
         return _read_windows(source, data, data.alphabet, pair)
-    name, array, columns = _read(source)
+    name, arrays, columns = _read(source)
+    arrays, columns = _with_columns(arrays, columns, tuple(data.given))
+    array = _only(name, {key: values for key, values in arrays.items() if key not in data.given})
     _check_columns(name, columns, data)
     gaps = _gaps(name, array, has_gaps=has_gaps)
     complete = array if gaps is None else np.where(gaps, 0.0, np.asarray(array))
@@ -80,16 +89,10 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
     x = _tensor(as_float32(treat_alike(values, data.treatment)))
     if gaps is not None:
         x = plain(x).masked_fill(torch.from_numpy(gaps).reshape(x.shape), torch.nan)
-    _check_support(name, x, pair)
-    return NewRows(name, x, columns or data.columns, np.asarray(array, np.float64).reshape(x.shape) if has_gaps else None)
-
-
-def _check_given(data: Data) -> None:
-    if data.given:
-        raise ValueError(
-            f"the pair is called with {', '.join(data.given)} beside the observations, which new rows need too. In Python, pass all: "
-            "encode(run.pair, x, ...)."
-        )
+    before = np.asarray(array, np.float64).reshape(x.shape) if has_gaps else None
+    rows = NewRows(name, x, columns or data.columns, before, given=given_alike(name, arrays, data, len(x)))
+    _check_support(name, rows.batch, pair)
+    return rows
 
 
 def _check_guide(source: Any, pair: object) -> None:
@@ -114,20 +117,33 @@ def _gaps(name: str, array: np.ndarray | Values, *, has_gaps: bool) -> np.ndarra
     return gaps if gaps.any() else None
 
 
-def _read(source: Any) -> tuple[str, np.ndarray | Values, tuple[str, ...] | None]:
-    """Return what the rows are called, the numbers, and the names of the columns."""
+def _read(source: Any) -> tuple[str, dict[str, Any], tuple[str, ...] | None]:
+    """Return what the rows are called, the arrays by name, and the names of the columns."""
     if is_array(source):
         names = getattr(source, "columns", None)
         is_named = names is not None and all(isinstance(name, str) for name in names)
-        return "the new rows", as_tensor(source, "the new rows").cpu().numpy(), tuple(names) if names is not None and is_named else None
+        array = as_tensor(source, "the new rows").cpu().numpy()
+        return "the new rows", {"data": array}, tuple(names) if names is not None and is_named else None
     if not isinstance(source, str | Path):
         raise TypeError(f"new rows must be a path, an array or a table; got {type(source).__name__}. Try numpy.asarray.")
     path, shards = Path(source).expanduser(), shards_of(source)
     if shards is not None:
-        return str(source), _only(str(source), read_shards(shards)), None
+        return str(source), read_shards(shards), None
     _check_file(path, str(source), tuple(READERS))
     arrays = read_csv(path, has_gaps=True) if path.suffix == ".csv" else READERS[path.suffix](path)
-    return path.name, _only(path.name, arrays), column_names(path)
+    return path.name, arrays, column_names(path)
+
+
+def _with_columns(
+    arrays: dict[str, Any], columns: tuple[str, ...] | None, wanted: Sequence[str]
+) -> tuple[dict[str, Any], tuple[str, ...] | None]:
+    """Take the columns of a table that a pair is given out of it, as arrays of their own."""
+    places = {name: columns.index(name) for name in wanted if name in columns} if columns is not None else {}
+    if columns is None or not places:
+        return arrays, columns
+    ((key, table),) = arrays.items()
+    own = {name: table[:, place] for name, place in places.items()}
+    return own | {key: np.delete(table, list(places.values()), axis=1)}, tuple(name for name in columns if name not in places)
 
 
 def _check_file(path: Path, source: str, suffixes: Sequence[str]) -> None:
@@ -199,19 +215,19 @@ def _read_windows(source: Any, data: Data, alphabet: str, pair: object) -> NewRo
     (T,) = data.train.shape[1:]
     rest = len(codes) % T
     note = f"The last {rest} characters of {path.name} are left out, as they are fewer than the {T} of a window." if rest else ""
-    x = torch.from_numpy(windows(codes, (T,)))
-    _check_support(path.name, x, pair)
-    return NewRows(path.name, x, note=note)
+    new = NewRows(path.name, torch.from_numpy(windows(codes, (T,))), note=note)
+    _check_support(path.name, new.batch, pair)
+    return new
 
 
-def _check_support(name: str, x: Tensor, pair: object) -> None:
+def _check_support(name: str, batch: Batch, pair: object) -> None:
     """Check that the likelihood can have generated rows, where they are not missing."""
     with isolated(pair), torch.no_grad(), eval_mode(pair):
-        for rows in row_slices(len(x), _CHECKED):
-            part = plain(x[rows])
+        for rows in row_slices(len(batch[0]), _CHECKED):
+            part = plain(batch[0][rows])
             complete = filled(part)[0] if part.isnan().any() and not part.isnan().all() else part.nan_to_num()
             try:
-                _check_part(pair, (complete,))
+                _check_part(pair, (complete, *(given[rows] for given in batch[1:])))
             except (ValueError, RuntimeError, IndexError) as error:
                 raise ValueError(f"{name} does not suit the run: {_first_line(error)}") from error
 

@@ -13,6 +13,7 @@ from inference.recipes.options import Recipe
 from inference.runs.folders import load_runs, read_history, read_summary
 from inference.runs.kept import kept_scores
 from inference.scoring.evaluation import Evaluation
+from pyro_lvm.pair import Batch
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,25 @@ class SavedRun:
     summary: dict[str, Any] = field(repr=False)
     scores: dict[str, Evaluation]
 
-    def read(self, source: Any, *, has_gaps: bool = False) -> Tensor:
+    def read(self, source: Any, *, has_gaps: bool = False) -> Tensor | Batch:
         """Read new rows as the run's data were read: with their columns, shape, gray levels, alphabet and treatment.
+
+        What the pair is given beside the observations, such as labels, must be in the file, too, under the same name.
 
         Args:
             source: The path of a .npy, .npz, .csv, .parquet or, for text, .txt file, of a folder or glob of arrays; or an array or table.
             has_gaps: Whether cells may be missing, as for :func:`~inference.new_rows.imputing.impute`; they become NaN.
 
         Returns:
-            The rows in their order, float32 ``[N, *X]``, as ``encode``, ``reconstruct``, ``impute`` and ``evaluate`` take them.
+            The rows in their order, float32 ``[N, *X]``, as ``encode``, ``reconstruct``, ``impute`` and ``evaluate`` take them; a tuple of
+            them and of what the pair is given, if it is given anything.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If the rows do not suit the run; the error names the file, and says what was expected.
         """
-        return read_alike(source, self.data, self.pair, has_gaps=has_gaps).x
+        batch = read_alike(source, self.data, self.pair, has_gaps=has_gaps).batch
+        return batch if len(batch) > 1 else batch[0]
 
 
 def load_run(folder: str | Path) -> SavedRun:

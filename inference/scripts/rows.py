@@ -66,7 +66,7 @@ def asked(args: Namespace, *, has_gaps: bool = False) -> Asked:
         columns = run.data.columns
     else:
         new = read_alike(source, run.data, run.pair, has_gaps=has_gaps)
-        batch, columns, said = (new.x,), new.columns, " ".join(filter(None, [f"{len(new.x)} rows of {source}.", new.note]))
+        batch, columns, said = new.batch, new.columns, " ".join(filter(None, [f"{len(new.x)} rows of {source}.", new.note]))
     move_(run.pair, args.device)
     x = batch[0]
     names = list(columns) if columns and len(columns) == x[0].numel() else [f"x{i}" for i in range(x[0].numel())]
@@ -83,6 +83,7 @@ def scored_apart(run: Run, folder: Path, source: str) -> tuple[Run, Path]:
     new = read_alike(source, run.data, run.pair)
     stem = re.sub(r"[^\w-]", "-", Path(source).stem) or "rows"
     said = " ".join(filter(None, [f"{len(new.x)} rows of {source}.", new.note]))
-    data = replace(run.data, name=new.name, test=new.x, description=said)
-    place = folder / "new" / f"{stem}-{data_id(new.x)[:8]}"
+    given = {name: run.data.given[name] | {"test": values} for name, values in new.given.items()}
+    data = replace(run.data, name=new.name, test=new.x, given=given, description=said)
+    place = folder / "new" / f"{stem}-{data_id(*new.batch)[:8]}"
     return replace(run, data=data), place

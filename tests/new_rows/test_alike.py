@@ -139,7 +139,7 @@ def test_parameters_of_rows_say_nothing_of_new_rows(levels):
 
 def test_what_a_pair_is_called_with_besides_is_named(levels):
     data = replace(load_data(levels), given={"labels": dict.fromkeys(("train", "valid", "test"), torch.zeros(3))})
-    with pytest.raises(ValueError, match="called with labels beside the observations"):
+    with pytest.raises(ValueError, match="labels must be in the file beside the rows, as the pair is given it"):
         read_alike(levels, data, pair_of(data, lvm.PoissonLikelihood))
 
 

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from shell import SMALL, refusal, say
+from sklearn.datasets import load_digits
+import torch
 
-from inference import label_posterior, load_run
+from inference import encode, evaluate, label_posterior, load_run
 from inference.runs.folders import load_runs
 from inference.runs.kept import kept_scores
 from inference.runs.kinds import ARRAYS
@@ -75,6 +78,37 @@ def test_other_labels_are_other_data(runs: list[Path], capsys: pytest.CaptureFix
     assert list(kept_scores(load_runs({"run": tmp_path / "run"})["run"], tmp_path / "run")) == ["test-K20-seed0-auto"]
     np.savez(tmp_path / "data.npz", x=x, y=(y + 1) % 3)
     assert "must be those it was trained on" in refusal(capsys, "evaluate {} --num_particles 20", tmp_path / "run")
+
+
+def test_new_rows_bring_their_labels(runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    digits = load_digits()
+    x, y = digits.data[:30].astype(np.uint8), digits.target[:30]
+    np.savez(tmp_path / "new.npz", x=x, labels=y)
+    np.save(tmp_path / "bare.npy", x)
+    run = load_run(runs[1])
+    rows, labels = run.read(tmp_path / "new.npz")
+    assert torch.equal(labels, torch.from_numpy(y)) and rows.shape == (30, 64)
+    say(capsys, "encode {} --data.source {}/new.npz --means --out {}/codes.npy", runs[1], tmp_path, tmp_path)
+    assert np.allclose(np.load(tmp_path / "codes.npy"), encode(run.pair, rows, labels, means=True).numpy(), atol=1e-6)
+    say(capsys, "evaluate {} --data.source {}/new.npz --num_particles 20 --out {}/scores.csv", runs[1], tmp_path, tmp_path)
+    kept = pd.read_csv(tmp_path / "scores.csv")["log_px"]
+    assert np.allclose(kept, evaluate(run.pair, (rows, labels), num_particles=20, progress=False).log_px)
+    np.savez(tmp_path / "wrong.npz", x=x, labels=y + 5)
+    for file, message in (("bare.npy", "labels must be in the file beside the rows"), ("wrong.npz", "whole numbers from 0 to 9")):
+        assert message in refusal(capsys, "encode {} --data.source {} --out {}", runs[1], tmp_path / file, tmp_path / "no.npy")
+    assert load_run(runs[2]).read(tmp_path / "bare.npy")[1].tolist() == [-1] * 30
+    assert torch.equal(load_run(runs[2]).read(tmp_path / "new.npz")[1], labels)
+    assert isinstance(load_run(runs[0]).read(tmp_path / "bare.npy"), torch.Tensor)
+
+
+def test_new_tables_bring_their_covariates(tmp_path: Path) -> None:
+    table = pd.DataFrame(np.random.default_rng(0).integers(2, size=(120, 3)), columns=["a", "b", "c"]).assign(age=np.arange(120) / 60)
+    table.to_csv(tmp_path / "table.csv", index=False)
+    options = f"--model.structure conditional --data.condition age --data.source {tmp_path}/table.csv --fit.batch_size 50"
+    main(f"train --out {tmp_path / 'run'} {SMALLER} {options}".split())
+    table[["age", "a", "b", "c"]].iloc[:7].to_csv(tmp_path / "new.csv", index=False)
+    x, ages = load_run(tmp_path / "run").read(tmp_path / "new.csv")
+    assert np.array_equal(x, table[["a", "b", "c"]][:7]) and ages[:, 0].tolist() == pytest.approx(table["age"][:7].tolist())
 
 
 @pytest.mark.parametrize(

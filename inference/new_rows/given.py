@@ -1,0 +1,58 @@
+"""What a pair is given beside new rows: labels and covariates from the same file, which are as those of the data are."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inference.data.conversion import checked
+from inference.data.given import MISSING
+from inference.data.load import Data
+
+
+def given_alike(name: str, values: Mapping[str, np.ndarray], data: Data, num_rows: int) -> dict[str, Tensor]:
+    """Return what a pair is given beside rows: categories, int64 ``[N]``, and covariates, float32 ``[N, *C]``.
+
+    A label that was missing in all test data may be missing in new rows, too: it is -1.
+
+    Args:
+        name: What the rows are called in errors.
+        values: What the file of the rows holds, by name.
+        data: The data set that the pair was fitted to.
+        num_rows: Number of rows, N.
+
+    Raises:
+        ValueError: If something is not there, has another number or shape of rows, or is none of the categories.
+    """
+    return {condition: _alike(f"{name}: {condition}", values.get(condition), condition, data, num_rows) for condition in data.given}
+
+
+def _alike(name: str, values: np.ndarray | None, condition: str, data: Data, num_rows: int) -> Tensor:
+    own = data.given[condition]
+    if values is None and condition in data.num_categories and bool((own["test"] == MISSING).all()):
+        return torch.full((num_rows,), MISSING)
+    if values is None:
+        raise ValueError(
+            f"{name} must be in the file beside the rows, as the pair is given it; got none. Add a column or array of that name."
+        )
+    numbers, row_shape = checked(values, name).whole(), tuple(own["test"].shape[1:])
+    if numbers.shape in ((num_rows,), (num_rows, 1)) and row_shape in ((), (1,)):
+        numbers = numbers.reshape(num_rows, *row_shape)
+    if numbers.shape != (num_rows, *row_shape):
+        raise ValueError(f"{name} must have shape {(num_rows, *row_shape)}; got {numbers.shape}. Give one value for each row.")
+    return _as_categories(name, numbers, data.num_categories[condition]) if condition in data.num_categories else _as_covariates(numbers)
+
+
+def _as_categories(name: str, numbers: np.ndarray, count: int) -> Tensor:
+    is_one = (numbers == np.rint(numbers)) & (numbers >= MISSING) & (numbers < count)
+    if not is_one.all():
+        wrong = numbers[~is_one][0]
+        raise ValueError(
+            f"{name} must be whole numbers from 0 to {count - 1}, as those of the run are, or {MISSING} if missing; got {wrong:g}."
+        )
+    return torch.from_numpy(numbers.astype(np.int64))
+
+
+def _as_covariates(numbers: np.ndarray) -> Tensor:
+    return torch.from_numpy(numbers.astype(np.float32))
