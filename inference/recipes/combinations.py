@@ -1,6 +1,7 @@
 """Which parts of a model go together, and which options have an effect, by names alone: asked before data are loaded."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from inference.recipes.options import ModelOptions, Recipe, changed, without_effect
@@ -21,21 +22,34 @@ from inference.recipes.registries import (
 from inference.registry import Registry, union
 
 
-def check_recipes(recipes: Collection[Recipe]) -> None:
+def checked_recipes(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
     """Check that the parts of each recipe go together, and that every option which differs from its default has an effect on some of them.
 
+    Returns:
+        The recipes by name; an option that has an effect on others alone has its default.
+
     Raises:
-        ValueError: If parts do not go together, or an option has no effect.
+        ValueError: If parts do not go together, or an option has no effect on any.
     """
-    for recipe in recipes:
+    for recipe in recipes.values():
         if recipe.pair is None:
             check_parts(recipe.model)
             check_given(recipe.model, len(recipe.data.condition or ()))
+    checked = dict(recipes)
     for section, registries in (("model", MODEL_PARTS), ("fit", FIT_PARTS)):
-        vain = [_vain(recipe, section, registries) for recipe in recipes]
-        for option in set.intersection(*map(set, vain)):
-            takers = vain[0][option]
+        vain = {name: _vain(recipe, section, registries) for name, recipe in recipes.items()}
+        for option in set.intersection(*map(set, vain.values())):
+            takers = next(iter(vain.values()))[option]
             raise ValueError(f"--{section}.{option} has no effect here: it is an option of {' and '.join(takers)}. Leave it out.")
+        checked = {name: _without(recipe, section, vain[name]) for name, recipe in checked.items()}
+    return checked
+
+
+def _without(recipe: Recipe, section: str, vain: Collection[str]) -> Recipe:
+    """The recipe with the defaults of options that have no effect on it."""
+    options = getattr(recipe, section)
+    defaults = {one.name: one.default for one in fields(options) if one.name in vain}
+    return replace(recipe, **{section: replace(options, **defaults)}) if defaults else recipe
 
 
 def _vain(recipe: Recipe, section: str, registries: Collection[Registry]) -> dict[str, list[str]]:

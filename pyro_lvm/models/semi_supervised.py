@@ -23,10 +23,16 @@ class SemiSupervisedVAE(nn.Module):
 
     .. math:: r = [y = v] \;\text{or}\; r = \operatorname{softmax} c(x)
 
-    The classifier's loss on the known labels, :math:`-w \log r_y`, is a penalty: it is a part of training losses, and not of validation
-    losses and scores; it trains the classifier and not p(x|z, y). The model's own belief in a label is
-    :func:`inference.label_posterior`, which need not agree with the classifier where few labels are known. Fit it with an objective that
-    sums out labels, as :func:`inference.fit` chooses by itself.
+    Training maximizes a bound in which the classifier stands for the posterior of a label that is missing, and learns known ones:
+
+    .. math:: E_q\Big[\log \frac{p(x, z)}{q(z \mid x, r)} - \mathrm{KL}\big(r \,\|\, p(y \mid x, z)\big)\Big]
+        \;\text{where y is missing, and}\quad
+        E_q\Big[\log \frac{p(x, y, z)}{q(z \mid x, r)}\Big] + w \log c_y(x) \;\text{where it is known,}
+
+    with c the classifier's probabilities. The divergence, which makes the model's belief in labels and the classifier agree, and the
+    classifier's loss are penalties: parts of training losses, and not of validation losses and scores, in which labels are summed out
+    exactly. The model's own belief is :func:`inference.label_posterior`. Fit it with an objective that sums out labels, as
+    :func:`inference.fit` chooses by itself.
 
     Its sites are named ``z``, ``y`` (summed out), ``label`` (observed) and ``x``; its plate is named ``data``.
 
@@ -44,7 +50,7 @@ class SemiSupervisedVAE(nn.Module):
 
     References:
         Kingma, Mohamed, Rezende, Welling (2014), Semi-supervised Learning with Deep Generative Models. https://arxiv.org/abs/1406.5298
-        (there the label is drawn from the classifier, which bounds the sum)
+        (their model M2; there, z is drawn for each label)
     """
 
     def __init__(
@@ -75,7 +81,7 @@ class SemiSupervisedVAE(nn.Module):
                 pyro.sample("label", CertainLabel(label, self.num_labels), obs=y)
             pyro.sample("x", self.likelihood(z, label), obs=x)
             if torch.is_grad_enabled():
-                penalty("classifier_loss", self.classifier_weight * self._classifier_loss(x, y))
+                penalty("classifier_loss", self.classifier_weight * self._classifier_loss(x, y) + self._disagreement(x, y, z))
 
     def guide(self, x: Tensor, y: Tensor) -> None:
         """Declare q(z|x, r) for observations ``[B, *X]`` and labels ``[B]``, -1 where missing."""
@@ -85,6 +91,14 @@ class SemiSupervisedVAE(nn.Module):
 
     def _known_or_likely(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.where((y >= 0)[..., None], self.indicators(y), self.classifier(x).softmax(-1))  # [B, V]
+
+    def _disagreement(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """KL(r || p(y|x,z)) where the label is missing, and zero where it is known, ``[*lead, B]``."""
+        lead = z.dim() - len(self.prior().event_shape)
+        labels = torch.arange(self.num_labels, device=x.device).reshape(-1, *[1] * lead)
+        log_joint = self.labels().log_prob(labels) + self.likelihood(z, labels).log_prob(x)  # [V, *lead, B]
+        log_r = self.classifier(x).log_softmax(-1).movedim(-1, 0).reshape(self.num_labels, *[1] * (lead - 1), len(x))
+        return torch.where(y < 0, (log_r.exp() * (log_r - log_joint.log_softmax(0))).sum(0), 0.0)
 
     def _classifier_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """-log r_y where the label is known, and zero where it is missing, ``[B]``."""

@@ -5,7 +5,7 @@ from pyro.infer import TraceEnum_ELBO
 import pytest
 import torch
 
-from inference import compare, diagnose, encode, evaluate, fit, reconstruct, sample_prior
+from inference import compare, diagnose, encode, evaluate, fit, label_posterior, reconstruct, sample_prior
 from inference.data.fingerprint import data_id
 from inference.svi.objectives import default_objective
 from pyro_lvm import (
@@ -80,6 +80,26 @@ def test_a_fit_sums_labels_out_and_learns_them():
     drawn = encode(vae, x, torch.full_like(y, -1), enumerated=True, means=True)["y"]
     assert (drawn == y).float().mean() > 0.95 and result.best_loss < 6 * 0.6
     assert (vae.classifier(x).argmax(-1) == y).float().mean() > 0.95  # by the penalty
+    assert label_posterior(vae, x, torch.full_like(y, -1), num_particles=50).accuracy(y)[0] > 0.95
+
+
+@pytest.mark.parametrize("num_particles", [1, 3])
+def test_a_fit_maximizes_the_bound_of_a_classifier_in_place_of_the_posterior(num_particles):
+    vae, (x, y) = semi_supervised(), data()
+    some = torch.where(torch.arange(len(x)) % 2 == 0, y, -1)
+    torch.manual_seed(3)
+    loss = default_objective(check_pair(vae, x, some), num_particles=num_particles)
+    torch.manual_seed(3)
+    found = loss.differentiable_loss(vae.model, vae.guide, x, some)
+    torch.manual_seed(3)
+    log_c = vae.classifier(x).log_softmax(-1)
+    q = vae.encoder(x, torch.where((some >= 0)[:, None], vae.indicators(some), log_c.exp()))
+    z = q.rsample((num_particles,) if num_particles > 1 else ())
+    log_joint = torch.stack([vae.labels().log_prob(torch.tensor(v)) + vae.likelihood(z, torch.tensor(v)).log_prob(x) for v in range(V)], -1)
+    missing = (log_c.exp() * (log_joint - log_c)).sum(-1)  # its KL from p(y|x,z) is the difference to log p(x|z)
+    known = (log_joint * vae.indicators(some)).sum(-1) + vae.classifier_weight * (log_c * vae.indicators(some)).sum(-1)
+    bound = torch.where(some >= 0, known, missing) + vae.prior().log_prob(z) - q.log_prob(z)
+    assert found.item() == pytest.approx(-bound.sum().item() / num_particles, rel=1e-10)
 
 
 def test_the_classifiers_loss_is_no_part_of_scores():

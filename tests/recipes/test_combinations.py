@@ -14,8 +14,8 @@ from torch import nn
 
 from inference.predictive.draws import encode
 from inference.recipes.build import build_model, evaluate_pair, fit_pair
-from inference.recipes.combinations import check_parts
-from inference.recipes.options import EvaluateOptions, Precision, ProposalName, fit_options, names_of
+from inference.recipes.combinations import check_parts, checked_recipes
+from inference.recipes.options import EvaluateOptions, Precision, ProposalName, Recipe, fit_options, model_options, names_of
 from inference.recipes.registries import CODES, ENCODERS, FIT_PARTS, LIKELIHOODS, METHODS, MODEL_PARTS, NOTHING, PRIORS, STRUCTURES
 from inference.registry import union
 from inference.scoring.annealed.score import METHODS as METHOD_NAMES
@@ -169,3 +169,13 @@ def test_what_is_not_refused_by_name_is_built() -> None:
             build_model(options, x, labels, [3] * len(labels))
             counts["built"] += 1
     assert counts["built"] >= 76 and counts["refused"] >= 431
+
+
+def test_an_option_has_its_default_in_recipes_on_which_it_has_no_effect() -> None:
+    options = model_options()
+    recipes = {prior: Recipe(model=options(prior=prior, num_components=7)) for prior in ("standard", "mixture")}
+    checked = checked_recipes(recipes)
+    assert checked["standard"].model == options(prior="standard") and checked["mixture"] == recipes["mixture"]
+    assert checked_recipes({"alone": checked["standard"]})["alone"] == checked["standard"]
+    with pytest.raises(ValueError, match="--model.num_components has no effect here: it is an option of prior mixture and prior vamp"):
+        checked_recipes({"standard": recipes["standard"]})

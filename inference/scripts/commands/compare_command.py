@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 
 from inference.files.folders import checked_folder, replacing_folder, resolved
 from inference.recipes.build import load
-from inference.recipes.combinations import check_recipes
+from inference.recipes.combinations import checked_recipes
 from inference.recipes.options import EvaluateOptions, Recipe, recipe_of
 from inference.runs.fits import compare_fits, fit_cautions, with_sweeps
 from inference.runs.folders import budget, load_runs
@@ -75,7 +75,7 @@ def compare_priors(
     """
     folder = checked_folder(out, COMPARISON, overwrite=overwrite)
     recipes = {prior: replace(recipe, model=replace(recipe.model, prior=prior)) for prior in priors}
-    check_recipes(recipes.values())
+    recipes = checked_recipes(recipes)
     data = load(recipe.data)
     runs = {prior: build_run(recipe, data) for prior, recipe in recipes.items()}
     print(data.description, flush=True)

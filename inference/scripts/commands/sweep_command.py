@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from inference.recipes.combinations import check_recipes
+from inference.recipes.combinations import checked_recipes
 from inference.recipes.options import Recipe, recipe_of
 from inference.runs.ray_tasks import run_on_ray
 from inference.runs.sweep import make_jobs, sweep
@@ -18,8 +18,7 @@ def main(args: Namespace) -> None:
     """Train and score all combinations, several at a time, and compare them; runs that are already there are kept."""
     jobs = make_jobs(_values(args.over))
     parsed = {job.name: parse("sweep", "", [*args.words, *job.words]) for job in jobs}  # before any work
-    recipes = {name: recipe_of(own) for name, own in parsed.items()}
-    check_recipes(recipes.values())
+    recipes = checked_recipes({name: recipe_of(own) for name, own in parsed.items()})
     engine = partial(run_on_ray, num_gpus=int(args.device != "cpu")) if args.engine == "ray" else None
     chosen = {"processes": args.processes, "engine": engine, "device": args.device, "track": args.track}
     sweep(jobs, recipes, args.evaluate, Path(args.out), **chosen)
@@ -46,5 +45,4 @@ def sweep_seeds(args: Namespace, recipe: Recipe, out: Path) -> None:
         values = job.values
         model = replace(recipe.model, prior=values["model.prior"], seed=int(values["model.seed"]))
         recipes[job.name] = replace(recipe, model=model, fit=replace(recipe.fit, seed=int(values["fit.seed"])))
-    check_recipes(recipes.values())
-    sweep(jobs, recipes, args.evaluate, out, device=args.device, track=args.track)
+    sweep(jobs, checked_recipes(recipes), args.evaluate, out, device=args.device, track=args.track)

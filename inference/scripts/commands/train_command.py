@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from inference.files.folders import checked_folder, replacing_folder, resolved
 from inference.processes import first_then_others, from_first, is_first
 from inference.recipes.build import fit_pair, load
-from inference.recipes.combinations import check_recipes
+from inference.recipes.combinations import checked_recipes
 from inference.recipes.options import Recipe, recipe_of
 from inference.runs.folders import parse_recipe
 from inference.runs.kinds import RUN
@@ -38,7 +38,7 @@ class Plan(NamedTuple):
 def main(args: Namespace) -> None:
     """Fit a model and save it as a run folder; of several processes, the first writes the folder, and the others help to fit."""
     recipe = recipe_of(args)
-    check_recipes([recipe])
+    checked_recipes({args.out: recipe})
     plan = from_first(lambda: _planned(args, recipe))
     if plan is None:
         print(f"{args.out} is finished; it goes on with more --fit.epochs.")
