@@ -58,7 +58,7 @@ def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
     from inference.numerics import keep_freed_memory
     from inference.svi.compiled import CompiledSteps
     from inference.svi.messengers import KLWeight
-    from inference.svi.objectives import IWAE
+    from inference.svi.objectives.bounds import IWAE, DReG
     from inference.svi.step import Step
     from inference.tracing.patches import no_nan_warnings
 
