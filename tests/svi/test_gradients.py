@@ -4,7 +4,7 @@ from functools import partial
 from itertools import product
 import math
 
-from oracles import LinearGaussian
+from oracles import LinearGaussian, two_modalities
 import pyro
 from pyro import poutine
 import pyro.distributions as dist
@@ -258,3 +258,55 @@ def test_vimco_against_a_sum_over_all_discrete_draws(weight):
     error = (got.var(0) + expected.var(0)).sqrt() / runs**0.5
     assert ((got - expected).mean(0).abs() < 4.5 * error).all()
     assert (error < 0.1 * expected.mean(0).abs().max()).all()
+
+
+def test_the_analytic_kl_is_the_closed_form():
+    """At one draw, the loss is that of the draw with the KL of each level in its closed form."""
+    pair, x = levels(2), torch.randn(7, 3)
+    parameters = parameters_of(pair, x)
+    torch.manual_seed(0)
+    loss = AnalyticKL().differentiable_loss(pair.model, pair.guide, x)
+    torch.manual_seed(0)
+    guide_trace = poutine.trace(pair.guide).get_trace(x)
+    sites = poutine.trace(poutine.replay(pair.model, guide_trace)).get_trace(x).nodes
+    expected = -sites["x"]["fn"].log_prob(x).sum()
+    for name in ("z0", "z1"):
+        (q, p) = guide_trace.nodes[name]["fn"].base_dist, sites[name]["fn"].base_dist
+        expected = expected + ((q.scale / p.scale) ** 2 / 2 + ((q.loc - p.loc) / p.scale) ** 2 / 2 + (p.scale / q.scale).log() - 0.5).sum()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-10)
+    for got, wanted in zip(*(torch.autograd.grad(value, parameters) for value in (loss, expected)), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_iwae_of_masked_data_bounds_log_p_of_what_is_observed():
+    pair, mean, covariance = two_modalities()
+    x, is_seen = torch.distributions.MultivariateNormal(mean, covariance).sample((6,)), torch.arange(6) % 2 == 0
+    observed = [torch.arange(5) if seen else torch.arange(2, 5) for seen in is_seen]
+    known = [torch.distributions.MultivariateNormal(mean[at], covariance[at][:, at]).log_prob(row[at]) for at, row in zip(observed, x, strict=True)]
+    bound = -IWAE(20_000).loss(pair.model, pair.guide, x[:, :2], x[:, 2:], is_seen)
+    assert bound == pytest.approx(sum(known).item(), abs=0.3)
+
+
+@pytest.mark.parametrize("objective", [IWAE(3), STL(), DReG(3), AnalyticKL()], ids=lambda objective: type(objective).__name__)
+def test_objectives_run_in_plain_svi(objective):
+    pair, x = parts(), 2 + torch.randn(100, 3)
+    pyro.clear_param_store()
+    svi = SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 0.02}), objective)
+    losses = [svi.step(x) for _ in range(60)]
+    assert sum(losses[-5:]) < sum(losses[:5]) - 500
+    assert svi.evaluate_loss(x) == pytest.approx(losses[-1], rel=0.1)
+    pyro.clear_param_store()
+
+
+def test_gradients_of_the_model_alone():
+    """With a guide that is not trained, the draws carry no gradient."""
+    vae, x = parts(), torch.randn(100, 3)
+    frozen = parts()
+    frozen.encoder.eval().requires_grad_(False)
+    for objective in (STL(2), DReG(2)):
+        losses = []
+        for pair in (vae, frozen):
+            objective.loss(pair.model, pair.guide, x)
+            torch.manual_seed(0)
+            losses.append(torch.autograd.grad(objective.differentiable_loss(pair.model, pair.guide, x), list(pair.likelihood.parameters())))
+        torch.testing.assert_close(*losses)

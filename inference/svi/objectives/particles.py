@@ -187,8 +187,8 @@ class ParticleObjective(ELBO):
             pair = Pair(model, guide, param_store=pyro.get_param_store())
             structure = check_pair(pair, *batch)
             structure.scorable()
-            self.check_latents(_latent_sites(guide, batch))
             with eval_mode(pair):
+                self.check_latents(_latent_sites(guide, batch))
                 self._choice = choose_layout(pair, batch, bool(structure.row_parameters))
             self._parts, self._is_current = parts, True
         return self._choice
