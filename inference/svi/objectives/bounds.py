@@ -170,8 +170,8 @@ def _refuse_discrete(objective: ParticleObjective, sites: list[Site]) -> None:
     for site in sites:
         if is_discrete(site["fn"]):
             raise ValueError(
-                f"{type(objective).__name__} needs derivatives of log q along the latents; '{site['name']}' is discrete. Use IWAE, or VIMCO "
-                "if it is drawn without rsample."
+                f"{type(objective).__name__} needs derivatives of log q along the latents; '{site['name']}' is discrete. Use IWAE, or "
+                "VIMCO if it is drawn without rsample."
             )
 
 

@@ -43,7 +43,7 @@ class AnalyticKL(TraceMeanField_ELBO):
     """
 
     def __init__(self, *args: object, **options: object) -> None:
-        super().__init__(*args, **options)  # type: ignore[arg-type]  # those of the base class
+        super().__init__(*args, **options)
         self._known: set[tuple[type, ...]] = set()
 
     def _get_trace(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple[poutine.Trace, poutine.Trace]:
@@ -55,7 +55,9 @@ class AnalyticKL(TraceMeanField_ELBO):
     def _check_latents(self, sampled: list[Site], drawn: list[Site]) -> None:
         names, others = [site["name"] for site in sampled], [site["name"] for site in drawn]
         if names != others:
-            raise ValueError(f"the analytic KL needs the same latents in the same order; the model has {names}, the guide {others}. {_REMEDY}")
+            raise ValueError(
+                f"the analytic KL needs the same latents in the same order; the model has {names}, the guide {others}. {_REMEDY}"
+            )
         for site in drawn:
             if not site["fn"].has_rsample or is_point_mass(site):
                 what = "has one value with certainty" if is_point_mass(site) else "has no rsample"

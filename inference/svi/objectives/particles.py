@@ -62,8 +62,8 @@ class Particles:
     @cached_property
     def log_q_drawn(self) -> Tensor:
         """Log density ``[K, B]`` of the latents that are drawn without reparameterization, without weights of the KL."""
-        where = _is_drawn
-        return log_density(self._trace, *self.log_q.shape, self._layout, where=lambda site: not is_factor(site) and where(site))
+        K, B = self.log_q.shape
+        return log_density(self._trace, K, B, self._layout, where=lambda site: _is_drawn(site) and not is_factor(site))
 
     @property
     def kl_weight(self) -> float | Tensor:
@@ -133,8 +133,8 @@ class ParticleObjective(ELBO):
         for site in sites:
             if _is_drawn(site):
                 raise ValueError(
-                    f"{type(self).__name__} needs reparameterized latents; '{site['name']}' has no rsample. Enumerate it in the model, or use "
-                    "VIMCO, or pyro.infer.TraceGraph_ELBO."
+                    f"{type(self).__name__} needs reparameterized latents; '{site['name']}' has no rsample. Enumerate it in the model, or "
+                    "use VIMCO, or pyro.infer.TraceGraph_ELBO."
                 )
 
     def begin_epoch(self) -> None:

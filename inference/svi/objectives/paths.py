@@ -41,15 +41,15 @@ def _of_run(sites: list[Site], weight: Callable[[Site], float | Tensor]) -> Late
     """
     latents = {site["name"]: site["value"] for site in sites if not site["is_observed"] and site["value"].requires_grad}
     copies = {name: value.detach().requires_grad_() for name, value in latents.items()}
-    total = sum(((weight(site) * masked_log_prob(site | {"value": copies.get(site["name"], site["value"])})).sum() for site in sites))
+    terms = [(weight(site) * masked_log_prob(site | {"value": copies.get(site["name"], site["value"])})).sum() for site in sites]
+    total = sum(terms, torch.zeros(()))
     if not latents or not total.requires_grad:
         return {name: torch.zeros_like(value) for name, value in latents.items()}
     direct = dict(zip(copies, _gradients([total], [None], list(copies.values())), strict=True))
     later: Latents = {}
     for name, value in reversed(latents.items()):
         outputs = [total, *(latents[other] for other in later)]
-        found = _gradients(outputs, [None, *(-gradient for gradient in later.values())], [value])[0] if len(latents) > 1 else 0
-        later[name] = found + torch.zeros_like(value)
+        later[name] = _gradients(outputs, [None, *(-gradient for gradient in later.values())], [value])[0]
     return {name: direct[name] + later[name] for name in latents}
 
 
