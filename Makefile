@@ -1,7 +1,7 @@
 # make compare: the main job, from nothing to a table of priors.   make test: the whole test suite, in two processes.   make lint: style and types.
 # make torture: thousands of generated pairs against a plain scorer (make torture PAIRS=20000 SEED=7).
 # make known: docs/known.md, every estimator on likelihoods that are known.
-# make bench: what docs/benchmarks/ holds (make bench DEVICE=cuda: the same on a CUDA device).
+# make bench: what docs/benchmarks/ holds (make bench DEVICE=cuda: the same on a CUDA device; make bench ONLY="iwae dreg": the steps of these).
 PYTHON ?= python3
 VENV ?= .venv
 DEVICE ?= cpu
@@ -41,7 +41,7 @@ format: $(INSTALLED)
 	$(VENV)/bin/ruff format
 
 bench: $(INSTALLED)
-	$(VENV)/bin/python benchmarks/bench.py --device $(DEVICE)
+	$(VENV)/bin/python benchmarks/bench.py --device $(DEVICE) $(if $(ONLY),--only $(ONLY))
 
 # torch first, at the tested version: an open requirement would fetch the newest build with all of CUDA.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -44,6 +44,7 @@ STEPS = [
     ("tiny VAE 64-32-8", "tiny", 32, EVERYONE),
     ("VampPrior(500)", "vamp", 100, (*WITHOUT_PEERS, "pythae")),
     ("IWAE, 5 particles", "iwae", 100, (FLOOR, *WITHOUT_PEERS, "Pyro's tutorial", "pythae")),
+    ("DReG, 5 particles", "dreg", 100, (FLOOR, *WITHOUT_PEERS)),
     ("IAF guide", "iaf", 100, WITHOUT_PEERS),
     ("two levels, 40 latents each", "hvae", 100, WITHOUT_PEERS),
     ("VQ, 8 of 512 codes, codebook by gradient", "vq", 100, (*WITHOUT_PEERS, "pythae")),
@@ -212,7 +213,9 @@ def growth(place: Place) -> None:
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    device = parser.parse_args().device
+    parser.add_argument("--only", nargs="+", choices=sorted({row[1] for row in STEPS}), help="only the training steps of these models")
+    options = parser.parse_args()
+    device = options.device
     places = [Place("cpu", 1), Place("cpu", 2)] if device == "cpu" else [Place(device, 1)]
     print("# Benchmarks\n")
     print(f"Output of `make bench`. {places[0].description()}. Every contender is its own process;")
@@ -220,9 +223,11 @@ def main() -> None:
     print("medians over the rounds, relative to hand-written `torch.compile` with fused Adam (steps) or to the matrix products alone")
     print("(scores). The matrix products of a step are those of its networks, forward and backward, and nothing else.")
     for place in places:
-        for title, what, size, names in STEPS:
+        for title, what, size, names in [row for row in STEPS if options.only is None or row[1] in options.only]:
             print(f"\n## {title}, batch {size}, {place}\n")
             table(steps(what, size, names, place), BY_HAND, "a step", multiple=8, rounds=OF_STEPS)
+        if options.only is not None:
+            continue
         print(f"\n## Importance sampling, K = 5000, decoder 40-300-300-784, {place}\n")
         table({name: scores(name, place) for name in filter(place.has, SCORES)}, FLOOR, "an image", multiple=4, rounds=OF_SCORES)
     print(f"\n## How the cost of a score grows, {place}\n")

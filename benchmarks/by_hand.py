@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 NUM_PSEUDO_INPUTS, NUM_PARTICLES = 500, 5
 NUM_SLOTS, CODE_DIM, NUM_CODES = 8, 16, 512
+SEVERAL_DRAWS = ("iwae", "dreg")
 
 
 class Perceptron(nn.Sequential):
@@ -17,7 +18,7 @@ class Perceptron(nn.Sequential):
 
 
 class OneLevel(nn.Module):
-    """VAE, optionally with a VampPrior, the IWAE bound or an IAF guide."""
+    """VAE, optionally with a VampPrior, the IWAE bound, with doubly reparameterized gradients (dreg) or without, or an IAF guide."""
 
     def __init__(self, what: str, pixels: int, hidden: list[int], latents: int) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class OneLevel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         loc, log_scale, context = self.encoder(x).split([self.latents, self.latents, self.context], -1)
-        shape = (NUM_PARTICLES, *loc.shape) if self.what == "iwae" else loc.shape
+        shape = (NUM_PARTICLES, *loc.shape) if self.what in SEVERAL_DRAWS else loc.shape
         noise = torch.randn(shape, device=loc.device)
         log_q = (-0.5 * noise**2 - log_scale - 0.9189385).sum(-1)
         z = noise
@@ -44,9 +45,15 @@ class OneLevel(nn.Module):
                 shift, log_step = step(torch.cat([z, context], -1)).chunk(2, -1)
                 z, log_q = z * log_step.exp() + shift, log_q - log_step.sum(-1)
         z = loc + log_scale.exp() * z
+        if self.what == "dreg":
+            fixed = loc.detach(), log_scale.detach()
+            log_q = (-0.5 * ((z - fixed[0]) * (-fixed[1]).exp()) ** 2 - fixed[1] - 0.9189385).sum(-1)
         log_px = -F.binary_cross_entropy_with_logits(self.decoder(z), x.expand(*z.shape[:-1], -1), reduction="none").sum(-1)
         log_w = log_px + self.log_prior(z) - log_q
-        return -(log_w if self.what != "iwae" else log_w.logsumexp(0)).mean()
+        if self.what == "dreg":
+            weights = log_w.detach().softmax(0)[..., None]
+            z.register_hook(lambda gradient: weights * gradient)
+        return -(log_w.logsumexp(0) if self.what in SEVERAL_DRAWS else log_w).mean()
 
     def log_prior(self, z: Tensor) -> Tensor:
         if self.what != "vamp":

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 
-from by_hand import CODE_DIM, NUM_CODES, NUM_PARTICLES, NUM_PSEUDO_INPUTS, NUM_SLOTS, Perceptron, make
+from by_hand import CODE_DIM, NUM_CODES, NUM_PARTICLES, NUM_PSEUDO_INPUTS, NUM_SLOTS, SEVERAL_DRAWS, Perceptron, make
 import pyro
 import pyro.distributions as dist
 import torch
@@ -58,13 +58,13 @@ def ours(what: str, data: list[Tensor], *, compiled: bool) -> Run:
     from inference.numerics import keep_freed_memory
     from inference.svi.compiled import CompiledSteps
     from inference.svi.messengers import KLWeight
-    from inference.svi.objectives import IWAE
+    from inference.svi.objectives.bounds import IWAE, DReG
     from inference.svi.step import Step
     from inference.tracing.patches import no_nan_warnings
 
     pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
     vae = make_pair(what, pixels, hidden, latents)
-    elbo = IWAE(NUM_PARTICLES) if what == "iwae" else pyro.infer.Trace_ELBO()
+    elbo = {"iwae": IWAE, "dreg": DReG}[what](NUM_PARTICLES) if what in SEVERAL_DRAWS else pyro.infer.Trace_ELBO()
     step = Step(elbo, vae.model, vae.guide, KLWeight(), None, None)
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-4, fused=True)
     pyro.enable_validation(False)  # as fit does after its first step
@@ -126,7 +126,7 @@ def matrix_products(what: str, data: list[Tensor]) -> Run:
     """The matrix products of a step: forward, for the weights' gradients and, except in the encoder's first layer, for the layer below."""
     pixels, hidden, latents = SIZES.get(what, (PIXELS, HIDDEN, LATENTS))
     size = len(data[0])
-    rows = {"encoder": size, "decoder": size * (NUM_PARTICLES if what == "iwae" else 1)}
+    rows = {"encoder": size, "decoder": size * (NUM_PARTICLES if what in SEVERAL_DRAWS else 1)}
     widths = {"encoder": [pixels, *hidden, 2 * latents], "decoder": [latents, *hidden[::-1], pixels]}
     layers = [(rows[name], n, m, (name, i) != ("encoder", 0)) for name in rows for i, (n, m) in enumerate(pairwise(widths[name]))]
     tensors = [(torch.randn(r, n), torch.randn(n, m), torch.randn(r, m), passes_on) for r, n, m, passes_on in layers]

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from inference.svi.fitting import fit
     from inference.svi.loop import FitResult
     from inference.svi.messengers import FreeBits, KLWeight
-    from inference.svi.objectives import IWAE
+    from inference.svi.objectives.bounds import IWAE, STL, VIMCO, DReG
+    from inference.svi.objectives.elbo import AnalyticKL
+    from inference.svi.objectives.particles import ParticleObjective, Particles
 
 _NAMES = {  # by module: each is imported when a name in it is first asked for, as torch takes seconds
     "checkpoint": "load_checkpoint save_checkpoint",
@@ -57,7 +59,9 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "svi.fitting": "fit",
     "svi.loop": "FitResult",
     "svi.messengers": "FreeBits KLWeight",
-    "svi.objectives": "IWAE",
+    "svi.objectives.bounds": "IWAE STL VIMCO DReG",
+    "svi.objectives.elbo": "AnalyticKL",
+    "svi.objectives.particles": "ParticleObjective Particles",
 }
 _MODULES = {name: f"inference.{module}" for module, names in _NAMES.items() for name in names.split()}
 

@@ -4,12 +4,12 @@ from functools import partial
 
 import pyro
 import pyro.distributions as dist
-from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
 import torch
 from torch import nn
 
-from inference import IWAE
+from inference import IWAE, STL, VIMCO, AnalyticKL, DReG
 import pyro_lvm as lvm
 
 NUM_DATA, NUM_PIXELS, NUM_LATENTS = 70, 12, 3
@@ -186,6 +186,12 @@ def stacked():
     return lvm.HierarchicalVAE(lvm.VampPrior(levels.top(), binary()[:5]), levels, lvm.BernoulliLikelihood(lvm.MLP(5, [8], NUM_PIXELS)))
 
 
+def stacked_standard():
+    torch.manual_seed(1)
+    levels = lvm.stacked(NUM_PIXELS, [2, 3], [8])
+    return lvm.HierarchicalVAE(lvm.StandardNormal(2), levels, lvm.BernoulliLikelihood(lvm.MLP(5, [8], NUM_PIXELS)))
+
+
 def other_latents(prior, encoder, out_features):
     torch.manual_seed(1)
     likelihood = lvm.BernoulliLikelihood(lvm.MLP(NUM_LATENTS, [8], NUM_PIXELS))
@@ -227,8 +233,18 @@ STEPS = {
     "adamw": (make_vae, {"optimizer": torch.optim.AdamW}),
     "scheduled": (make_vae, {"scheduler": lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)}),
     "particles": (make_vae, {"elbo": Trace_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1)}),
-    "mean field": (make_vae, {"elbo": TraceMeanField_ELBO()}),
+    "analytic KL": (stacked_standard, {"elbo": AnalyticKL(), "warmup_epochs": {"z1": 3}}),
     "iwae": (make_vae, {"elbo": IWAE(3), "warmup_epochs": 3}),
+    "stl": (make_vae, {"elbo": STL(2), "warmup_epochs": 3}),
+    "stl, dropout": (dropout, {"elbo": STL()}),
+    "stl, iaf": (lambda: make_vae(encoder="iaf"), {"elbo": STL()}),
+    "dreg": (make_vae, {"elbo": DReG(3), "warmup_epochs": 3}),
+    "dreg, free bits": (hierarchy, {"elbo": DReG(3), "free_bits": {"z2": 5.0}}),
+    "dreg, vamp": (stacked, {"elbo": DReG(3)}),
+    "dreg, batch norm": (batch_norm, {"elbo": DReG(2)}),
+    "dreg, autoguide": (autoguide, {"elbo": DReG(2), "batch_size": NUM_DATA}),
+    "dreg, enumerated": (enumerated, {"elbo": DReG(2)}),
+    "vimco": (score_function, {"elbo": VIMCO(3), "warmup_epochs": {"a": 3}}),
     "plain functions": (plain_functions, {}),
     "score function": (score_function, {}),
     "straight-through": (straight_through, {}),

@@ -143,6 +143,13 @@ def _stacked_site(sites: tuple[Site, ...]) -> Site:
     return sites[0] | {"fn": _Stacked(sites), "value": values, "mask": None}
 
 
+def runs_of(sites: list[Site], layout: Layout) -> list[list[Site]]:
+    """Return the sites of every run by itself, where those of several runs are joined."""
+    if layout.style != "looped" or not sites:
+        return [sites]
+    return [list(run) for run in zip(*(site["fn"].sites for site in sites), strict=True)]
+
+
 def _batch_shape(site: Site) -> torch.Size:
     return site["value"].shape[: site["value"].dim() - len(site["fn"].event_shape)]
 

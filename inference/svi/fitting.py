@@ -18,7 +18,7 @@ from inference.processes import from_first, is_first, join, world
 from inference.svi.compiled import CompiledSteps
 from inference.svi.loop import FitResult, Loop
 from inference.svi.messengers import KLSchedule, Steering, values_of
-from inference.svi.objectives import default_objective
+from inference.svi.objectives.elbo import default_objective
 from inference.svi.optimizers import MakeOptimizer, MakeScheduler, check_optimizer, make_optimizer, make_scheduler
 from inference.svi.options import check_kinds, check_options, check_sites
 from inference.svi.parameters import guide_parameters, trainable_parameters

@@ -7,7 +7,7 @@ import torch
 
 from inference import compare, diagnose, encode, evaluate, fit, label_posterior, reconstruct, sample_prior
 from inference.data.fingerprint import data_id
-from inference.svi.objectives import default_objective
+from inference.svi.objectives.elbo import default_objective
 from pyro_lvm import (
     MLP,
     VAE,

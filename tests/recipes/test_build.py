@@ -1,6 +1,6 @@
 """Models by recipe: their closed forms, what they start from, and what cannot be built."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 import math
 
 from drawn import SMALL, as_data, draw
@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from inference import IWAE, STL, VIMCO, AnalyticKL, DReG
 from inference.data.load import Data
 from inference.recipes.build import build_model, evaluate_pair, fit_pair, seen_by_model
 from inference.recipes.options import EvaluateOptions, ModelOptions, fit_options
+from inference.recipes.registries import OBJECTIVES
+from pyro_lvm import check_pair
 from pyro_lvm.priors.vamp import VampPrior
 
 
@@ -91,6 +94,30 @@ def test_objective_and_schedule_reach_the_fit() -> None:
     assert -losses[1] == pytest.approx(score.mean, abs=0.1)
     assert -losses[0] == pytest.approx(float(score.elbo.mean()), abs=0.1)
     assert score.mean - float(score.elbo.mean()) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    [
+        ("elbo", AnalyticKL, {"analytic_kl": True}),
+        ("iwae", IWAE, {"num_particles": 3}),
+        ("stl", STL, {"num_particles": 3}),
+        ("dreg", DReG, {"num_particles": 3}),
+        ("vimco", VIMCO, {"num_particles": 3}),
+    ],
+)
+def test_objectives_by_name(name: str, kind: type, options: dict) -> None:
+    x = draw("bernoulli", 40, 6)
+    structure = check_pair(build_model(SMALL, x), x)
+    elbo = OBJECTIVES.build(name, asdict(fit_options()(objective=name, **options)), structure=structure)
+    assert type(elbo) is kind and elbo.num_particles == options.get("num_particles", 1)
+
+
+def test_the_analytic_kl_is_refused_where_latents_are_summed_out() -> None:
+    x = draw("bernoulli", 40, 6)
+    structure = replace(check_pair(build_model(SMALL, x), x), enumerated=("c",))
+    with pytest.raises(ValueError, match=r"no latents that are summed out; \('c',\) are. Use Trace_ELBO"):
+        OBJECTIVES.build("elbo", asdict(fit_options()(analytic_kl=True)), structure=structure)
 
 
 def test_the_model_is_built_for_what_it_will_see() -> None:

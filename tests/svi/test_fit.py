@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from inference import IWAE, compare, evaluate
-from inference.svi import objectives
+from inference.svi.objectives import particles
 from pyro_lvm import NormalEncoder, Pair
 
 
@@ -210,8 +210,8 @@ def test_a_global_latent_needs_the_full_size_and_then_finds_the_exact_posterior(
 
 
 def test_iwae_chooses_its_layout_once_an_epoch(x, monkeypatch):
-    calls, choose = [], objectives.choose_layout
-    monkeypatch.setattr(objectives, "choose_layout", lambda *args: calls.append(1) or choose(*args))
+    calls, choose = [], particles.choose_layout
+    monkeypatch.setattr(particles, "choose_layout", lambda *args: calls.append(1) or choose(*args))
     quick(linear_vae(), x, elbo=IWAE(2), free_bits=0.1, warmup_epochs=2)
     assert len(calls) == 2
 

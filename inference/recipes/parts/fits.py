@@ -14,22 +14,44 @@ if TYPE_CHECKING:
 
 
 @OBJECTIVES.register("elbo")
-def _elbo(structure: "Structure", *, num_particles: PositiveInt = 1) -> "ELBO":
+def _elbo(structure: "Structure", *, num_particles: PositiveInt = 1, analytic_kl: bool = False) -> "ELBO":
     """Build the evidence lower bound, in which latents that the model marks for enumeration are summed out.
 
     Args:
         num_particles: Draws of z for each datum in a step.
+        analytic_kl: Compute KLs of latents by their closed forms.
     """
-    from inference.svi.objectives import default_objective
+    from inference.svi.objectives.elbo import default_objective
 
-    return default_objective(structure, num_particles=num_particles)
+    return default_objective(structure, num_particles=num_particles, analytic_kl=analytic_kl)
 
 
 @OBJECTIVES.register("iwae")
 def _iwae(*, num_particles: PositiveInt = 1) -> "ELBO":
-    from inference.svi.objectives import IWAE
+    from inference.svi.objectives.bounds import IWAE
 
     return IWAE(num_particles)
+
+
+@OBJECTIVES.register("stl")
+def _stl(*, num_particles: PositiveInt = 1) -> "ELBO":
+    from inference.svi.objectives.bounds import STL
+
+    return STL(num_particles)
+
+
+@OBJECTIVES.register("dreg")
+def _dreg(*, num_particles: PositiveInt = 1) -> "ELBO":
+    from inference.svi.objectives.bounds import DReG
+
+    return DReG(num_particles)
+
+
+@OBJECTIVES.register("vimco")
+def _vimco(*, num_particles: PositiveInt = 1) -> "ELBO":
+    from inference.svi.objectives.bounds import VIMCO
+
+    return VIMCO(num_particles)
 
 
 @SCHEDULES.register("constant")
