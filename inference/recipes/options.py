@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from inference.data.columns import Kind
 from inference.recipes.parts import codes, encoders, expost, fits, likelihoods, methods, networks, priors, programs, structures
 from inference.recipes.parts.methods import Precision, ProposalName
 from inference.recipes.registries import DATASETS, EXPOST, FIT_PARTS, METHODS, MODEL_PARTS
@@ -40,6 +41,9 @@ class DataOptions:
         condition: What is given to the pair besides the data: labels of a published data set, columns of a table, or arrays of a .npz file.
         labelled: Number of training labels to keep, as evenly over the categories as possible; all others are missing, those of validation
             and test data included.
+        columns: Columns of a table to keep; by default all.
+        drop: Columns of a table to leave out, such as identifiers.
+        kinds: What the numbers of columns of a table are, such as {age: count, grade: category}, instead of what is found.
     """
 
     source: str = "digits"
@@ -51,6 +55,9 @@ class DataOptions:
     seed: int = 0
     condition: Names | None = None
     labelled: PositiveInt | None = None
+    columns: Names | None = None
+    drop: Names | None = None
+    kinds: dict[str, Kind] | None = None
 
 
 class _Compared:
