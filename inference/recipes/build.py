@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from inference.checkpoint import move_
+from inference.data.columns import Column
 from inference.data.load import Data, load_data
 from inference.data.treatments import drawn_once
 from inference.numerics import check_device, seeded
@@ -58,13 +59,20 @@ def build_pair(recipe: Recipe, data: Data, *, folder: Path | None = None) -> tup
     if recipe.pair is None:
         _check_known(recipe.model.structure, data)
         train, *given = batch_seen(data, seed=recipe.model.seed)
-        return build_model(recipe.model, train, given, [data.num_categories.get(name) for name in data.given]), plugins
+        num_categories = [data.num_categories.get(name) for name in data.given]
+        return build_model(recipe.model, train, given, num_categories, data.kinds), plugins
     pair, file = make_own(recipe.pair, recipe.code, data, seed=recipe.model.seed, folder=folder)
     run_first(pair, data.batch("train")).scorable()
     return pair, [file, *plugins]
 
 
-def build_model(options: ModelOptions, train: Tensor, given: Sequence[Tensor] = (), num_categories: Sequence[int | None] = ()) -> Any:
+def build_model(
+    options: ModelOptions,
+    train: Tensor,
+    given: Sequence[Tensor] = (),
+    num_categories: Sequence[int | None] = (),
+    columns: tuple[Column, ...] | None = None,
+) -> Any:
     """Build a model made of parts, with output biases, noise scales and pseudo-inputs initialized from the data.
 
     Args:
@@ -72,6 +80,7 @@ def build_model(options: ModelOptions, train: Tensor, given: Sequence[Tensor] = 
         train: Training data as the model sees them, ``[N, *X]``: binarized or dequantized if they are to be so.
         given: What else the model is called with, such as labels ``[N]`` or covariates ``[N, *C]``.
         num_categories: Number of categories of each, None for covariates.
+        columns: What the numbers of each column are, or None if the data are no table.
 
     Returns:
         The model, not yet fitted.
@@ -84,7 +93,7 @@ def build_model(options: ModelOptions, train: Tensor, given: Sequence[Tensor] = 
     check_given(options, len(given))
     values = asdict(options)
     with seeded(options.seed):
-        model = STRUCTURES.build(options.structure, values, parts=Parts(values, train, tuple(given), tuple(num_categories)))
+        model = STRUCTURES.build(options.structure, values, parts=Parts(values, train, tuple(given), tuple(num_categories), columns))
         INITS.build(options.init, values, pair=model)
         start_codebook(model, train, seed=options.seed)
     few = tuple(x[:2] for x in (train, *given))

@@ -88,7 +88,7 @@ class ModelOptions(_Compared):
             independent and autoregressive are for discrete codes.
         encoder: q(z|x), for the same kind of latents as the prior: dirichlet or logistic-normal for proportions, power-spherical for unit
             vectors, vq, fsq, straight-through or gumbel for discrete codes; with several levels, normal at each.
-        likelihood: p(x|z).
+        likelihood: p(x|z); auto is mixed for a table, each column of which has a density of its kind, and bernoulli for other data.
         network: Kind of network of the encoder and the decoder.
         init: Initialization of the hidden layers of mlp and gated networks: torch's own, or with He's variance.
         seed: Seed of the initial weights and of the choice of pseudo-inputs.
@@ -97,7 +97,7 @@ class ModelOptions(_Compared):
     structure: str = "flat"
     prior: str = "standard"
     encoder: str = "normal"
-    likelihood: str = "bernoulli"
+    likelihood: str = "auto"
     network: str = "mlp"
     init: str = "torch"
     seed: int = 0

@@ -21,7 +21,11 @@ ENCODERS = Registry(
 )
 """Guides q(z|x). Facts: the space of the ``latents``."""
 
-LIKELIHOODS = Registry("likelihood", given={"network": _NETWORK, "train": _DATA}, facts={"is_categorical": False})
+LIKELIHOODS = Registry(
+    "likelihood",
+    given={"network": _NETWORK, "train": _DATA, "columns": "what the numbers of each column are, or None if the data are no table"},
+    facts={"is_categorical": False},
+)
 """Likelihoods p(x|z). Facts: whether the data are codes of categories (``is_categorical``), which enter networks as indicators."""
 
 NETWORKS = Registry("network", given={}, facts={"is_conv": False})
