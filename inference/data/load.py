@@ -51,6 +51,7 @@ class Data:
         alphabet: For text, the characters of the codes: code i stands for ``alphabet[i]``; see :func:`~inference.data.text.decode_text`.
         columns: Names of the columns, if the data are a table that names them.
         kinds: What the numbers of each column are, if the data are a table that is read as it is; NaN is then a missing cell.
+        left_out: Names of the other columns of the table, which were left out or are given.
         treatment: How the values were read and treated.
         given: What a pair is called with after the observations, such as labels, masks or covariates, by name and split: int64 ``[N]`` for
             categories, of which those that are missing are -1, and float32 ``[N, *C]`` for other numbers.
@@ -68,6 +69,7 @@ class Data:
     given: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False)
     columns: tuple[str, ...] | None = field(default=None, repr=False)
     kinds: tuple[Column, ...] | None = field(default=None, repr=False)
+    left_out: tuple[str, ...] = field(default=(), repr=False)
     treatment: Treatment = field(default=Treatment(), repr=False)
     num_categories: dict[str, int] = field(default_factory=dict, repr=False)
 
@@ -180,6 +182,7 @@ def load_data(
         alphabet=content.alphabet,
         columns=content.columns,
         kinds=content.kinds,
+        left_out=() if table is None else table.left_out,
         treatment=Treatment(treatment, content.levels, seed, row_shape, treated),
         given={name: {split: torch.from_numpy(x) for split, x in parts.items()} for name, parts in given.items()},
         num_categories=num_categories,

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from inference.data.columns import Column
 from inference.data.conversion import as_float32, checked
 from inference.data.load import READERS, TEXT, Data
 from inference.data.readers import column_names, read_csv, read_text
 from inference.data.shards import read_shards, shards_of
+from inference.data.tables.choice import frame_of
+from inference.data.tables.coding import code
 from inference.data.text import encode_like, windows
 from inference.data.treatments import Treatment, treat_alike
 from inference.new_rows.missing import filled
@@ -38,7 +42,8 @@ class NewRows:
         name: Name of the file, or what the source is.
         x: The rows, ``[N, *X]``, float32; NaN in missing cells.
         columns: Names of the columns, if they or those of the data are named.
-        source: The numbers before any treatment, ``[N, *X]``, float64; None unless cells may be missing.
+        source: The numbers before any treatment, ``[N, *X]``, float64; None unless cells may be missing, or if there is a frame.
+        frame: The table as it was read, with columns that the pair does not see; None if the data are no table whose columns have kinds.
         note: What else must be said of them; empty if nothing.
     """
 
@@ -46,6 +51,7 @@ class NewRows:
     x: Tensor = field(repr=False)
     columns: tuple[str, ...] | None = None
     source: np.ndarray | None = field(default=None, repr=False)
+    frame: pd.DataFrame | None = field(default=None, repr=False)
     note: str = ""
 
 
@@ -59,7 +65,8 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
         source: The path of a .npy, .npz, .csv, .parquet or, for text, .txt file, of a folder or glob of arrays; or an array or table.
         data: The data set that the pair was fitted to.
         pair: The pair, whose likelihood must be able to have generated the rows.
-        has_gaps: Whether cells may be missing: NaN, and in a .csv file empty or NA.
+        has_gaps: Whether cells may be missing: NaN, and in a .csv file empty or NA. Those of a table whose columns have kinds always may,
+            if the likelihood leaves them out.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -71,6 +78,10 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
     _check_guide(source, pair)
     if data.alphabet is not None:
         return _read_windows(source, data, data.alphabet, pair)
+    table = _read_table(source, data, data.kinds) if data.kinds is not None else None
+    if table is not None:
+        _check_support(table.name, table.x, pair, is_filled=has_gaps)
+        return table
     name, array, columns = _read(source)
     _check_columns(name, columns, data)
     gaps = _gaps(name, array, has_gaps=has_gaps)
@@ -82,6 +93,25 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
         x = plain(x).masked_fill(torch.from_numpy(gaps).reshape(x.shape), torch.nan)
     _check_support(name, x, pair)
     return NewRows(name, x, columns or data.columns, np.asarray(array, np.float64).reshape(x.shape) if has_gaps else None)
+
+
+def _read_table(source: Any, data: Data, kinds: Sequence[Column]) -> NewRows | None:
+    """Read a table as the data were, by names and with the codes of their columns; None of a source without names: numbers and codes."""
+    found = frame_of(source)
+    if found is None and isinstance(source, str | Path) and Path(source).suffix == ".csv":
+        name, array, _ = _read(source)
+        expected = (len(kinds),)
+        if array.shape[1:] != expected:
+            raise ValueError(
+                f"{name} must have the {len(kinds)} columns of {data.name}; got {array.shape[1]}. Name them, or choose columns."
+            )
+        found = name, pd.DataFrame(array, columns=list(data.columns or ()))
+    if found is None:
+        return None
+    name, frame = found
+    _check_columns(name, tuple(column for column in frame.columns if column not in data.left_out), data)
+    x = torch.from_numpy(code(frame, kinds, name))
+    return NewRows(name, x, data.columns, frame=frame)
 
 
 def _check_given(data: Data) -> None:
@@ -204,14 +234,15 @@ def _read_windows(source: Any, data: Data, alphabet: str, pair: object) -> NewRo
     return NewRows(path.name, x, note=note)
 
 
-def _check_support(name: str, x: Tensor, pair: object) -> None:
-    """Check that the likelihood can have generated rows, where they are not missing."""
+def _check_support(name: str, x: Tensor, pair: object, *, is_filled: bool = True) -> None:
+    """Check that the likelihood can have generated rows, where they are not missing; if they are filled, in place of missing cells too."""
     with isolated(pair), torch.no_grad(), eval_mode(pair):
         for rows in row_slices(len(x), _CHECKED):
             part = plain(x[rows])
-            complete = filled(part)[0] if part.isnan().any() and not part.isnan().all() else part.nan_to_num()
+            if is_filled:
+                part = filled(part)[0] if part.isnan().any() and not part.isnan().all() else part.nan_to_num()
             try:
-                _check_part(pair, (complete,))
+                _check_part(pair, (part,))
             except (ValueError, RuntimeError, IndexError) as error:
                 raise ValueError(f"{name} does not suit the run: {_first_line(error)}") from error
 

@@ -60,6 +60,7 @@ class Table:
         columns: Names of the columns.
         kinds: What the numbers of each column are; None if they are plain.
         given: Columns that are given to the pair instead, by name, ``[N]``.
+        left_out: Names of all columns that are not among ``columns``.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Table:
     columns: tuple[str, ...]
     kinds: tuple[Column, ...] | None
     given: dict[str, np.ndarray] = field(repr=False)
+    left_out: tuple[str, ...] = ()
 
 
 def table_of(source: Any, choice: Choice) -> Table | None:
@@ -87,15 +89,16 @@ def table_of(source: Any, choice: Choice) -> Table | None:
         raise ValueError(f"condition must leave at least one column of {name} as data; got all of them. Leave some out.")
     if len(rest) == 0:
         raise ValueError(f"{name} must have rows; got names of columns only. Give some rows.")
+    left_out = tuple(column for column in whole.columns if column not in rest.columns)
     given = {condition: _condition(frame[condition], name) for condition in choice.conditions}
     if choice.is_plain:
         if choice.kinds:
             raise ValueError("kinds have no effect on gray levels and data of a given shape; got both. Leave one of them out.")
-        return Table(name, plain_numbers(rest, name), tuple(rest.columns), None, given)
+        return Table(name, plain_numbers(rest, name), tuple(rest.columns), None, given, left_out)
     kinds = find_columns(rest, name, choice.kinds)
     values = code(rest, kinds, name)
     _check_rows(values, rest, name)
-    return Table(name, values, tuple(rest.columns), kinds, given)
+    return Table(name, values, tuple(rest.columns), kinds, given, left_out)
 
 
 def frame_of(source: Any) -> tuple[str, pd.DataFrame] | None:

@@ -76,18 +76,27 @@ def _numbers(cells: pd.Series, column: Column, source: str) -> np.ndarray:
 
 
 def decode_table(values: np.ndarray, columns: Sequence[Column]) -> pd.DataFrame:
-    """Return numbers ``[N, D]`` as a table with the values that codes stand for; NaN is a missing cell.
+    """Return numbers ``[N, D]`` as a table with the values that codes stand for; NaN is a missing cell, and means of codes are shares.
 
     Raises:
         ValueError: If there are other columns than numbers, or a number is no code of its column.
     """
     if values.ndim != 2 or values.shape[1] != len(columns):
         raise ValueError(f"values must have shape [N, {len(columns)}], one number for each column; got {values.shape}.")
-    return pd.DataFrame({column.name: _decoded(values[:, place], column) for place, column in enumerate(columns)})
+    return pd.DataFrame({_name(values[:, place], column): _decoded(values[:, place], column) for place, column in enumerate(columns)})
+
+
+def _is_whole(numbers: np.ndarray) -> bool:
+    return bool((np.isnan(numbers) | (numbers == np.rint(numbers))).all())
+
+
+def _name(numbers: np.ndarray, column: Column) -> str:
+    """The name of a column, which for means of a binary one says of which value they are the probability."""
+    return column.name if column.kind in NUMBERS or _is_whole(numbers) else f"{column.name}={column.values[-1]}"
 
 
 def _decoded(numbers: np.ndarray, column: Column) -> pd.Series:
-    if column.kind == "real":
+    if column.kind == "real" or (column.kind in ("count", "binary") and not _is_whole(numbers)):
         return pd.Series(numbers)
     codes = pd.Series(numbers).astype("Int64")  # which holds missing cells
     if column.kind == "count":

@@ -21,6 +21,11 @@ def as_real(columns: Sequence[Column]) -> tuple[Column, ...]:
     return tuple(replace(column, kind="real", values=()) for column in columns)
 
 
+def likelihood_of(name: str, columns: Sequence[Column] | None) -> str:
+    """The likelihood that an option names: ``"auto"`` is one of tables or of binary data."""
+    return name if name != "auto" else "bernoulli" if columns is None else "mixed"
+
+
 def kinds_of(columns: Sequence[Column]) -> tuple[list[str], list[int]]:
     """Kind and number of values of each column."""
     return [column.kind for column in columns], [len(column.values) for column in columns]
