@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Kind = Literal["real", "count", "ordinal", "category", "binary"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 NUMBERS: tuple[Kind, ...] = ("real", "count")  # whose cells are the numbers themselves
 _NAMED = 6  # columns of a kind that a summary names
+_MANY = 5  # names that an error lists
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,8 @@ def kinds_in_words(columns: Sequence[Column]) -> str:
 def _in_words(column: Column) -> str:
     plural = "s" * (len(column.values) != 1)
     return f"{column.name}: {len(column.values)} value{plural}" if column.kind in ("category", "ordinal") else column.name
+
+
+def some(names: Sequence[Any]) -> str:
+    """The first of some names, in words."""
+    return ", ".join(map(str, names[:_MANY])) + (", ..." if len(names) > _MANY else "")

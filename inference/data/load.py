@@ -107,11 +107,12 @@ def load_data(
             ``"omniglot-rebuilt"``, ``"frey-faces"`` or ``"tiny-shakespeare"``); the path of a .npy, .npz, .csv, .parquet or
             .txt file; a folder or a glob of .npy and .npz files, whose rows follow one another in the order of the files' names; or an
             array ``[N, *X]``. A table with named columns, .csv, .parquet or of pandas, is read as it is: its columns are found to be of
-            kinds, text becomes codes, and cells may be missing; see :func:`~inference.data.tables.kinds.find_columns`. A .npz file holds one array, or arrays named train, test and optionally valid. A
-            .txt file is UTF-8 text: each character becomes a code, its position in the sorted alphabet of the whole file.
-        binarize: ``None`` keeps gray levels unchanged; ``"half"`` thresholds them at half of their range; ``"static"`` draws
-            every pixel once; ``"dynamic"`` draws valid and test once, and leaves probabilities in train for ``transform`` to
-            draw from. By default, digits are thresholded at half of their range; MNIST, Fashion-MNIST and Omniglot are
+            kinds, text becomes codes, and cells may be missing; see :func:`~inference.data.tables.kinds.find_columns`. A .npz file holds
+            one array, or arrays named train, test and optionally valid. A .txt file is UTF-8 text: each character becomes a code, its
+            position in the sorted alphabet of the whole file.
+        binarize: ``None`` keeps gray levels unchanged, and numbers of a table as they are, without kinds; ``"half"`` thresholds them
+            at half of their range; ``"static"`` draws every pixel once; ``"dynamic"`` draws valid and test once, and leaves
+            probabilities in train for ``transform`` to draw from. By default, digits are thresholded at half of their range; MNIST, Fashion-MNIST and Omniglot are
             dynamic; all other data are unchanged.
         dequantize: Whether to add uniform noise to gray levels and scale them to [0, 1], once; for train, ``transform`` draws new noise
             for every batch.

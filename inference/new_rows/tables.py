@@ -102,7 +102,7 @@ def as_named(values: np.ndarray, columns: Sequence[Column], frame: pd.DataFrame 
     Args:
         values: Numbers and codes.
         columns: The columns.
-        frame: The table whose missing cells were drawn, with N rows: all of its cells that are known, and its other columns, stay as they are.
+        frame: The table of N rows whose missing cells were drawn: cells that are known, and its other columns, stay as they are.
     """
     if values.ndim == 2:
         return _filled_in(decode_table(values, columns), frame)

@@ -20,8 +20,9 @@ from inference.recipes.combinations import check_given, check_parts
 from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe
 from inference.recipes.own_pairs import make_own, own_files
 from inference.recipes.parts.codes import start_codebook
+from inference.recipes.parts.columns import check_likelihood
 from inference.recipes.parts.maker import Parts
-from inference.recipes.registries import CONDITIONS, INITS, METHODS, OBJECTIVES, SCHEDULES, STRUCTURES
+from inference.recipes.registries import CONDITIONS, INITS, LIKELIHOODS, METHODS, OBJECTIVES, SCHEDULES, STRUCTURES
 from inference.recipes.user_code import UserFile
 from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
 from inference.scoring.evaluation import Evaluation
@@ -91,6 +92,8 @@ def build_model(
     """
     check_parts(options)
     check_given(options, len(given))
+    if columns is not None and not LIKELIHOODS[options.likelihood].facts["takes_columns"]:
+        check_likelihood(options.likelihood, train, columns)
     values = asdict(options)
     with seeded(options.seed):
         model = STRUCTURES.build(options.structure, values, parts=Parts(values, train, tuple(given), tuple(num_categories), columns))

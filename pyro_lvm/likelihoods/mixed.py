@@ -40,9 +40,10 @@ class MixedLikelihood(Likelihood):
         num_values: Number of values of each column, V; 0 for real numbers and counts.
         loc: Origin m of each column ``[X]``, by default 0; not used except for real columns.
         scale: Unit s of each column ``[X]``, by default 1; not used except for real columns.
-        noise: Scales of the densities of real columns, in units of s: one number, or one for each ``[R]``; they are learned.
-        df: Degrees of freedom of Student t densities of real columns, which are learned; normal densities by default.
-        dispersion: Dispersions of negative binomials, one for each count column ``[C]``, which are learned; None for Poisson.
+        noise: Scales of the densities of real columns, in units of s: one for all, ``[]``, or one for each, ``[R]``, by default 1. They are
+            learned.
+        df: Degrees of freedom of Student t densities of real columns, one for each, which are learned; by default, densities are normal.
+        dispersion: Dispersions of negative binomials, one for each count column, which are learned; None for Poisson.
         thresholds: Thresholds of each ordinal column, increasing, ``[V - 1]``; by default 1 apart. They are learned.
 
     Returns:
@@ -77,7 +78,7 @@ class MixedLikelihood(Likelihood):
         *,
         loc: Tensor | None = None,
         scale: Tensor | None = None,
-        noise: float | Tensor = 1.0,
+        noise: Tensor | None = None,
         df: float | Tensor | None = None,
         dispersion: float | Tensor | None = 1.0,
         thresholds: Sequence[Tensor] | None = None,
@@ -91,7 +92,8 @@ class MixedLikelihood(Likelihood):
         self.widths = tuple(_width(kind, kinds, num_values) for kind in self.present)
         for kind in self.present:
             self.register_buffer(f"places_{kind}", torch.tensor(places_of(kinds, kind)), persistent=False)
-        self.noise = Positive(_each(noise, sizes["real"]), learn=True, name="noise") if sizes["real"] else None
+        noise = torch.ones(sizes["real"]) if noise is None else noise
+        self.noise = Positive(noise, learn=True, name="noise") if sizes["real"] else None
         self.df = None if df is None or not sizes["real"] else Positive(_each(df, sizes["real"]), learn=True, name="df")
         is_overdispersed = dispersion is not None and sizes["count"]
         self.dispersion = Positive(_each(dispersion, sizes["count"]), learn=True, name="dispersion") if is_overdispersed else None
@@ -136,8 +138,8 @@ class MixedLikelihood(Likelihood):
     def elements(self, params: Tensor) -> TorchDistribution:
         if params.shape[-1] != sum(self.widths):
             raise ValueError(
-                f"The network must give [*lead, {sum(self.widths)}], as MixedLikelihood.num_outputs says; got {tuple(params.shape)}. Let its "
-                f"out_shape be {sum(self.widths)}."
+                f"The network must give [*lead, {sum(self.widths)}], as MixedLikelihood.num_outputs says; got {tuple(params.shape)}. "
+                f"Let its out_shape be {sum(self.widths)}."
             )
         outputs = dict(zip(self.present, params.split(self.widths, -1), strict=True))
         parts = [getattr(self, f"_{kind}")(own) for kind, own in outputs.items()]

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from inference.data.columns import Column
+from inference.data.columns import Column, some
 from inference.data.given import MISSING, refuse_conditions
 from inference.data.tables.coding import code
-from inference.data.tables.frames import checked_names, chosen, is_named, read_frame, some
+from inference.data.tables.frames import checked_names, chosen, is_named, read_frame
 from inference.data.tables.kinds import find_columns
 from pyro_lvm.checks import warn_caller
 
@@ -136,11 +136,11 @@ def _check_rows(values: np.ndarray, frame: pd.DataFrame, source: str) -> None:
     empty = np.flatnonzero(np.isnan(values).all(1))
     if len(empty):
         raise ValueError(
-            f"{source} must have an observed cell in every row; got none in {len(empty)} rows, such as row {empty[0]}, counted from 0. Leave "
-            "these rows out."
+            f"{source} must have an observed cell in every row; got none in {len(empty)} rows, such as row {empty[0]}, counted from 0. "
+            "Leave these rows out."
         )
     if frame.shape[1] == 1:
         warn_caller(
-            f"{source} has one column, {str(frame.columns[0])!r}, and latents explain what columns have in common. Columns are separated by "
-            "a comma, a semicolon or a tab."
+            f"{source} has one column, {str(frame.columns[0])!r}, and latents explain what columns have in common. Columns are "
+            "separated by a comma, a semicolon or a tab."
         )

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from inference.data.columns import NUMBERS, Column
-from inference.data.tables.frames import some
+from inference.data.columns import NUMBERS, Column, some
 from inference.data.tables.kinds import written
 
 _LARGEST_ERROR = 1e-3  # of float32, in standard deviations of a column
@@ -35,8 +34,8 @@ def _exact(cells: np.ndarray, column: Column, source: str) -> np.ndarray:
     error, spread = np.nanmax(np.abs(rounded - cells)), np.nanstd(cells)
     if error > _LARGEST_ERROR * spread > 0:
         raise ValueError(
-            f"{source}: column {column.name} has large numbers that differ little, such as {written(cells[~np.isnan(cells)][0])}, and loses "
-            f"these differences in float32. Leave it out if they are identifiers, --data.drop {column.name}, or subtract a constant from them."
+            f"{source}: column {column.name} has large numbers that differ little, such as {written(cells[~np.isnan(cells)][0])}, and "
+            f"loses these differences in float32. Leave it out if they are identifiers, --data.drop {column.name}, or subtract a constant."
         )
     return rounded
 
@@ -69,8 +68,8 @@ def _numbers(cells: pd.Series, column: Column, source: str) -> np.ndarray:
     odd = cells[numbers.isna() & cells.notna()]
     if len(odd):
         raise ValueError(
-            f"{source}: column {column.name} must hold numbers; got {odd.iloc[0]!r} in row {int(odd.index[0])}, counted from 0. Correct it, "
-            "or leave it empty."
+            f"{source}: column {column.name} must hold numbers; got {odd.iloc[0]!r} in row {int(odd.index[0])}, counted from 0. Correct "
+            "it, or leave it empty."
         )
     return numbers.to_numpy(np.float64, na_value=np.nan)
 

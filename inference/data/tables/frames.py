@@ -4,17 +4,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 import csv
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 import warnings
 
 import pandas as pd
 
+from inference.data.columns import some
 from inference.data.readers import is_number
 
 SEPARATORS = ",;\t"
 MOST_COLUMNS = 100_000
 _GAPS = ("", "NA")
-_MANY = 5  # names that an error lists
 
 
 def is_named(path: Path) -> bool:
@@ -164,8 +164,3 @@ def chosen(
     if not kept:
         raise ValueError(f"columns and drop must leave at least one column of {source}; none is left. Keep more.")
     return frame[kept]
-
-
-def some(names: Sequence[Any]) -> str:
-    """The first of some names, in words."""
-    return ", ".join(map(str, names[:_MANY])) + (", ..." if len(names) > _MANY else "")

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from inference.data.columns import NUMBERS, Column, Kind
-from inference.data.tables.frames import some
+from inference.data.columns import NUMBERS, Column, Kind, some
 from pyro_lvm.checks import warn_caller
 
 MOST_LEVELS = 20  # of whole numbers without gaps that are taken for ordered values
@@ -67,7 +66,7 @@ def _column(cells: pd.Series, name: str, source: str, said: str | None) -> Colum
     kind = said or _kind(known, is_text)
     _check_kind(known, name, source, kind, is_text, said)
     if kind in NUMBERS:
-        return Column(name, kind)  # type: ignore[arg-type]
+        return Column(name, kind)
     return Column(name, kind, values_of(cells, known), is_text)  # type: ignore[arg-type]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from inference.data.columns import Column
+from inference.data.columns import Column, some
 from inference.recipes.sizes import MakeNetwork
 import pyro_lvm as lvm
 
@@ -19,6 +19,22 @@ _DF = 4.0  # of a Student t density before training
 def as_real(columns: Sequence[Column]) -> tuple[Column, ...]:
     """Columns whose numbers, codes included, are all taken for real numbers."""
     return tuple(replace(column, kind="real", values=()) for column in columns)
+
+
+def check_likelihood(name: str, train: "Tensor", columns: Sequence[Column]) -> None:
+    """Check that a likelihood that takes all columns for numbers of one kind is given such numbers.
+
+    Raises:
+        ValueError: If cells are missing, or numbers of a column are codes of other values.
+    """
+    coded = [column.name for column in columns if column.values and column.values != tuple(map(str, range(len(column.values))))]
+    if not coded and not train.isnan().any():
+        return
+    got = f"codes of other values in {some(coded)}" if coded else f"{int(train.isnan().sum())} missing cells"
+    raise ValueError(
+        f"likelihood {name!r} takes numbers without gaps, as they are; got {got}. Take model.likelihood mixed, say data.kinds, or choose "
+        "data.columns."
+    )
 
 
 def likelihood_of(name: str, columns: Sequence[Column] | None) -> str:
@@ -70,7 +86,7 @@ def mixed_likelihood(
         num_values,
         loc=loc,
         scale=scale,
-        noise=torch.ones(len(places_of(kinds, "real"))) if feature_noise else 1.0,
+        noise=torch.ones(len(places_of(kinds, "real")) if feature_noise else ()),
         df=_DF if real_density == "student-t" else None,
         dispersion=1.0 if count_density == "negative-binomial" else None,
         thresholds=ordered,

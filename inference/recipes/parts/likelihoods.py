@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inference.data.columns import Column
 
 
-@LIKELIHOODS.register("auto")
+@LIKELIHOODS.register("auto", takes_columns=True)
 def _auto(
     network: MakeNetwork,
     train: "Tensor",
@@ -30,7 +30,7 @@ def _auto(
     return mixed_likelihood(network, train, columns, real_density, count_density)
 
 
-@LIKELIHOODS.register("mixed")
+@LIKELIHOODS.register("mixed", takes_columns=True)
 def _mixed(
     network: MakeNetwork,
     train: "Tensor",
@@ -55,7 +55,7 @@ def _bernoulli(network: MakeNetwork, train: "Tensor") -> "nn.Module":
     return lvm.BernoulliLikelihood(_biased(network(train.shape[1:]), mean.logit()))
 
 
-@LIKELIHOODS.register("gaussian")
+@LIKELIHOODS.register("gaussian", takes_columns=True)
 def _gaussian(network: MakeNetwork, train: "Tensor", columns: "tuple[Column, ...] | None", *, feature_noise: bool = False) -> "nn.Module":
     """Build a normal likelihood.
 
@@ -69,7 +69,7 @@ def _gaussian(network: MakeNetwork, train: "Tensor", columns: "tuple[Column, ...
     return lvm.GaussianLikelihood(decoder, scale=_noise(train, feature_noise), learn_scale=True)
 
 
-@LIKELIHOODS.register("student-t")
+@LIKELIHOODS.register("student-t", takes_columns=True)
 def _student_t(network: MakeNetwork, train: "Tensor", columns: "tuple[Column, ...] | None", *, feature_noise: bool = False) -> "nn.Module":
     if columns is not None:
         return mixed_likelihood(network, train, as_real(columns), "student-t", feature_noise=feature_noise)
