@@ -112,8 +112,8 @@ def load_data(
             position in the sorted alphabet of the whole file.
         binarize: ``None`` keeps gray levels unchanged, and numbers of a table as they are, without kinds; ``"half"`` thresholds them
             at half of their range; ``"static"`` draws every pixel once; ``"dynamic"`` draws valid and test once, and leaves
-            probabilities in train for ``transform`` to draw from. By default, digits are thresholded at half of their range; MNIST, Fashion-MNIST and Omniglot are
-            dynamic; all other data are unchanged.
+            probabilities in train for ``transform`` to draw from. By default, digits are thresholded at half of their range; MNIST,
+            Fashion-MNIST and Omniglot are dynamic; all other data are unchanged.
         dequantize: Whether to add uniform noise to gray levels and scale them to [0, 1], once; for train, ``transform`` draws new noise
             for every batch.
         valid_fraction: Share of rows to hold out for validation if the data have no such split; by default 0.1. For text, the

@@ -59,6 +59,9 @@ class DataOptions:
     drop: Names | None = None
     kinds: dict[str, Kind] | None = None
 
+    def __hash__(self) -> int:
+        return hash(repr(self))  # as a dict has no hash
+
 
 class _Compared:
     """Options that are equal if all that differ from their defaults are, as plugins add options."""

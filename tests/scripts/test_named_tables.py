@@ -10,8 +10,8 @@ import yaml
 
 from inference import load_run
 
-TINY = "--model.latent_dim 2 --model.hidden 4 --model.num_components 3 --fit.epochs 1 --evaluate.num_particles 20"
-N = 80
+TINY = "--model.latent_dim 2 --model.hidden 4 --fit.epochs 1"
+N = 130
 
 
 def table() -> pd.DataFrame:
@@ -37,7 +37,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("named")
     table().to_csv(folder / "people.csv", index=False)
     command = f"compare --data.source {folder}/people.csv --data.drop id --priors standard,mixture,vamp --out {folder}/runs"
-    main([*command.split(), "--data.kinds", "{visits: count}", *TINY.split()])
+    options = f"{TINY} --model.num_components 3 --evaluate.num_particles 20"
+    main([*command.split(), "--data.kinds", "{visits: count}", *options.split()])
     return folder
 
 
@@ -100,10 +101,10 @@ def test_new_rows_with_other_values_are_refused_by_name(place: Path, capsys: pyt
 def test_a_likelihood_of_one_kind_on_a_table(place: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     numbers = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)) * [1, 1e3, 1e-3] + [0, 1e4, 1], columns=["a", "b", "c"])
     numbers.to_csv(tmp_path / "numbers.csv", index=False)
-    options = f"--model.likelihood gaussian {TINY.partition(' --evaluate')[0]} --fit.batch_size 40"
+    options = f"--model.likelihood gaussian {TINY} --fit.batch_size 40"
     say(capsys, f"train --data.source {{}} --out {{}} {options}", tmp_path / "numbers.csv", tmp_path / "run")
     likelihood = load_run(tmp_path / "run").pair.likelihood
     assert likelihood.scale[1] > 500 and likelihood.scale[2] < 0.002 and likelihood.noise.value.numel() == 1
-    options = f"--data.drop id --model.likelihood poisson {TINY.partition(' --evaluate')[0]}"
+    options = f"--data.drop id --model.likelihood poisson {TINY}"
     message = refusal(capsys, f"train --data.source {{}} --out {{}} {options}", place / "people.csv", tmp_path / "poisson")
     assert "likelihood 'poisson' takes numbers without gaps" in message and "mixed" in message
