@@ -73,7 +73,7 @@ class MixedColumns(TorchDistribution):
         super().__init__(Size([*lead, len(loc)]), validate_args=validate_args)
 
     @property
-    def support(self) -> ColumnValues:  # type: ignore[override]  # of torch, where it is an attribute
+    def support(self) -> ColumnValues:
         return self._support
 
     @property

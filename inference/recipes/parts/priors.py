@@ -41,16 +41,16 @@ def _vamp(encoder: "nn.Module", train: "Tensor", *, num_components: PositiveInt 
     rows = torch.randperm(len(train))[:num_components]
     network = getattr(encoder, "network", None)
     if isinstance(network, torch.nn.Sequential) and isinstance(network[0], lvm.ColumnInputs):
-        return lvm.VampPrior(_of_features(encoder), network[0](train[rows]))
+        return lvm.VampPrior(_of_features(encoder, network[1]), network[0](train[rows]))
     bounds = (0.0, float(train.max())) if train.min() >= 0 else None
     return lvm.VampPrior(encoder, train[rows], bounds=bounds)
 
 
-def _of_features(encoder: "nn.Module") -> "nn.Module":
+def _of_features(encoder: "nn.Module", network: "nn.Module") -> "nn.Module":
     """The encoder without the layer that makes features of columns: pseudo-inputs are features, as codes and gaps are not learned."""
     other = copy(encoder)
     vars(other)["_modules"] = dict(vars(encoder)["_modules"])
-    other.network = encoder.network[1]
+    other.network = network
     return other
 
 
