@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyro_lvm.likelihoods.categorical import CategoricalLikelihood
     from pyro_lvm.likelihoods.counts import NegativeBinomialLikelihood, PoissonLikelihood
     from pyro_lvm.likelihoods.discretized_logistic import DiscretizedLogisticLikelihood
+    from pyro_lvm.likelihoods.mixed import MixedLikelihood
     from pyro_lvm.likelihoods.real import GaussianLikelihood, StudentTLikelihood
     from pyro_lvm.models.conditional import ConditionalVAE
     from pyro_lvm.models.hierarchical import HierarchicalVAE
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pyro_lvm.models.semi_supervised import SemiSupervisedVAE
     from pyro_lvm.models.vae import VAE, TwoStageVAE
     from pyro_lvm.models.vqvae import VQVAE
+    from pyro_lvm.networks.columns import ColumnInputs
     from pyro_lvm.networks.conv import ConvDecoder, ConvEncoder
     from pyro_lvm.networks.flows import InverseFlow, iaf, inverse_spline, maf, spline, whitened
     from pyro_lvm.networks.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
@@ -81,6 +83,7 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "likelihoods.categorical": "CategoricalLikelihood",
     "likelihoods.counts": "NegativeBinomialLikelihood PoissonLikelihood",
     "likelihoods.discretized_logistic": "DiscretizedLogisticLikelihood",
+    "likelihoods.mixed": "MixedLikelihood",
     "likelihoods.real": "GaussianLikelihood StudentTLikelihood",
     "models.conditional": "ConditionalVAE",
     "models.hierarchical": "HierarchicalVAE",
@@ -89,6 +92,7 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "models.semi_supervised": "SemiSupervisedVAE",
     "models.vae": "VAE TwoStageVAE",
     "models.vqvae": "VQVAE",
+    "networks.columns": "ColumnInputs",
     "networks.conv": "ConvDecoder ConvEncoder",
     "networks.flows": "InverseFlow iaf inverse_spline maf spline whitened",
     "networks.grids": "GridDecoder GridEncoder SequenceDecoder SequenceEncoder",

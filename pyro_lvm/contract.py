@@ -27,6 +27,7 @@ from pyro_lvm.sites import (
     is_penalty,
     is_point_mass,
     masked_log_prob,
+    measure_of,
     num_elements,
     plate_names,
     plate_weight,
@@ -270,5 +271,5 @@ def _check_penalties(guide_trace: poutine.Trace) -> None:
 
 
 def _measure(observed: list[Site]) -> str:
-    kinds = {"mass" if is_discrete(site["fn"]) else "density" for site in observed}
+    kinds = {measure_of(site["fn"]) for site in observed}
     return kinds.pop() if len(kinds) == 1 else "mixed"

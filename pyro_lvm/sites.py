@@ -123,7 +123,13 @@ def element_mask(site: Site) -> Tensor | None:
         if isinstance(fn, dist.MaskedDistribution):
             found.append(_expanded(fn._mask, len(fn.event_shape)))
         fn = fn.base_dist
+    found += [~site["value"].isnan()] if skips_missing(fn) else []
     return reduce(torch.logical_and, found) if found else None
+
+
+def skips_missing(fn: TorchDistribution) -> bool:
+    """Return whether a distribution takes NaN for a missing element, which has no density, as that of a table's columns does."""
+    return bool(getattr(innermost(fn), "skips_missing", False))
 
 
 def _expanded(mask: Tensor | bool, num_event: int) -> Tensor:
@@ -171,9 +177,17 @@ def is_discrete(fn: TorchDistribution) -> bool:
     return support is not None and bool(support.is_discrete)
 
 
+def measure_of(fn: TorchDistribution) -> str:
+    """Return whether a distribution has masses (``"mass"``), densities (``"density"``), or both for parts of a value (``"mixed"``)."""
+    return getattr(innermost(fn), "measure", "mass" if is_discrete(fn) else "density")
+
+
 def num_elements(site: Site) -> Tensor:
     """Return how many elements of a site's value count in its log density, for each entry of its batch shape; masked ones do not."""
     fn, value = site["fn"], site["value"]
+    if skips_missing(fn):
+        observed = torch.as_tensor(element_mask(site)).expand(torch.broadcast_shapes(value.shape, fn.batch_shape + fn.event_shape))
+        return sum_rightmost(observed.long(), len(fn.event_shape))
     counts = _num_elements(fn)
     counts = counts.expand(torch.broadcast_shapes(counts.shape, value.shape[: value.dim() - len(fn.event_shape)]))
     return counts if site["mask"] is None else counts * torch.as_tensor(site["mask"], device=counts.device)

@@ -8,6 +8,8 @@ from inference.recipes.options import model_options
 
 SMALL = model_options()(latent_dim=2, hidden=(6,), num_components=4, flow_transforms=1, flow_hidden=(8,), flow_context=3)
 SUPPORTS = {
+    "auto": lambda shape: torch.randint(2, shape),
+    "mixed": lambda shape: torch.randn(shape),
     "bernoulli": lambda shape: torch.randint(2, shape),
     "gaussian": lambda shape: torch.randn(shape),
     "student-t": lambda shape: torch.randn(shape),

@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inference.data.conversion import checked
 from inference.data.published.datasets import Content
-from inference.data.readers import Arrays, column_names
+from inference.data.readers import Arrays
 from inference.data.splits import SPLITS
 
 MISSING = -1  # a label that is not known
 MOST_CATEGORIES = 100
-TABLES = (".csv", ".parquet")
 LABELS = "labels"
 
 
@@ -26,20 +24,6 @@ def with_labels(content: Content, conditions: Sequence[str]) -> Content:
     """
     refuse_conditions(content.name, conditions, [] if content.labels is None else [LABELS])
     return replace(content, given={name: dict(content.labels or {}) for name in conditions})
-
-
-def with_columns(path: Path, rows: np.ndarray, conditions: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return a table without some columns, and these by name.
-
-    Raises:
-        ValueError: If the table has no such column, or no names.
-    """
-    names = list(column_names(path) or ())
-    refuse_conditions(path.name, conditions, names)
-    places = [names.index(name) for name in conditions]
-    if len(places) == rows.shape[1]:
-        raise ValueError(f"condition must leave at least one column of {path.name} as data; got all of them. Leave some out.")
-    return {"data": np.delete(rows, places, axis=1)} | {name: rows[:, place] for name, place in zip(conditions, places, strict=True)}
 
 
 def without_conditions(name: str, arrays: Mapping[str, Any], conditions: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

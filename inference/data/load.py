@@ -1,22 +1,25 @@
 """Load published data sets and the user's own as training, validation and test tensors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from inference.data.columns import Column, kinds_in_words
 from inference.data.conversion import as_float32, checked
-from inference.data.given import TABLES, given_by_name, refuse_conditions, with_columns, with_labels, without_conditions
+from inference.data.given import given_by_name, refuse_conditions, with_labels, without_conditions
 from inference.data.published.catalogue import DATASETS
 from inference.data.published.datasets import Content, read_published
-from inference.data.readers import column_names, read_csv, read_numpy, read_parquet, read_text
+from inference.data.readers import read_csv, read_numpy, read_parquet, read_text
 from inference.data.shards import read_shards, shards_of
-from inference.data.splits import SPLITS, cut_in_order, cut_rows
+from inference.data.splits import SPLITS, Fractions, cut_in_order, own_splits, refuse_fractions, split_sizes
+from inference.data.tables.choice import Choice, Table, table_of
 from inference.data.text import encode_text, windows
 from inference.data.treatments import Treatment, treat
 from pyro_lvm.checks import check_seeds
@@ -25,7 +28,6 @@ from pyro_lvm.pair import Batch
 from pyro_lvm.rows.lazy import Rows
 from pyro_lvm.rows.values import Chosen, Held, Values
 
-Fractions = dict[str, float | None]
 BINARIZE = ("default", None, "half", "static", "dynamic")
 READERS: dict[str, Callable[[Path], dict[str, Any]]] = {".npy": read_numpy, ".npz": read_numpy, ".csv": read_csv, ".parquet": read_parquet}
 TEXT = ".txt"
@@ -48,6 +50,8 @@ class Data:
         labels: Classes by split, int64 ``[N]``, or ``None`` if the data set has no labels.
         alphabet: For text, the characters of the codes: code i stands for ``alphabet[i]``; see :func:`~inference.data.text.decode_text`.
         columns: Names of the columns, if the data are a table that names them.
+        kinds: What the numbers of each column are, if the data are a table that is read as it is; NaN is then a missing cell.
+        left_out: Names of the other columns of the table, which were left out or are given.
         treatment: How the values were read and treated.
         given: What a pair is called with after the observations, such as labels, masks or covariates, by name and split: int64 ``[N]`` for
             categories, of which those that are missing are -1, and float32 ``[N, *C]`` for other numbers.
@@ -64,6 +68,8 @@ class Data:
     alphabet: str | None = field(default=None, repr=False)
     given: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False)
     columns: tuple[str, ...] | None = field(default=None, repr=False)
+    kinds: tuple[Column, ...] | None = field(default=None, repr=False)
+    left_out: tuple[str, ...] = field(default=(), repr=False)
     treatment: Treatment = field(default=Treatment(), repr=False)
     num_categories: dict[str, int] = field(default_factory=dict, repr=False)
 
@@ -73,7 +79,7 @@ class Data:
 
 
 def load_data(
-    source: str | Path | np.ndarray | Tensor,
+    source: str | Path | np.ndarray | Tensor | pd.DataFrame,
     *,
     binarize: str | None = "default",
     dequantize: bool = False,
@@ -85,6 +91,9 @@ def load_data(
     download: bool = True,
     condition: str | Sequence[str] | None = None,
     labelled: int | None = None,
+    columns: Sequence[str] | None = None,
+    drop: Sequence[str] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> Data:
     r"""Load a published data set, a file or an array as training, validation and test tensors.
 
@@ -97,12 +106,14 @@ def load_data(
         source: The name of a published data set (``"digits"``, ``"mnist"``, ``"mnist-static"``, ``"fashion-mnist"``,
             ``"omniglot-rebuilt"``, ``"frey-faces"`` or ``"tiny-shakespeare"``); the path of a .npy, .npz, .csv, .parquet or
             .txt file; a folder or a glob of .npy and .npz files, whose rows follow one another in the order of the files' names; or an
-            array ``[N, *X]``. A .npz file holds one array, or arrays named train, test and optionally valid. A
-            .txt file is UTF-8 text: each character becomes a code, its position in the sorted alphabet of the whole file.
-        binarize: ``None`` keeps gray levels unchanged; ``"half"`` thresholds them at half of their range; ``"static"`` draws
-            every pixel once; ``"dynamic"`` draws valid and test once, and leaves probabilities in train for ``transform`` to
-            draw from. By default, digits are thresholded at half of their range; MNIST, Fashion-MNIST and Omniglot are
-            dynamic; all other data are unchanged.
+            array ``[N, *X]``. A table with named columns, .csv, .parquet or of pandas, is read as it is: its columns are found to be of
+            kinds, text becomes codes, and cells may be missing; see :func:`~inference.data.tables.kinds.find_columns`. A .npz file holds
+            one array, or arrays named train, test and optionally valid. A .txt file is UTF-8 text: each character becomes a code, its
+            position in the sorted alphabet of the whole file.
+        binarize: ``None`` keeps gray levels unchanged, and numbers of a table as they are, without kinds; ``"half"`` thresholds them
+            at half of their range; ``"static"`` draws every pixel once; ``"dynamic"`` draws valid and test once, and leaves
+            probabilities in train for ``transform`` to draw from. By default, digits are thresholded at half of their range; MNIST,
+            Fashion-MNIST and Omniglot are dynamic; all other data are unchanged.
         dequantize: Whether to add uniform noise to gray levels and scale them to [0, 1], once; for train, ``transform`` draws new noise
             for every batch.
         valid_fraction: Share of rows to hold out for validation if the data have no such split; by default 0.1. For text, the
@@ -118,6 +129,11 @@ def load_data(
             numbers from 0 to 99, of which those that are missing are -1, are categories; all other numbers are covariates.
         labelled: Number of training labels to keep, as evenly over the categories as possible and chosen with ``seed``; all others are
             missing, those of validation and test data included. It needs one condition that has categories.
+
+        columns: Columns of a table to keep; by default all.
+        drop: Columns of a table to leave out, such as identifiers.
+        kinds: What the numbers of some columns of a table are, by name, instead of what is found: ``"real"``, ``"count"``,
+            ``"ordinal"``, ``"category"`` or ``"binary"``.
 
     Returns:
         A :class:`Data` with the three splits and the transform for training batches.
@@ -137,11 +153,16 @@ def load_data(
     _check_options(binarize, dequantize)
     check_seeds(seed=seed)
     conditions = (condition,) if isinstance(condition, str) else tuple(condition or ())
+    choice = Choice(columns, drop, kinds, conditions, is_plain=binarize != "default" or dequantize or shape is not None)
+    table = None if isinstance(source, str) and source in DATASETS else table_of(source, choice)
+    if table is None:
+        choice.refuse(source)
     if isinstance(source, str) and source in DATASETS:
-        _refuse_fractions(f"{source!r} has its own split", valid=valid_fraction, test=test_fraction)
+        refuse_fractions(f"{source!r} has its own split", valid=valid_fraction, test=test_fraction)
         content = with_labels(read_published(source, seed=seed, folder=folder, download=download), conditions)
     else:
-        content = _own(source, {"valid": valid_fraction, "test": test_fraction}, seed, conditions)
+        fractions = {"valid": valid_fraction, "test": test_fraction}
+        content = _of_table(table, fractions, seed, conditions) if table is not None else _own(source, fractions, seed, conditions)
     row_shape = None if content.alphabet is not None else tuple(content.arrays["train"].shape[1:])
     treatment = _treatment(content, "dequantize" if dequantize else binarize)
     values = {split: _shaped(x, shape, content) for split, x in content.arrays.items()}
@@ -153,7 +174,7 @@ def load_data(
     given, num_categories, said = given_by_name(content, labelled, seed)
     return Data(
         name=content.name,
-        description=f"{content.origin} ({sizes}); {treated}{said}.",
+        description=f"{content.origin} ({sizes}); {treated if content.kinds is None else kinds_in_words(content.kinds)}{said}.",
         train=tensors["train"],
         valid=tensors["valid"],
         test=tensors["test"],
@@ -161,6 +182,8 @@ def load_data(
         labels=labels,
         alphabet=content.alphabet,
         columns=content.columns,
+        kinds=content.kinds,
+        left_out=() if table is None else table.left_out,
         treatment=Treatment(treatment, content.levels, seed, row_shape, treated),
         given={name: {split: torch.from_numpy(x) for split, x in parts.items()} for name, parts in given.items()},
         num_categories=num_categories,
@@ -180,11 +203,13 @@ def _own(source: str | Path | np.ndarray | Tensor, fractions: Fractions, seed: i
     if path.suffix == TEXT:
         refuse_conditions(path.name, conditions, [])
         return _own_text(path, fractions)
-    arrays, columns = READERS[path.suffix](path), column_names(path)
-    if conditions and path.suffix in TABLES:
-        arrays = with_columns(path, arrays["data"], conditions)
-        columns = tuple(name for name in columns or () if name not in conditions)
-    return replace(_own_rows(path.name, arrays, fractions, seed, conditions), columns=columns)
+    return _own_rows(path.name, READERS[path.suffix](path), fractions, seed, conditions)
+
+
+def _of_table(table: Table, fractions: Fractions, seed: int, conditions: tuple[str, ...]) -> Content:
+    arrays, has_kinds = {"data": table.values} | table.given, table.kinds is not None
+    content = _own_rows(table.name, arrays, fractions, seed, conditions, is_checked=has_kinds)
+    return replace(content, columns=table.columns, kinds=table.kinds, levels=None if has_kinds else content.levels)
 
 
 def _own_path(source: str | Path) -> Path:
@@ -203,56 +228,24 @@ def _own_path(source: str | Path) -> Path:
 
 def _own_text(path: Path, fractions: Fractions) -> Content:
     codes, alphabet = encode_text(read_text(path))
-    splits = cut_in_order(codes, _sizes(path.name, fractions, len(codes), "character"))
+    splits = cut_in_order(codes, split_sizes(path.name, fractions, len(codes), "character"))
     return Content(path.name, f"{path.name} in windows of characters, split in order of the text", splits, alphabet=alphabet)
 
 
-def _own_rows(name: str, arrays: dict[str, Any], fractions: Fractions, seed: int, conditions: tuple[str, ...]) -> Content:
+def _own_rows(
+    name: str, arrays: dict[str, Any], fractions: Fractions, seed: int, conditions: tuple[str, ...], *, is_checked: bool = False
+) -> Content:
     arrays, others = without_conditions(name, arrays, conditions)
-    values = {key: checked(array, f"{name}: {key}") for key, array in arrays.items()}
-    splits, origin = _own_splits(name, values, fractions, seed)
+    values = {key: Held(array) if is_checked else checked(array, f"{name}: {key}") for key, array in arrays.items()}
+    splits, origin = own_splits(name, values, fractions, seed)
     given = {}
     for condition, parts in others.items():
         own = {key: checked(array, f"{name}: {condition}") for key, array in parts.items()}
-        given[condition] = {split: x.whole() for split, x in _own_splits(f"{name}: {condition}", own, fractions, seed)[0].items()}
+        given[condition] = {split: x.whole() for split, x in own_splits(f"{name}: {condition}", own, fractions, seed)[0].items()}
     if len({x.shape[1:] for x in splits.values()}) > 1:
         shapes = {split: x.shape for split, x in splits.items()}
         raise ValueError(f"{name} must hold splits that agree on X in [N, *X]; got {shapes}. Reshape them.")
     return Content(name, f"{name}, {origin}", splits, given=given, levels=_gray_levels(values))
-
-
-def _own_splits(name: str, values: dict[str, Values], fractions: Fractions, seed: int) -> tuple[dict[str, Values], str]:
-    if len(values) == 1:
-        given = {"train": next(iter(values.values()))}
-    elif set(values) in ({"train", "test"}, set(SPLITS)):
-        given = values
-    else:
-        raise ValueError(
-            f"{name} must hold one array, or train, test and possibly valid; got {', '.join(values)}. Save it with these names only."
-        )
-    _refuse_fractions("the file has that split", **{s: fractions[s] for s in given if s != "train"})
-    missing = {split: fractions[split] for split in SPLITS if split not in given}
-    if not missing:
-        return given, "split as given"
-    rows = cut_rows(len(given["train"]), _sizes(name, missing, len(given["train"]), "row"), seed)
-    drawn: dict[str, Values] = {split: Chosen(given["train"], chosen) for split, chosen in rows.items()}
-    return given | drawn, f"{' and '.join(missing)} drawn from its rows with seed {seed}"
-
-
-def _sizes(name: str, fractions: Fractions, total: int, unit: str) -> dict[str, int]:
-    sizes = {split: round((0.1 if share is None else share) * total) for split, share in fractions.items()}
-    if min(sizes.values()) < 1 or sum(sizes.values()) >= total:
-        raise ValueError(
-            f"{name}: the fractions must leave at least one {unit} to each split; got sizes {sizes} of {total} {unit}s. "
-            f"Change valid_fraction and test_fraction, or give more {unit}s."
-        )
-    return sizes
-
-
-def _refuse_fractions(reason: str, **fractions: float | None) -> None:
-    for split, fraction in fractions.items():
-        if fraction is not None:
-            raise ValueError(f"{split}_fraction must be left out, as {reason}; got {fraction}. Leave it out.")
 
 
 def _gray_levels(values: dict[str, Values]) -> int | None:

@@ -142,13 +142,13 @@ def column_names(path: Path) -> tuple[str, ...] | None:
         return None
     with path.open(newline="", encoding="utf-8-sig") as file:
         fields = next(csv.reader(file), [])
-    is_named = not any(_is_number(field) or field.strip() in _GAPS for field in fields)
+    is_named = not any(is_number(field) or field.strip() in _GAPS for field in fields)
     return tuple(field.strip() for field in fields) if is_named else None
 
 
 def _first_line(file: IO[str], *, has_gaps: bool) -> list[str]:
     fields = next(csv.reader(file), [])
-    are_numbers = any(map(_is_number, fields))
+    are_numbers = any(map(is_number, fields))
     return ["nan" if has_gaps and are_numbers and field.strip() in _GAPS else field for field in fields]
 
 
@@ -161,7 +161,7 @@ def _num_header_lines(fields: list[str]) -> int:
         raise ValueError("its first line numbers the columns from 0. Name the columns, or drop that line.")
     if len(fields) > 1 and not fields[0].strip():
         raise ValueError("its first field is empty, like the name of a pandas index. Save it with index=False.")
-    numbers = [field for field in fields if _is_number(field)]
+    numbers = [field for field in fields if is_number(field)]
     if numbers and len(numbers) < len(fields):
         words = [field for field in fields if field not in numbers]
         raise ValueError(
@@ -175,7 +175,7 @@ def _some(fields: list[str]) -> str:
     return ", ".join(map(repr, fields[:3])) + (", ..." if len(fields) > 3 else "")
 
 
-def _is_number(field: str) -> bool:
+def is_number(field: str) -> bool:
     try:
         float(field)
     except ValueError:

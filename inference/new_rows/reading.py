@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from inference.data.columns import Column
 from inference.data.conversion import as_float32, checked
 from inference.data.load import READERS, TEXT, Data
 from inference.data.readers import column_names, read_csv, read_text
 from inference.data.shards import read_shards, shards_of
+from inference.data.tables.choice import frame_of
+from inference.data.tables.coding import code
 from inference.data.text import encode_like, windows
 from inference.data.treatments import Treatment, treat_alike
 from inference.new_rows.given import given_alike
@@ -39,7 +43,8 @@ class NewRows:
         name: Name of the file, or what the source is.
         x: The rows, ``[N, *X]``, float32; NaN in missing cells.
         columns: Names of the columns, if they or those of the data are named.
-        source: The numbers before any treatment, ``[N, *X]``, float64; None unless cells may be missing.
+        source: The numbers before any treatment, ``[N, *X]``, float64; None unless cells may be missing, or if there is a frame.
+        frame: The table as it was read, with columns that the pair does not see; None if the data are no table whose columns have kinds.
         given: What the pair is called with after the rows, by name; see :class:`~inference.data.load.Data`.
         note: What else must be said of them; empty if nothing.
     """
@@ -48,6 +53,7 @@ class NewRows:
     x: Tensor = field(repr=False)
     columns: tuple[str, ...] | None = None
     source: np.ndarray | None = field(default=None, repr=False)
+    frame: pd.DataFrame | None = field(default=None, repr=False)
     note: str = ""
     given: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
@@ -67,7 +73,8 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
         source: The path of a .npy, .npz, .csv, .parquet or, for text, .txt file, of a folder or glob of arrays; or an array or table.
         data: The data set that the pair was fitted to.
         pair: The pair, whose likelihood must be able to have generated the rows.
-        has_gaps: Whether cells may be missing: NaN, and in a .csv file empty or NA.
+        has_gaps: Whether cells may be missing: NaN, and in a .csv file empty or NA. Those of a table whose columns have kinds always may,
+            if the likelihood leaves them out.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -78,6 +85,10 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
     _check_guide(source, pair)
     if data.alphabet is not None:
         return _read_windows(source, data, data.alphabet, pair)
+    table = _read_table(source, data, data.kinds) if data.kinds is not None else None
+    if table is not None:
+        _check_support(table.name, table.batch, pair, is_filled=has_gaps)
+        return table
     name, arrays, columns = _read(source)
     arrays, columns = _with_columns(arrays, columns, tuple(data.given))
     array = _only(name, {key: values for key, values in arrays.items() if key not in data.given})
@@ -93,6 +104,27 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
     rows = NewRows(name, x, columns or data.columns, before, given=given_alike(name, arrays, data, len(x)))
     _check_support(name, rows.batch, pair)
     return rows
+
+
+def _read_table(source: Any, data: Data, kinds: Sequence[Column]) -> NewRows | None:
+    """Read a table as the data were, by names and with the codes of their columns; None of a source without names: numbers and codes."""
+    found = frame_of(source)
+    if found is None and isinstance(source, str | Path) and Path(source).suffix == ".csv":
+        name, arrays, _ = _read(source)
+        array, expected = _only(name, arrays), (len(kinds),)
+        if array.shape[1:] != expected:
+            raise ValueError(
+                f"{name} must have the {len(kinds)} columns of {data.name}; got {array.shape[1]}. Name them, or choose columns."
+            )
+        found = name, pd.DataFrame(array, columns=list(data.columns or ()))
+    if found is None:
+        return None
+    name, frame = found
+    besides = {*data.left_out, *data.given}
+    _check_columns(name, tuple(column for column in frame.columns if column not in besides), data)
+    given = {condition: frame[condition].to_numpy() for condition in data.given if condition in frame}
+    x = torch.from_numpy(code(frame, kinds, name))
+    return NewRows(name, x, data.columns, frame=frame, given=given_alike(name, given, data, len(x)))
 
 
 def _check_guide(source: Any, pair: object) -> None:
@@ -220,14 +252,15 @@ def _read_windows(source: Any, data: Data, alphabet: str, pair: object) -> NewRo
     return new
 
 
-def _check_support(name: str, batch: Batch, pair: object) -> None:
-    """Check that the likelihood can have generated rows, where they are not missing."""
+def _check_support(name: str, batch: Batch, pair: object, *, is_filled: bool = True) -> None:
+    """Check that the likelihood can have generated rows, where they are not missing; if they are filled, in place of missing cells too."""
     with isolated(pair), torch.no_grad(), eval_mode(pair):
         for rows in row_slices(len(batch[0]), _CHECKED):
             part = plain(batch[0][rows])
-            complete = filled(part)[0] if part.isnan().any() and not part.isnan().all() else part.nan_to_num()
+            if is_filled:
+                part = filled(part)[0] if part.isnan().any() and not part.isnan().all() else part.nan_to_num()
             try:
-                _check_part(pair, (complete, *(given[rows] for given in batch[1:])))
+                _check_part(pair, (part, *(given[rows] for given in batch[1:])))
             except (ValueError, RuntimeError, IndexError) as error:
                 raise ValueError(f"{name} does not suit the run: {_first_line(error)}") from error
 

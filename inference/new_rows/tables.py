@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from inference.data.columns import Column
+from inference.data.tables.coding import decode_table
 from inference.files import replacing_file
 
 TABLES, ARRAYS = (".csv", ".parquet"), (".npy", ".npz")
@@ -92,6 +94,34 @@ def _table(values: Mapping[str, np.ndarray], columns: Mapping[str, Sequence[str]
         numbers = {"draw": np.repeat(np.arange(num_draws), num_rows), "row": np.tile(np.arange(num_rows), num_draws)}
         frames.insert(0, pd.DataFrame(numbers))
     return pd.concat(frames, axis=1)
+
+
+def as_named(values: np.ndarray, columns: Sequence[Column], frame: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return rows of a table whose columns have kinds, ``[N, D]`` or of several draws ``[M, N, D]``, with the values that codes stand for.
+
+    Args:
+        values: Numbers and codes.
+        columns: The columns.
+        frame: The table of N rows whose missing cells were drawn: cells that are known, and its other columns, stay as they are.
+    """
+    if values.ndim == 2:
+        return _filled_in(decode_table(values, columns), frame)
+    parts = [_filled_in(decode_table(draw, columns), frame) for draw in values]
+    for number, part in enumerate(parts):
+        part.insert(0, "row", np.arange(len(part)))
+        part.insert(0, "draw", number)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _filled_in(drawn: pd.DataFrame, frame: pd.DataFrame | None) -> pd.DataFrame:
+    if frame is None:
+        return drawn
+    filled = frame.reset_index(drop=True).copy()
+    for name in drawn:
+        gaps = filled[name].isna()
+        if gaps.any():
+            filled[name] = filled[name].astype(object).where(~gaps, drawn[name].astype(object)).infer_objects()
+    return filled
 
 
 def names_of(values: Mapping[str, Tensor]) -> dict[str, list[str]]:

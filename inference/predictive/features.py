@@ -1,6 +1,6 @@
 """Feature spaces in which samples are compared with data: principal components, or a small classifier's last hidden layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 import warnings
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_lvm.checks import SKLEARN_SEEDS, check_counts, check_seeds
+from pyro_lvm.networks.columns import ColumnInputs
 
 if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier
@@ -32,6 +33,18 @@ class Features:
     def __call__(self, x: Tensor) -> Tensor:
         """Features ``[N, F]``, float64 on the CPU, of data ``[N, *X]``."""
         return torch.from_numpy(np.asarray(self.function(_flat(x)), dtype=np.float64))
+
+
+def column_features(train: Tensor, kinds: Sequence[str], num_values: Sequence[int]) -> Features:
+    """Return the columns of a table as a network sees them: numbers standardized by the training data, categories as indicators.
+
+    Args:
+        train: Training data ``[N, D]`` without missing cells.
+        kinds: Kind of each column, as for :class:`~pyro_lvm.networks.columns.ColumnInputs`.
+        num_values: Number of values of each column.
+    """
+    inputs = ColumnInputs(train, kinds, num_values)
+    return Features("columns, standardized, and indicators of categories", lambda x: inputs(torch.as_tensor(x, dtype=train.dtype)).numpy())
 
 
 def pca_features(train: Tensor, *, num_features: int = 32) -> Features:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from inference.checkpoint import move_
+from inference.data.columns import Column
 from inference.data.load import Data, load_data
 from inference.data.treatments import drawn_once
 from inference.numerics import check_device, seeded
@@ -19,8 +20,9 @@ from inference.recipes.combinations import check_given, check_parts
 from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe
 from inference.recipes.own_pairs import make_own, own_files
 from inference.recipes.parts.codes import start_codebook
+from inference.recipes.parts.columns import check_likelihood
 from inference.recipes.parts.maker import Parts
-from inference.recipes.registries import CONDITIONS, INITS, METHODS, OBJECTIVES, SCHEDULES, STRUCTURES
+from inference.recipes.registries import CONDITIONS, INITS, LIKELIHOODS, METHODS, OBJECTIVES, SCHEDULES, STRUCTURES
 from inference.recipes.user_code import UserFile
 from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
 from inference.scoring.evaluation import Evaluation
@@ -58,13 +60,20 @@ def build_pair(recipe: Recipe, data: Data, *, folder: Path | None = None) -> tup
     if recipe.pair is None:
         _check_known(recipe.model.structure, data)
         train, *given = batch_seen(data, seed=recipe.model.seed)
-        return build_model(recipe.model, train, given, [data.num_categories.get(name) for name in data.given]), plugins
+        num_categories = [data.num_categories.get(name) for name in data.given]
+        return build_model(recipe.model, train, given, num_categories, data.kinds), plugins
     pair, file = make_own(recipe.pair, recipe.code, data, seed=recipe.model.seed, folder=folder)
     run_first(pair, data.batch("train")).scorable()
     return pair, [file, *plugins]
 
 
-def build_model(options: ModelOptions, train: Tensor, given: Sequence[Tensor] = (), num_categories: Sequence[int | None] = ()) -> Any:
+def build_model(
+    options: ModelOptions,
+    train: Tensor,
+    given: Sequence[Tensor] = (),
+    num_categories: Sequence[int | None] = (),
+    columns: tuple[Column, ...] | None = None,
+) -> Any:
     """Build a model made of parts, with output biases, noise scales and pseudo-inputs initialized from the data.
 
     Args:
@@ -72,6 +81,7 @@ def build_model(options: ModelOptions, train: Tensor, given: Sequence[Tensor] = 
         train: Training data as the model sees them, ``[N, *X]``: binarized or dequantized if they are to be so.
         given: What else the model is called with, such as labels ``[N]`` or covariates ``[N, *C]``.
         num_categories: Number of categories of each, None for covariates.
+        columns: What the numbers of each column are, or None if the data are no table.
 
     Returns:
         The model, not yet fitted.
@@ -82,9 +92,11 @@ def build_model(options: ModelOptions, train: Tensor, given: Sequence[Tensor] = 
     """
     check_parts(options)
     check_given(options, len(given))
+    if columns is not None and not LIKELIHOODS[options.likelihood].facts["takes_columns"]:
+        check_likelihood(options.likelihood, train, columns)
     values = asdict(options)
     with seeded(options.seed):
-        model = STRUCTURES.build(options.structure, values, parts=Parts(values, train, tuple(given), tuple(num_categories)))
+        model = STRUCTURES.build(options.structure, values, parts=Parts(values, train, tuple(given), tuple(num_categories), columns))
         INITS.build(options.init, values, pair=model)
         start_codebook(model, train, seed=options.seed)
     few = tuple(x[:2] for x in (train, *given))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from inference.data.columns import Kind
 from inference.recipes.parts import codes, encoders, expost, fits, likelihoods, methods, networks, priors, programs, structures
 from inference.recipes.parts.methods import Precision, ProposalName
 from inference.recipes.registries import DATASETS, EXPOST, FIT_PARTS, METHODS, MODEL_PARTS
@@ -40,6 +41,9 @@ class DataOptions:
         condition: What is given to the pair besides the data: labels of a published data set, columns of a table, or arrays of a .npz file.
         labelled: Number of training labels to keep, as evenly over the categories as possible; all others are missing, those of validation
             and test data included.
+        columns: Columns of a table to keep; by default all.
+        drop: Columns of a table to leave out, such as identifiers.
+        kinds: What the numbers of columns of a table are, such as {age: count, grade: category}, instead of what is found.
     """
 
     source: str = "digits"
@@ -51,6 +55,12 @@ class DataOptions:
     seed: int = 0
     condition: Names | None = None
     labelled: PositiveInt | None = None
+    columns: Names | None = None
+    drop: Names | None = None
+    kinds: dict[str, Kind] | None = None
+
+    def __hash__(self) -> int:
+        return hash(repr(self))  # as a dict has no hash
 
 
 class _Compared:
@@ -81,7 +91,7 @@ class ModelOptions(_Compared):
             independent and autoregressive are for discrete codes.
         encoder: q(z|x), for the same kind of latents as the prior: dirichlet or logistic-normal for proportions, power-spherical for unit
             vectors, vq, fsq, straight-through or gumbel for discrete codes; with several levels, normal at each.
-        likelihood: p(x|z).
+        likelihood: p(x|z); auto is mixed for a table, each column of which has a density of its kind, and bernoulli for other data.
         network: Kind of network of the encoder and the decoder.
         init: Initialization of the hidden layers of mlp and gated networks: torch's own, or with He's variance.
         seed: Seed of the initial weights and of the choice of pseudo-inputs.
@@ -90,7 +100,7 @@ class ModelOptions(_Compared):
     structure: str = "flat"
     prior: str = "standard"
     encoder: str = "normal"
-    likelihood: str = "bernoulli"
+    likelihood: str = "auto"
     network: str = "mlp"
     init: str = "torch"
     seed: int = 0

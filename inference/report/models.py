@@ -9,7 +9,9 @@ from pyro import poutine
 from torch import Size, Tensor
 
 from inference.checkpoint import num_parameters
+from inference.data.columns import kinds_in_words
 from inference.densities.scope import scoring
+from inference.recipes.parts.columns import likelihood_of
 from inference.recipes.registries import CONDITIONS, EXPOST, STRUCTURES
 from inference.runs.kept import ROW_SOFT
 from inference.runs.run import Run
@@ -68,7 +70,10 @@ def _row(expost: str, run: Run) -> dict[str, str]:
 
 def likelihood(run: Run) -> str:
     """The likelihood of a model in words: as its options name it, or the distributions of the sites that a pair of one's own observes."""
-    return word(run.recipe.model.likelihood) if run.recipe.pair is None else _drawn(run.pair, *_few(run))["observed"]
+    if run.recipe.pair is not None:
+        return _drawn(run.pair, *_few(run))["observed"]
+    name = run.recipe.model.likelihood
+    return word(likelihood_of(name, run.data.kinds)) + (f": {kinds_in_words(run.data.kinds)}" if run.data.kinds else "")
 
 
 def _few(run: Run) -> tuple[Tensor, ...]:

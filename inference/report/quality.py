@@ -11,7 +11,7 @@ import torch
 from inference.data.splits import random_batch, random_rows
 from inference.files import replacing_file
 from inference.formatting import spreadsheet_name
-from inference.predictive.features import default_features
+from inference.predictive.features import column_features, default_features
 from inference.predictive.quality import (
     MIN_ROWS,
     SampleQuality,
@@ -22,8 +22,10 @@ from inference.predictive.quality import (
     sample_quality,
 )
 from inference.recipes.build import seen_by_model
+from inference.recipes.parts.columns import kinds_of
 from inference.report.html import Block, Notes, Paragraph, Table
 from inference.runs.run import Run
+from pyro_lvm.rows.lazy import plain
 
 _MOST_TRAINING, _MOST_SAMPLES = 10_000, 2000
 
@@ -63,12 +65,15 @@ def judge(runs: Mapping[str, Run]) -> Judgement:
     data = next(iter(runs.values())).data
     if data.alphabet is not None:
         return Judgement("The quality of text is not measured: codes of characters are labels, without distances between them.")
+    if data.kinds is not None and any(bool(plain(x).isnan().any()) for x in (data.train, data.valid, data.test)):
+        return Judgement("Samples are not judged: the data have missing cells, and samples have none. Judge those of rows without gaps.")
     size = min(len(data.valid), len(data.test), _MOST_SAMPLES)
     if size < MIN_ROWS:
         return Judgement(f"Too few data to judge samples: at least {MIN_ROWS} validation and {MIN_ROWS} test data are needed.")
     train, labels = seen_by_model(data), None if data.labels is None else data.labels["train"]
     rows = random_rows(torch.arange(len(train)), _MOST_TRAINING, seed=0)
-    features = default_features(train[rows], labels if labels is None else labels[rows])
+    features = column_features(train[rows], *kinds_of(data.kinds)) if data.kinds is not None else None
+    features = features or default_features(train[rows], labels if labels is None else labels[rows])
     real = random_rows(data.test, size, seed=0)
     models = {}
     for name, run in runs.items():

@@ -11,7 +11,7 @@ from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, PAGE, SUMMARY, TABLE
 
 ARRAYS = "arrays.npz"
 _OURS = r"manifest\.json|unfinished\.json"
-_SAMPLES = rf"arrays\.npz|(samples|reconstructions|levels)\.png|(samples|data|reconstructions)\.txt|{_OURS}"
+_SAMPLES = rf"arrays\.npz|(samples|reconstructions|levels)\.png|(samples|data|reconstructions)\.(txt|csv)|{_OURS}"
 _SCORES = r"(train|valid|test)-K\d+-seed-?\d+[\w-]*\.(nc|csv)"
 _SCORED = rf"{_SCORES}|proposal\.yaml|soft/({_SCORES})|samples/({_SAMPLES})"
 _TRACKED = "|".join(rf"{re.escape(name)}/({tracker.facts['files']})" for name, tracker in TRACKERS.items())

@@ -40,7 +40,10 @@ def _reconstruct(parser: "ArgumentParser") -> None:
 
 def _impute(parser: "ArgumentParser") -> None:
     _apply(parser)
-    parser.add_argument("--draws", type=PositiveInt, default=1, help="Draws of the missing cells of each row.")
+    words = "Draws of the missing cells of each row; by default one, or 100 with --center."
+    parser.add_argument("--draws", type=PositiveInt | None, default=None, help=words)
+    words = "Write one best value for each missing cell of a table: the mean, median or most frequent of the draws, and probabilities."
+    parser.add_argument("--center", action="store_true", help=words)
     parser.add_argument(
         "--num_particles", type=PositiveInt, default=1000, help="Draws of z for each row, of which some are kept by weight."
     )

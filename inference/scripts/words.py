@@ -14,6 +14,8 @@ _LISTS = {  # options that take lists, and what a word of the list looks like
     "--expost": _WORDS,
     "--data.shape": _NUMBERS,
     "--data.condition": _WORDS,
+    "--data.columns": _WORDS,
+    "--data.drop": _WORDS,
     "--model.hidden": _NUMBERS,
     "--model.decoder_hidden": _NUMBERS,
     "--model.flow_hidden": _NUMBERS,

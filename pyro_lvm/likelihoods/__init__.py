@@ -10,5 +10,6 @@ counts 0, 1, 2, ...                     :class:`pyro_lvm.PoissonLikelihood`     
 counts that vary more than a Poisson    :class:`pyro_lvm.NegativeBinomialLikelihood`     mass
 real numbers                            :class:`pyro_lvm.GaussianLikelihood`             density
 real numbers with outliers              :class:`pyro_lvm.StudentTLikelihood`             density
+columns of several kinds, with gaps     :class:`pyro_lvm.MixedLikelihood`                mixed
 ======================================  ===============================================  ===========
 """

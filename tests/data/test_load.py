@@ -247,14 +247,14 @@ BAD_FILES = {
     "short.npy": (lambda path: (np.save(path, ROWS), path.write_bytes(path.read_bytes()[:-9])), "damaged"),
     "names.npz": (lambda path: np.savez(path, x=ROWS, y=ROWS), "train, test and possibly valid; got x, y"),
     "shapes.npz": (lambda path: np.savez(path, train=ROWS, test=ROWS[:, :2]), r"\(36, 3\).*\(40, 2\)"),
-    "words.csv": (lambda path: path.write_text("a,b\n1,2\n3,x\n"), "'x' to float64 at row 1, column 2"),
+    "words.csv": (lambda path: path.write_text("a,b\n1,2\n3,x\n"), "column b holds numbers and words: 1 of 2 cells, such as 'x'"),
     "ragged.csv": (lambda path: path.write_text("1,2\n3,4,5\n"), "columns changed from 2 to 3"),
     "hole.csv": (lambda path: path.write_text("1,2\n3,\n"), "'' to float64 at row 1"),
     "index.csv": (lambda path: pd.DataFrame(ROWS).to_csv(path), "index=False"),
     "counted.csv": (lambda path: pd.DataFrame(ROWS).to_csv(path, index=False), "numbers the columns"),
     "empty.csv": (lambda path: path.write_text(""), "not empty"),
     "junk.parquet": (lambda path: path.write_bytes(b"junk"), "must be a Parquet table"),
-    "words.parquet": (lambda path: pd.DataFrame({"a": ["x"], "b": [1]}).to_parquet(path), "got columns a"),
+    "words.parquet": (lambda path: pd.DataFrame({"a": ["x", "2"], "b": [1, 3]}).to_parquet(path), "column a holds numbers and words"),
     "rows.dat": (lambda path: path.write_text("1 2"), "ends in .npy, .npz, .csv, .parquet, .txt, or a folder"),
 }
 

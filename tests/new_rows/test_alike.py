@@ -94,7 +94,7 @@ def test_columns_of_tables_are_compared_by_name(columns, message, tmp_path):
             read_alike(source, data, pair)
     table.to_parquet(tmp_path / "same.parquet", index=False)
     for source in (tmp_path / "same.parquet", table, table.to_numpy()):
-        assert torch.equal(read_alike(source, data, pair).x, torch.from_numpy(table.to_numpy(np.float32)))
+        assert torch.equal(read_alike(source, data, pair).x, torch.tensor(table.to_numpy(np.float32)))
 
 
 def test_empty_fields_are_missing_cells_where_these_are_asked_for(tmp_path):

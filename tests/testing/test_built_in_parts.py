@@ -63,6 +63,8 @@ LIKELIHOODS = {
     "gaussian": lambda: lvm.GaussianLikelihood(M(2, [4], SHAPE), scale=EACH, learn_scale=True),
     "gaussian-fixed": lambda: lvm.GaussianLikelihood(M(2, [4], SHAPE), scale=0.1),
     "student-t": lambda: lvm.StudentTLikelihood(M(2, [4], SHAPE), df=EACH, scale=EACH, learn_df=True, learn_scale=True),
+    "mixed-real": lambda: lvm.MixedLikelihood(M(2, [4], 3), ["real"] * 3, [0] * 3, loc=EACH.flatten()[:3], scale=EACH.flatten()[1:]),
+    "mixed-codes": lambda: lvm.MixedLikelihood(M(2, [4], 5), ["binary", "category", "ordinal"], [2, 3, 4]),
     "conv": lambda: lvm.BernoulliLikelihood(lvm.ConvDecoder(2, [3], (1, 8, 8))),
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from inference.data.columns import Column
 from inference.data.published.catalogue import DATASETS
 from inference.data.published.download import read_source
 from inference.data.published.originals import SOURCES
@@ -29,6 +30,7 @@ class Content:
         treatment: How gray levels are treated by default, a key of ``TREATMENTS``.
         alphabet: Characters of the codes, if the data are text.
         columns: Names of the columns, if the data are a table that names them.
+        kinds: What the numbers of each column are, if the data are a table that is read as it is.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Content:
     treatment: str | None = None
     alphabet: str | None = None
     columns: tuple[str, ...] | None = None
+    kinds: tuple[Column, ...] | None = None
 
 
 def read_published(name: str, *, seed: int, folder: str | Path | None, download: bool) -> Content:

@@ -5,12 +5,47 @@ from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveInt
 
+from inference.recipes.parts.columns import CountDensity, RealDensity, as_real, mixed_likelihood
 from inference.recipes.registries import LIKELIHOODS
 from inference.recipes.sizes import MakeNetwork
 import pyro_lvm as lvm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from inference.data.columns import Column
+
+
+@LIKELIHOODS.register("auto", takes_columns=True)
+def _auto(
+    network: MakeNetwork,
+    train: "Tensor",
+    columns: "tuple[Column, ...] | None",
+    *,
+    real_density: RealDensity = "normal",
+    count_density: CountDensity = "negative-binomial",
+) -> "nn.Module":
+    if columns is None:
+        return _bernoulli(network, train)
+    return mixed_likelihood(network, train, columns, real_density, count_density)
+
+
+@LIKELIHOODS.register("mixed", takes_columns=True)
+def _mixed(
+    network: MakeNetwork,
+    train: "Tensor",
+    columns: "tuple[Column, ...] | None",
+    *,
+    real_density: RealDensity = "normal",
+    count_density: CountDensity = "negative-binomial",
+) -> "nn.Module":
+    """Build a likelihood of a table, whose columns are of several kinds.
+
+    Args:
+        real_density: Density of real columns of a table, for auto and mixed.
+        count_density: Distribution of the counts of a table, for auto and mixed.
+    """
+    return mixed_likelihood(network, train, columns, real_density, count_density)
 
 
 @LIKELIHOODS.register("bernoulli")
@@ -20,20 +55,24 @@ def _bernoulli(network: MakeNetwork, train: "Tensor") -> "nn.Module":
     return lvm.BernoulliLikelihood(_biased(network(train.shape[1:]), mean.logit()))
 
 
-@LIKELIHOODS.register("gaussian")
-def _gaussian(network: MakeNetwork, train: "Tensor", *, feature_noise: bool = False) -> "nn.Module":
+@LIKELIHOODS.register("gaussian", takes_columns=True)
+def _gaussian(network: MakeNetwork, train: "Tensor", columns: "tuple[Column, ...] | None", *, feature_noise: bool = False) -> "nn.Module":
     """Build a normal likelihood.
 
     Args:
         feature_noise: Learn a noise scale (gaussian, student-t) or dispersion (negative-binomial) for each
-            feature instead of one for all.
+            feature instead of one for all. On a table, scales are in standard deviations of each column.
     """
+    if columns is not None:
+        return mixed_likelihood(network, train, as_real(columns), "normal", feature_noise=feature_noise)
     decoder = _biased(network(train.shape[1:]), train.mean(0))
     return lvm.GaussianLikelihood(decoder, scale=_noise(train, feature_noise), learn_scale=True)
 
 
-@LIKELIHOODS.register("student-t")
-def _student_t(network: MakeNetwork, train: "Tensor", *, feature_noise: bool = False) -> "nn.Module":
+@LIKELIHOODS.register("student-t", takes_columns=True)
+def _student_t(network: MakeNetwork, train: "Tensor", columns: "tuple[Column, ...] | None", *, feature_noise: bool = False) -> "nn.Module":
+    if columns is not None:
+        return mixed_likelihood(network, train, as_real(columns), "student-t", feature_noise=feature_noise)
     from pyro_lvm.rows.lazy import some_rows
 
     decoder = _biased(network(train.shape[1:]), some_rows(train).median(0).values)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from inference.data.columns import Column
+from inference.recipes.parts.columns import kinds_of
 from inference.recipes.parts.likelihoods import num_categories
 from inference.recipes.registries import ENCODERS, LIKELIHOODS, NETWORKS, PRIORS
 from inference.recipes.sizes import Counts, MakeNetwork
@@ -22,12 +24,14 @@ class Parts:
         train: Training data as the model sees them, ``[N, *X]``.
         given: What else the model is called with, such as labels ``[N]`` or covariates ``[N, *C]``.
         num_categories: Number of categories of each, None for covariates.
+        columns: What the numbers of each column are, or None if the data are no table.
     """
 
     options: Mapping[str, Any]
     train: "Tensor"
     given: "tuple[Tensor, ...]" = ()
     num_categories: tuple[int | None, ...] = ()
+    columns: tuple[Column, ...] | None = None
 
     def prior(self, encoder: "nn.Module") -> "nn.Module":
         """The prior that goes with an encoder."""
@@ -46,7 +50,7 @@ class Parts:
 
     def likelihood(self, network: MakeNetwork) -> "nn.Module":
         """The likelihood, with a function that makes a decoder with the given shape of its output."""
-        return LIKELIHOODS.build(self.options["likelihood"], self.options, network=network, train=self.train)
+        return LIKELIHOODS.build(self.options["likelihood"], self.options, network=network, train=self.train, columns=self.columns)
 
     @property
     def networks(self) -> tuple[MakeNetwork, MakeNetwork]:
@@ -79,6 +83,9 @@ class Parts:
         if self.is_categorical:
             V = num_categories(self.train)
             return lvm.OneHot(V, len(shape)), (V * shape[0], *shape[1:])
+        if self.columns is not None:
+            features = lvm.ColumnInputs(self.train, *kinds_of(self.columns))
+            return features, tuple(features.out_shape)
         is_unit = self.train.min() >= 0 and self.train.max() <= 1
         return None if is_unit else lvm.Standardize(self.train), shape
 

@@ -1,6 +1,7 @@
 """Priors by name."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveInt
@@ -38,8 +39,19 @@ def _vamp(encoder: "nn.Module", train: "Tensor", *, num_components: PositiveInt 
             f"pseudo-input is initialized at one of them; got {num_components}. Take fewer."
         )
     rows = torch.randperm(len(train))[:num_components]
+    network = getattr(encoder, "network", None)
+    if isinstance(network, torch.nn.Sequential) and isinstance(network[0], lvm.ColumnInputs):
+        return lvm.VampPrior(_of_features(encoder, network[1]), network[0](train[rows]))
     bounds = (0.0, float(train.max())) if train.min() >= 0 else None
     return lvm.VampPrior(encoder, train[rows], bounds=bounds)
+
+
+def _of_features(encoder: "nn.Module", network: "nn.Module") -> "nn.Module":
+    """The encoder without the layer that makes features of columns: pseudo-inputs are features, as codes and gaps are not learned."""
+    other = copy(encoder)
+    vars(other)["_modules"] = dict(vars(encoder)["_modules"])
+    other.network = network
+    return other
 
 
 def _flow_prior(flow: Callable, latent_dim: int, transforms: int, hidden: Counts) -> "nn.Module":

@@ -5,11 +5,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from inference.new_rows.centers import centers, probabilities
 from inference.new_rows.imputing import Imputation, impute
-from inference.new_rows.tables import write_table, write_values
+from inference.new_rows.tables import TABLES, as_named, write_table, write_values
 from inference.scripts.rows import Asked, asked
 
 _LISTED = 10  # rows that are named
+_DRAWS_OF_CENTERS = 100
 
 
 def main(args: Namespace) -> None:
@@ -20,12 +22,31 @@ def main(args: Namespace) -> None:
     x = rows.batch[0]
     if not x.isnan().any():
         raise ValueError(f"{args.data.source} must have missing cells, empty or NaN, to be filled in; it has none.")
-    found = impute(rows.run.pair, *rows.batch, num_draws=args.draws, num_particles=args.num_particles, seed=args.seed)
-    draws = _as_given(rows, found)  # [M, N, *X]
+    count = args.draws or (_DRAWS_OF_CENTERS if args.center else 1)
+    found = impute(rows.run.pair, *rows.batch, num_draws=count, num_particles=args.num_particles, seed=args.seed)
     quality = rows.out.with_name(f"{rows.out.stem}-rows.csv")
-    write_values(rows.out, {"x": draws if args.draws > 1 else draws[0]}, {"x": rows.columns}, has_draws=args.draws > 1)
+    written = [args.out, str(quality), *_write(rows, x, found, args)]
     write_table(quality, _quality(x, found))
-    print(f"{rows.said}\n{_said(rows, x, found, args)}\nWrote {args.out} and {quality}.")
+    print(f"{rows.said}\n{_said(rows, x, found, args, count)}\nWrote {', '.join(written[:-1])} and {written[-1]}.")
+
+
+def _write(rows: Asked, x: torch.Tensor, found: Imputation, args: Namespace) -> list[str]:
+    """Write the rows, and return the names of other files beside them."""
+    kinds, frame = rows.run.data.kinds, None if rows.new is None else rows.new.frame
+    if args.center:
+        if kinds is None:
+            raise ValueError("--center needs a run on a table whose columns have kinds; means of other data are in Imputation.mean.")
+        beside = rows.out.with_name(f"{rows.out.stem}-probabilities.csv")
+        draws = centers(found.draws, kinds).cpu().double().numpy()
+        write_table(beside, probabilities(found.draws.cpu(), x.isnan().cpu(), kinds))
+    else:
+        draws = _as_given(rows, found)  # [M, N, *X]
+        draws = draws if len(draws) > 1 else draws[0]
+    if kinds is not None and rows.out.suffix in TABLES:
+        write_table(rows.out, as_named(draws, kinds, frame))
+    else:
+        write_values(rows.out, {"x": draws}, {"x": rows.columns}, has_draws=draws.ndim > x.dim())
+    return [str(beside)] if args.center else []
 
 
 def _as_given(rows: Asked, found: Imputation) -> np.ndarray:
@@ -40,12 +61,14 @@ def _quality(x: torch.Tensor, found: Imputation) -> pd.DataFrame:
     return pd.DataFrame({"row": np.arange(len(x))} | {name: value.cpu().numpy() for name, value in columns.items()})
 
 
-def _said(rows: Asked, x: torch.Tensor, found: Imputation, args: Namespace) -> str:
+def _said(rows: Asked, x: torch.Tensor, found: Imputation, args: Namespace, count: int) -> str:
     poor = (found.is_poor.cpu() & x.isnan().reshape(len(x), -1).any(1).cpu()).nonzero().flatten().tolist()
     lines = [
-        f"{int(x.isnan().sum())} missing cells drawn {args.draws} time{'s' * (args.draws > 1)} from p(x_mis | x_obs), seed {args.seed}; "
+        f"{int(x.isnan().sum())} missing cells drawn {count} time{'s' * (count > 1)} from p(x_mis | x_obs), seed {args.seed}; "
         f"effective draws of z: median {float(found.ess.median()):.0f} of {args.num_particles}, least {float(found.ess.min()):.0f}."
     ]
+    if args.center:
+        lines.append("Written are means of real cells, medians of counts and ordinal values, and the most frequent of other values.")
     if poor:
         named = ", ".join(map(str, poor[:_LISTED])) + (", ..." if len(poor) > _LISTED else "")
         lines.append(

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from inference.checkpoint import move_
+from inference.data.columns import Column
 from inference.data.splits import random_rows
 from inference.data.text import decode_text
 from inference.files import replacing_file
 from inference.files.folders import checked_folder, replacing_folder
+from inference.new_rows.tables import as_named, write_table
 from inference.predictive.draws import Values, encode, of_data, reconstruct, sample_prior
 from inference.recipes.build import batch_given
 from inference.runs.folders import load_runs
@@ -37,7 +39,9 @@ def main(args: Namespace) -> None:
         values = {name: tensor.numpy() for name, tensor in arrays.items()}
         with replacing_file(new / ARRAYS) as temporary:
             np.savez_compressed(temporary, **values)  # type: ignore[arg-type]  # none is named allow_pickle
-        if run.data.alphabet is None:
+        if run.data.kinds is not None and "samples" in arrays:
+            write_tables(arrays, run.data.kinds, new)
+        elif run.data.alphabet is None:
             draw(arrays, new)
         else:
             write_texts(arrays, run.data.alphabet, new)
@@ -86,6 +90,12 @@ def write_texts(arrays: dict[str, Tensor], alphabet: str, out: Path) -> None:
     for name in ("samples", "data", "reconstructions"):
         with replacing_file(out / f"{name}.txt") as temporary:
             temporary.write_text("\n\n".join(decode_text(arrays[name], alphabet)) + "\n", encoding="utf-8")
+
+
+def write_tables(arrays: dict[str, Tensor], columns: Sequence[Column], out: Path) -> None:
+    """Write rows of a table with the names of their columns and values."""
+    for name in ("samples", "data", "reconstructions"):
+        write_table(out / f"{name}.csv", as_named(arrays[name].double().numpy(), columns))
 
 
 def draw(arrays: dict[str, Tensor], out: Path) -> None:
