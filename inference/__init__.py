@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from inference.svi.objectives.bounds import IWAE, STL, VIMCO, DReG
     from inference.svi.objectives.elbo import AnalyticKL
     from inference.svi.objectives.particles import ParticleObjective, Particles
+    from inference.yardsticks.fitting import Baselines, baselines
 
 _NAMES = {  # by module: each is imported when a name in it is first asked for, as torch takes seconds
     "checkpoint": "load_checkpoint save_checkpoint",
@@ -62,6 +63,7 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "svi.objectives.bounds": "IWAE STL VIMCO DReG",
     "svi.objectives.elbo": "AnalyticKL",
     "svi.objectives.particles": "ParticleObjective Particles",
+    "yardsticks.fitting": "Baselines baselines",
 }
 _MODULES = {name: f"inference.{module}" for module, names in _NAMES.items() for name in names.split()}
 

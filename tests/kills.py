@@ -35,7 +35,15 @@ from inference.svi import state
 
 TINY = ("--model.hidden=[8]", "--model.latent_dim=2", "--fit.batch_size=400", "--fit.patience=null")
 TRAIN = ("train", "--out={}/run", *TINY, "--resume")
-COMPARE = ("compare", "--out={}/all", "--priors=[standard,mixture]", "--fit.epochs=4", *TINY, "--evaluate.num_particles=20")
+COMPARE = (
+    "compare",
+    "--baselines=false",
+    "--out={}/all",
+    "--priors=[standard,mixture]",
+    "--fit.epochs=4",
+    *TINY,
+    "--evaluate.num_particles=20",
+)
 SWEEP = ("sweep", "--out={}/all", "--over", "model.prior", "standard", "mixture", "--over", "seed", "0", "1", "--fit.epochs=3", *TINY)
 SWEEP = (*SWEEP, "--evaluate.num_particles=20", "--processes=2")
 SHORT = (*TRAIN, "--fit.epochs=2")

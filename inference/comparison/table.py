@@ -7,6 +7,7 @@ from math import log, nan
 
 import pandas as pd
 
+from inference.comparison.beating import best_yardstick, in_words, not_beaten
 from inference.comparison.differences import Difference, heavy_tail, paired
 from inference.formatting import format_bias, format_error, format_share, format_value, markdown_table
 from inference.scoring.evaluation import Evaluation
@@ -24,6 +25,7 @@ _ERROR_OF = {
     "upper": "difference_se",
 }
 _ERRORS = ("mc_error", "fit_sd", "data_se", "fits_se", *_ERROR_OF.values())
+_OF_DRAWS = ("mc_error", "bias", "bad_k")  # which exact values have none of
 _REMEDIES = {
     "data_id": "Evaluate all models on the same data in the same order.",
     "measure": "A density and a probability mass have different units; use one kind of likelihood.",
@@ -51,7 +53,9 @@ class Comparison(pd.DataFrame):
 
     def formatted(self) -> pd.DataFrame:
         """The table as it is printed, as a plain data frame of strings."""
-        return pd.DataFrame({name: self._texts(name) for name in self.columns}, index=self.index)
+        table = pd.DataFrame({name: self._texts(name) for name in self.columns}, index=self.index)
+        table.loc[self.index.isin(self.attrs.get("exact", ())), table.columns.isin(_OF_DRAWS)] = ""
+        return table
 
     def to_markdown(self) -> str:
         """The table as it is printed, in Markdown, followed by its notes."""
@@ -74,11 +78,12 @@ class Comparison(pd.DataFrame):
         if name == "bad_k":
             return [format_share(share, self.attrs["num_data"]) for share in column]
         if name == "num_particles":
-            return [f"{k}*" if model in self.attrs["fewer"] else f"{k}" for model, k in column.items()]
+            exact = self.attrs.get("exact", ())
+            return ["exact" if model in exact else f"{k}*" if model in self.attrs["fewer"] else f"{k}" for model, k in column.items()]
         return ["yes" if cell else "" for cell in column] if name == "is_bound" else list(map(str, column))
 
 
-def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Comparison:
+def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats", yardsticks: Mapping[str, str] | None = None) -> Comparison:
     r"""Compare models by the mean log-likelihood of the same held-out data.
 
     .. math::
@@ -93,10 +98,12 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     Args:
         evaluations: Evaluations by name, all of the same data.
         unit: ``"nats"``, or ``"bits/dim"`` for :math:`-\log_2 \hat p(x)` per dimension of x.
+        yardsticks: Names among these of classical models which the others have to beat, with what each was fitted with in words, such as
+            ``{"factor-analysis": "with 8 latents"}``; notes say which models do not beat the best of them.
 
     Returns:
         One row per evaluation, best first, with the columns ``log_px`` and ``se``, its standard error over the data, ``difference`` from
-        the best and ``difference_se``, ``mc_error`` (the standard error of ``log_px`` over the draws alone, by the delta method),
+        the best model and ``difference_se``, ``mc_error`` (the standard error of ``log_px`` over the draws alone, by the delta method),
         ``bias`` (that of ``log_px`` due to the draws, estimated; NaN for bounds), ``bad_k`` (the share of data with an unreliable k-hat;
         NaN for bounds and for K <= 20), ``elbo``, ``elbo_se``, ``num_particles`` and ``is_bound``. In bits/dim,
         ``bits_per_dim`` and ``elbo_bits_per_dim`` replace ``log_px`` and ``elbo``, and less is better.
@@ -107,9 +114,13 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     if unit not in UNITS:
         raise ValueError(f"unit must be one of {UNITS}; got {unit!r}. Choose one of them.")
     check_evaluations(evaluations)
+    yardsticks = yardsticks or {}
+    if unknown := [name for name in yardsticks if name not in evaluations]:
+        raise ValueError(f"yardsticks must be names of evaluations; got {unknown[0]!r}. Evaluate it, or leave it out.")
     names = sorted(evaluations, key=lambda name: evaluations[name].mean, reverse=True)
-    best = evaluations[names[0]]
-    differences = {name: paired(evaluations[name], best) for name in names[1:]}
+    first = next((name for name in names if name not in yardsticks), names[0])
+    best = evaluations[first]
+    differences = {name: paired(evaluations[name], best) for name in names if name != first}
     rows = [_row(evaluations[name], differences.get(name)) for name in names]
     table = pd.DataFrame(rows, index=pd.Index(names, name="model"))
     comparison = Comparison(table if unit == "nats" else _in_bits(table, best.num_dims))
@@ -118,11 +129,24 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats") -> Com
     comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations), "exact": exact, "rounded": rounded}
     comparison.attrs["given"] = {name: score.given_id for name, score in evaluations.items()}
     comparison.attrs["annealed"] = {name: score.num_steps for name, score in evaluations.items() if score.num_steps}
-    comparison.attrs["differences"] = differences
+    comparison.attrs["best"], comparison.attrs["differences"] = first, differences
     comparison.attrs["bounds"] = [name for name in names if evaluations[name].is_bound]
     comparison.attrs["bits_note"] = next(filter(None, (score.bits_note for score in evaluations.values())), "")
-    comparison.attrs["notes"] = list(_notes(comparison, unit))
+    comparison.attrs["notes"] = [*_notes(comparison, unit), *_beside_yardsticks(evaluations, yardsticks, first)]
     return comparison
+
+
+def _beside_yardsticks(evaluations: Mapping[str, Evaluation], yardsticks: Mapping[str, str], first: str) -> Iterator[str]:
+    """Say what the yardsticks are, and which models do not beat the best of them; ``first`` was compared with all already."""
+    best = best_yardstick(evaluations, yardsticks)
+    if best is None:
+        return
+    yield f"Yardsticks, classical models fitted to the same data: {', '.join(in_words(name, yardsticks) for name in yardsticks)}."
+    gaps = {name: paired(score, evaluations[best]) for name, score in evaluations.items() if name not in yardsticks}
+    for name, gap in gaps.items():
+        if name != first and (note := heavy_tail(gap)):
+            yield f"{name} and {best}: {note}"
+    yield from not_beaten(gaps, [name for name in gaps if evaluations[name].is_bound], in_words(best, yardsticks))
 
 
 def check_evaluations(evaluations: Mapping[str, Evaluation]) -> None:
@@ -184,7 +208,7 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
     if unit != "nats" and comparison.attrs["bits_note"]:
         yield f"Bits {comparison.attrs['bits_note']}."
     if exact.any():
-        yield f"{', '.join(comparison.attrs['exact'])}: every latent is summed out, so log p(x) is exact."
+        yield f"{', '.join(comparison.attrs['exact'])}: no latent is drawn, so log p(x) is exact."
     if not (bounds | exact).all():
         yield "An estimate of log p(x) is a lower bound in expectation: off by about bias, which is not subtracted."
     if comparison.attrs["fewer"]:
@@ -204,11 +228,12 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
     if bounds.sum() > 1:
         yield "A difference of two bounds is no bound on the difference of log p(x)."
     differences: dict[str, Difference] = comparison.attrs["differences"]
+    best = comparison.attrs["best"]
     if unclear := [name for name, difference in differences.items() if not difference.is_clear]:
-        yield f"At 95%, with biases allowed for, the difference from {comparison.index[0]} may be zero: {', '.join(unclear)}."
+        yield f"At 95%, with biases allowed for, the difference from {best} may be zero: {', '.join(unclear)}."
     for name, difference in differences.items():
         if note := heavy_tail(difference):
-            yield f"{name} and {comparison.index[0]}: {note}"
+            yield f"{name} and {best}: {note}"
     if 0 < bounds.sum() < len(bounds):
         yield ("A bound that beats an estimate shows the better model, if that estimate is right; one that loses shows nothing.")
     if (comparison["bad_k"] > 0).any():

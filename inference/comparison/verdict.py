@@ -5,8 +5,9 @@ from math import isnan
 
 import pandas as pd
 
-from inference.comparison.differences import Difference, heavy_tail
-from inference.comparison.recipes import RecipeDifference, compare_recipes
+from inference.comparison.beating import Gap, best_yardstick, in_words, not_beaten
+from inference.comparison.differences import Difference, heavy_tail, paired
+from inference.comparison.recipes import RecipeDifference, compare_recipes, difference_of
 from inference.comparison.table import ONE_FIT, Comparison, compare
 from inference.formatting import format_bias, format_error, format_share, format_with_error
 from inference.scoring.evaluation import Evaluation
@@ -14,21 +15,44 @@ from inference.scoring.evaluation import Evaluation
 MOST = 0.5
 
 
-def verdict(scores: Mapping[str, Evaluation], groups: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """Say in sentences which model is best, by how much, and how far the figures can be trusted.
+def verdict(
+    scores: Mapping[str, Evaluation],
+    groups: Mapping[str, Sequence[str]] | None = None,
+    yardsticks: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Say in sentences which model is best, by how much, how it stands to the yardsticks, and how far the figures can be trusted.
 
     Args:
-        scores: Evaluations by the names of the models.
+        scores: Evaluations by the names of the models, and of the yardsticks.
         groups: Names of the fits of each recipe, by its name, if recipes are to be compared; one at least has several fits.
+        yardsticks: Names of the yardsticks, with what each was fitted with, as for :func:`inference.comparison.table.compare`.
 
     Raises:
         ValueError: As for :func:`inference.comparison.table.compare`.
     """
-    table = compare(scores)
+    yardsticks = yardsticks or {}
+    models = {name: score for name, score in scores.items() if name not in yardsticks}
+    table = compare(models)
     if groups is None:
-        return [*_ranking(table), *_trust(scores, table)]
+        beside = against_yardsticks(scores, {name: [name] for name in models}, yardsticks)
+        return [*_ranking(table), *beside, *_trust(scores, table)]
     recipes = compare_recipes({name: [scores[fit] for fit in fits] for name, fits in groups.items()})
-    return [*_ranking_of_recipes(recipes, groups, table), *_trust(scores, table)]
+    return [*_ranking_of_recipes(recipes, groups, table), *against_yardsticks(scores, groups, yardsticks), *_trust(scores, table)]
+
+
+def against_yardsticks(
+    scores: Mapping[str, Evaluation], groups: Mapping[str, Sequence[str]], yardsticks: Mapping[str, str]
+) -> Iterator[str]:
+    """Say which models or recipes do not beat the best yardstick, which would be the same with any seed."""
+    best = best_yardstick(scores, yardsticks)
+    if best is None:
+        return
+    gaps: dict[str, Gap] = {}
+    for name, fits in groups.items():
+        of_fits, one = [scores[fit] for fit in fits], scores[best]
+        gaps[name] = paired(of_fits[0], one) if len(fits) == 1 else difference_of(of_fits, [one, one])
+    bounds = [name for name, fits in groups.items() if any(scores[fit].is_bound for fit in fits)]
+    yield from not_beaten(gaps, bounds, in_words(best, yardsticks))
 
 
 def _ranking(table: Comparison) -> Iterator[str]:

@@ -15,6 +15,7 @@ from inference.recipes.parts.methods import Precision, ProposalName
 from inference.recipes.registries import DATASETS, EXPOST, FIT_PARTS, METHODS, MODEL_PARTS
 from inference.recipes.sizes import Counts, Names
 from inference.registry import Registry, accepted, make_options, takers, union
+from inference.yardsticks.catalogue import YARDSTICKS
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -249,6 +250,16 @@ def add_recipe(parser: "ArgumentParser") -> None:
     parser.add_class_arguments(fit_options(), "fit")
     parser.add_argument("--code", type=dict[str, str], default={}, help=SUPPRESS)  # which the YAML file of a run has
     add_plugin(parser)
+
+
+def add_baselines(parser: "ArgumentParser") -> None:
+    """Add the option that names the yardsticks beside the models of a comparison."""
+    names: Any = tuple[names_of(YARDSTICKS), ...]  # type: ignore[misc]  # a type that is known when the program runs
+    words = (
+        "Classical models with exact scores, fitted to the same data, that stand beside the others: auto for all if the data are small "
+        "enough (4 million cells), true, false, or names."
+    )
+    parser.add_argument("--baselines", type=Literal["auto"] | bool | names, default="auto", help=words)
 
 
 def add_plugin(parser: "ArgumentParser") -> None:

@@ -2,6 +2,7 @@
 
 from inference.data.published.catalogue import DATASETS
 from inference.registry import Registry
+from inference.yardsticks.catalogue import YARDSTICKS
 
 REAL, SIMPLEX, SPHERE, CODES = "the whole space", "the simplex", "the sphere", "discrete codes"
 _DATA = "the training data as the model sees them, [N, *X]"
@@ -66,4 +67,4 @@ the names of its ``files``, as a regular expression."""
 
 MODEL_PARTS = (STRUCTURES, PRIORS, ENCODERS, LIKELIHOODS, NETWORKS, INITS)
 FIT_PARTS = (OBJECTIVES, SCHEDULES)
-ALL = (DATASETS, *MODEL_PARTS, *FIT_PARTS, METHODS, EXPOST, TRACKERS)
+ALL = (DATASETS, *MODEL_PARTS, *FIT_PARTS, METHODS, EXPOST, TRACKERS, YARDSTICKS)

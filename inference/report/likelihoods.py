@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from inference.comparison.table import Comparison
-from inference.formatting import format_bias, format_error, format_interval, format_share, format_with_error
+from inference.formatting import format_error, format_interval, format_share, format_with_error
 from inference.report.html import Block, Notes, Paragraph, Picture, Table
 from inference.report.plots.curves import draw_estimates
 from inference.report.plots.scores import draw_differences, draw_reliability
@@ -57,15 +57,16 @@ def _of_recipes(table: Comparison) -> pd.DataFrame:
 
 
 def _of_fits(table: Comparison) -> pd.DataFrame:
+    printed = table.formatted()
     return pd.DataFrame(
         {
             "log p(x)": map(format_with_error, table["log_px"], table["se"]),
             "difference": map(format_with_error, table["difference"], table["difference_se"]),
             "ELBO": map(format_with_error, table["elbo"], table["elbo_se"]),
-            "error of the draws": map(format_error, table["mc_error"]),
-            "bias": map(format_bias, table["bias"]),
-            "unreliable data": [format_share(share, table.attrs["num_data"]) for share in table["bad_k"]],
-            "draws per datum": table.formatted()["num_particles"],
+            "error of the draws": printed["mc_error"],
+            "bias": printed["bias"],
+            "unreliable data": printed["bad_k"],
+            "draws per datum": printed["num_particles"].replace("exact", ""),
             "log p(x) is": [_kind(name, table) for name in table.index],
         },
         index=table.index,

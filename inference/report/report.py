@@ -8,7 +8,7 @@ import pandas as pd
 from inference.checkpoint import move_
 from inference.comparison.cautions import poor_samples, unused_latents
 from inference.comparison.recipes import compare_recipes
-from inference.comparison.table import Comparison, compare
+from inference.comparison.table import Comparison
 from inference.comparison.verdict import verdict
 from inference.diagnostics.diagnosis import Diagnosis
 from inference.diagnostics.usage import LatentUse
@@ -23,10 +23,11 @@ from inference.report.plots.curves import draw_history
 from inference.report.quality import Judgement, judge, quality_blocks, with_names
 from inference.report.samples import made
 from inference.report.words import FIGURES, FITS
-from inference.runs.fits import fit_cautions, group_fits
+from inference.runs.fits import compare_beside, fit_cautions, group_fits
 from inference.runs.folders import budget, read_history
 from inference.runs.run import PAGE, TABLE, Run
 from inference.scoring.evaluation import Evaluation
+from inference.yardsticks.fitting import NOTHING_BESIDE, Beside
 
 OVERVIEW, RECIPES = "overview.csv", "recipes.csv"
 _MISMATCH = ("holes_prior", "holes_codes", "auc")
@@ -45,6 +46,7 @@ def write_report(
     runs: Mapping[str, Run],
     scores: Mapping[str, Evaluation],
     out: Path,
+    beside: Beside = NOTHING_BESIDE,
 ) -> list[str]:
     """Write a comparison as CSV and Markdown, pictures as PNG, and report.html, which holds all of them.
 
@@ -55,6 +57,7 @@ def write_report(
         runs: Fitted models by name, all of the same data; moved to the CPU.
         scores: Their evaluations, by the same names.
         out: An existing folder.
+        beside: The yardsticks beside the models.
 
     Returns:
         The warnings that stand on the page.
@@ -62,8 +65,8 @@ def write_report(
     Raises:
         ValueError: If the evaluations are not of the same data and measure.
     """
-    table = compare(scores)
-    names = list(table.index)
+    table = compare_beside(scores, beside)
+    names = [name for name in table.index if name in runs]
     folders = {name: folders[name] for name in names if name in folders}
     runs = {name: runs[name] for name in names}
     scores = {name: scores[name] for name in names}
@@ -86,7 +89,8 @@ def write_report(
         "Models": [Table(models_table(runs, folders), "Densities and sizes of each model.")],
     }
     warnings = [*fit_cautions(folders), *_cautions(scores, uses, judgement)]
-    html = page(_title(runs, groups), runs[names[0]].data.description, verdict(scores, groups), sections, warnings)
+    sentences = verdict({**scores, **beside.scores}, groups, beside.sizes)
+    html = page(_title(runs, groups), runs[names[0]].data.description, sentences, sections, warnings)
     with replacing_file(out / PAGE) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return warnings

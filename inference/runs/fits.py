@@ -16,6 +16,7 @@ from inference.runs.progress import SWEEP
 from inference.runs.reading import parse_yaml, read_text, reading
 from inference.runs.run import SUMMARY, Run
 from inference.scoring.evaluation import Evaluation
+from inference.yardsticks.fitting import NOTHING_BESIDE, Asked, Beside, score_beside
 
 _SEED = re.compile(r"[\W_]*((model|fit)[\W_]?)?seed.*$|[\W_]*\d*$", re.IGNORECASE)
 _CONSTANT = "constant"
@@ -84,17 +85,33 @@ def _label(names: Sequence[str], suffix: str) -> str:
     return stem + suffix if stem else ""
 
 
-def compare_fits(folders: Mapping[str, Path], runs: Mapping[str, Run], scores: Mapping[str, Evaluation]) -> Iterator[Comparison]:
+def compare_fits(
+    folders: Mapping[str, Path], runs: Mapping[str, Run], scores: Mapping[str, Evaluation], beside: Beside = NOTHING_BESIDE
+) -> Iterator[Comparison]:
     """Compare recipes, if there are several fits of any, and then the fits.
 
     Args:
         folders: Run folders by the names of the fits.
         runs: The fits by name, as for :func:`group_fits`.
         scores: Their evaluations, by the same names.
+        beside: The yardsticks beside the fits.
     """
     if (groups := group_fits(folders, runs)) is not None:
         yield compare_recipes({name: [scores[fit] for fit in fits] for name, fits in groups.items()})
-    yield compare(scores)
+    yield compare_beside(scores, beside)
+
+
+def compare_beside(scores: Mapping[str, Evaluation], beside: Beside) -> Comparison:
+    """Compare models with the yardsticks beside them; the notes of the table also say which yardsticks were left out."""
+    table = compare({**scores, **beside.scores}, yardsticks=beside.sizes)
+    table.attrs["notes"] += beside.notes
+    return table
+
+
+def stand_beside(runs: Mapping[str, Run], scores: Mapping[str, Evaluation], split: str, asked: Asked) -> Beside:
+    """Fit and score the yardsticks beside runs of the same data; see :func:`~inference.yardsticks.fitting.score_beside`."""
+    data, pairs = next(iter(runs.values())).data, {name: run.pair for name, run in runs.items()}
+    return score_beside(data, split, pairs, scores, asked)
 
 
 def fit_cautions(folders: Mapping[str, Path]) -> Iterator[str]:

@@ -16,11 +16,12 @@ from typing import Protocol
 import pandas as pd
 
 from inference.comparison.recipes import compare_recipes
-from inference.comparison.table import Comparison, compare
+from inference.comparison.table import Comparison
+from inference.comparison.verdict import against_yardsticks
 from inference.files import replacing_file, write_yaml
 from inference.files.manifest import all_files
 from inference.recipes.options import EvaluateOptions, Recipe
-from inference.runs.fits import fit_cautions
+from inference.runs.fits import compare_beside, fit_cautions, stand_beside
 from inference.runs.folders import budget, load_runs, parse_recipe
 from inference.runs.kept import ROW_SOFT, evaluation_path
 from inference.runs.progress import SWEEP, last_line, planned_runs
@@ -28,6 +29,7 @@ from inference.runs.resuming import begun, check_same, is_done
 from inference.runs.run import TABLE
 from inference.runs.scores import score_runs
 from inference.scoring.evaluation import Evaluation
+from inference.yardsticks.fitting import Asked, Beside
 
 SEED = "seed"  # stands for the seeds of the model's start and of the fit
 _SEEDS = {SEED: ("model.seed", "fit.seed"), "model.seed": ("model.seed",), "fit.seed": ("fit.seed",)}
@@ -190,6 +192,7 @@ def sweep(
     engine: Callable[..., dict[str, str]] | None = None,
     device: str = "cpu",
     track: str | None = None,
+    baselines: Asked = False,
 ) -> None:
     """Run a sweep, or what is missing of it, print its comparison, and write it to the folder.
 
@@ -204,6 +207,7 @@ def sweep(
         engine: What runs them; by default, :func:`run_jobs`.
         device: Device to fit and score on.
         track: Name of a program that shows the histories too.
+        baselines: Yardsticks that stand beside the models; see :func:`~inference.yardsticks.fitting.score_beside`.
 
     Raises:
         ValueError: If the folder holds something else, or runs have failed; the others are compared nevertheless.
@@ -221,7 +225,7 @@ def sweep(
     failures = run(jobs, lambda job: _commands(job, recipes[job.name], *named), out, processes=processes)
     done = [job for job in jobs if job.name not in failures]
     if done:
-        _report(done, scoring, out, device)
+        _report(done, scoring, out, device, baselines)
     if others := [name for name in planned if name not in recipes]:
         print(f"Kept, but left out of this comparison, as not asked for: {', '.join(others)}.", flush=True)
     if failures:
@@ -244,10 +248,10 @@ def _commands(job: Job, recipe: Recipe, out: Path, scoring: EvaluateOptions, dev
     return [*([] if is_done(recipe, run) else [train]), *([] if evaluation_path(run, scoring).exists() else [score])]
 
 
-def _report(jobs: Sequence[Job], scoring: EvaluateOptions, out: Path, device: str) -> None:
+def _report(jobs: Sequence[Job], scoring: EvaluateOptions, out: Path, device: str, baselines: Asked) -> None:
     folders = {job.name: out / job.name for job in jobs}
-    _, scores = score_runs(load_runs(folders), folders, scoring, device=device)
-    table = _compared(jobs, scores)
+    runs, scores = score_runs(load_runs(folders), folders, scoring, device=device)
+    table = _compared(jobs, scores, stand_beside(runs, scores, scoring.split, baselines))
     used = budget(folders, {name: scores[name] for name in folders})
     print("", table, used.to_string(), sep="\n\n", flush=True)
     for caution in fit_cautions(folders):
@@ -259,11 +263,15 @@ def _report(jobs: Sequence[Job], scoring: EvaluateOptions, out: Path, device: st
     print(f"\nWrote {out}.")
 
 
-def _compared(jobs: Sequence[Job], scores: Mapping[str, Evaluation]) -> Comparison:
+def _compared(jobs: Sequence[Job], scores: Mapping[str, Evaluation], beside: Beside) -> Comparison:
     """Compare recipes if there is more than one fit of any, and fits otherwise."""
-    groups: dict[str, list[Evaluation]] = {}
+    groups: dict[str, list[str]] = {}
     for job in jobs:
         for suffix in ("", ROW_SOFT):
             if job.name + suffix in scores:
-                groups.setdefault(job.group + suffix, []).append(scores[job.name + suffix])
-    return compare_recipes(groups) if any(len(fits) > 1 for fits in groups.values()) else compare(scores)
+                groups.setdefault(job.group + suffix, []).append(job.name + suffix)
+    if all(len(fits) == 1 for fits in groups.values()):
+        return compare_beside(scores, beside)
+    table = compare_recipes({name: [scores[fit] for fit in fits] for name, fits in groups.items()})
+    table.attrs["notes"] += [*against_yardsticks({**scores, **beside.scores}, groups, beside.sizes), *beside.notes]
+    return table

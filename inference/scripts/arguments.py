@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import PositiveInt
 
-from inference.recipes.options import EngineName, Split, add_plugin, add_recipe, evaluate_options, names_of
+from inference.recipes.options import EngineName, Split, add_baselines, add_plugin, add_recipe, evaluate_options, names_of
 from inference.recipes.registries import EXPOST, PRIORS, TRACKERS
 from inference.scripts.applying import NEW, OF_ROWS
 
@@ -42,9 +42,8 @@ def _compare(parser: "ArgumentParser") -> None:
     expost: Any = names_of(EXPOST)
     parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; without any, priors are trained.")
     parser.add_argument("--priors", type=tuple[prior, ...], default=COMPARED, help="Priors to train.")
-    parser.add_argument(
-        "--seeds", type=PositiveInt, default=1, help="Fits with each prior, by seeds 0, 1, ...; each in a process of its own."
-    )
+    parser.add_argument("--seeds", type=PositiveInt, default=1, help="Fits with each prior, by seeds 0, 1, ...; each in its own process.")
+    add_baselines(parser)
     parser.add_argument("--expost", type=list[expost], default=[], help="Priors to fit after training.")
     parser.add_argument("--expost_of", type=str, nargs="+", help="Models to fit them to; by default standard, or all runs.")
     parser.add_argument("--out", type=str, help="Folder to write; for trained priors, by default runs/compare-DATA.")

@@ -8,10 +8,12 @@ from inference.recipes.options import evaluate_options
 
 _WORDS = r"(?!-).+"
 _NUMBERS = r"[\d,]+"
+_NO_LIST = r"\[|(null|true|false|auto)$"
 _LISTS = {  # options that take lists, and what a word of the list looks like
     "--priors": _WORDS,
     "--plugin": r"(?!-).+\.py",
     "--expost": _WORDS,
+    "--baselines": _WORDS,
     "--data.shape": _NUMBERS,
     "--data.condition": _WORDS,
     "--data.columns": _WORDS,
@@ -35,7 +37,7 @@ def _joined(words: Sequence[str], single: Collection[str]) -> Iterator[str]:
     while rest:
         option, _, value = rest.pop(0).partition("=")
         like = None if option in single else _LISTS.get(option)
-        if like is None or (rest and not value and re.match(r"\[|null$", rest[0])) or re.match(r"\[|null$", value):
+        if like is None or (rest and not value and re.match(_NO_LIST, rest[0])) or re.match(_NO_LIST, value):
             yield f"{option}={value}" if value else option
             continue
         items = [value] if value else []

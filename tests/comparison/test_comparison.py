@@ -54,7 +54,7 @@ def test_exact_values_are_neither_bounds_nor_estimates(scores: dict[str, Evaluat
     assert Evaluation.from_netcdf(tmp_path / "exact.nc").is_exact
     assert not any(score.is_exact for score in (*scores.values(), evaluation_of(lognormal(1)), evaluation_of(lognormal(40), is_bound=True)))
     table = compare({"exact": exact, **scores})
-    assert "exact: every latent is summed out, so log p(x) is exact." in table.notes and not table.attrs["fewer"]
+    assert "exact: no latent is drawn, so log p(x) is exact." in table.notes and not table.attrs["fewer"]
     assert not any("blank" in note or "bound" in note for note in compare({"exact": exact}).notes)
     impossible = lognormal(1)
     impossible[0, 3] = -torch.inf

@@ -104,7 +104,7 @@ def test_no_damage_changes_a_figure(part: int, whole: Path, tmp_path: Path) -> N
 )
 def test_a_damaged_file_is_named_in_one_line(name: str, text: str, reason: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / name).write_text(text)
-    line = refusal(capsys, "compare {} --evaluate.num_particles 20 --evaluate.proposal guide", run)
+    line = refusal(capsys, "compare {} --baselines false --evaluate.num_particles 20 --evaluate.proposal guide", run)
     assert f"{run / name} is damaged: " in line and reason in line and "Restore the file, or train again." in line
 
 
@@ -146,7 +146,7 @@ def test_a_temperature_is_that_of_the_present_weights(tmp_path: Path, whole: Pat
     x = whole.parent / "data.npy"
     codes = "--model.encoder vq --model.prior uniform --model.num_codes 4 --model.num_slots 1"
     say(capsys, f"train --data.source {x} {codes} {TINY} --out {{}}", tmp_path / "codes")
-    command = "compare {} --evaluate.num_particles 20"
+    command = "compare {} --baselines false --evaluate.num_particles 20"
     say(capsys, command, tmp_path / "codes")
     before = contents(tmp_path)
     say(capsys, command, tmp_path / "codes")

@@ -64,7 +64,7 @@ def test_a_second_stage_is_loaded_whatever_the_random_state(seed, folder):
 def test_kept_priors_serve_a_comparison_and_kept_scores_are_made_anew(folder, capsys):
     """A prior's file holds the weights that it was fitted to; a score's file of version 0.1.0 does not say what it is of."""
     before, kept = contents(folder), {path: Evaluation.from_netcdf(path) for path in folder.rglob("*.nc")}
-    command = f"compare {' '.join(RUNS)} --expost {' '.join(EXPOST)} --expost_of standard --evaluate.num_particles 30"
+    command = f"compare {' '.join(RUNS)} --expost {' '.join(EXPOST)} --expost_of standard --baselines false --evaluate.num_particles 30"
     main([*command.split(), "--evaluate.proposal", "guide"])
     printed = capsys.readouterr()
     rows = [*RUNS, "codes~soft", *(f"standard+{kind}" for kind in EXPOST)]

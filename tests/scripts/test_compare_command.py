@@ -21,7 +21,7 @@ from inference.scripts.checks.values import plan_expost
 def test_compare_scores_runs_once_and_prints_the_table(
     both: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = say(capsys, "compare {} {} --evaluate.num_particles 30", *both)
+    first = say(capsys, "compare {} {} --baselines false --evaluate.num_particles 30", *both)
     scores = [Evaluation.from_netcdf(folder / "test-K30-seed0-auto.nc") for folder in both]
     difference = scores[0].log_px - scores[1].log_px
     rows = [line.split() for line in first.splitlines() if line.startswith(str(both[0].parent))]
@@ -31,13 +31,13 @@ def test_compare_scores_runs_once_and_prints_the_table(
     assert printed == pytest.approx(-abs(float(difference.mean())), abs=error)
 
     monkeypatch.setattr(run_scores, "evaluate_pair", None)
-    assert say(capsys, "compare {} {} --evaluate.num_particles 30", *both) == first
+    assert say(capsys, "compare {} {} --baselines false --evaluate.num_particles 30", *both) == first
 
 
 def test_compare_trains_priors_and_replaces_its_own_output_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = f"compare --priors [standard,maf] --out {{}} --evaluate.num_particles 25 {SMALL}"
+    command = f"compare --priors [standard,maf] --out {{}} --baselines false --evaluate.num_particles 25 {SMALL}"
     out = tmp_path / "comparison"
     printed = say(capsys, command, out)
     table = pd.read_csv(out / "comparison.csv", index_col="model")
@@ -63,7 +63,7 @@ def test_compare_trains_priors_and_replaces_its_own_output_only(
 
 def test_compare_fits_priors_after_training_to_the_models_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "comparison"
-    options = f"--out {{}} --evaluate.num_particles 5 {SMALL} --expost gaussian two-stage"
+    options = f"--out {{}} --baselines false --evaluate.num_particles 5 {SMALL} --expost gaussian two-stage"
     printed = say(capsys, f"compare --priors [standard,mixture] {options}", out)
     table = pd.read_csv(out / "comparison.csv", index_col="model")
     assert set(table.index) == {"standard", "standard+gaussian", "standard+two-stage", "mixture"}
@@ -80,7 +80,7 @@ def test_compare_fits_priors_to_all_runs_and_keeps_their_scores(
     def table(printed: str) -> list[str]:
         return [line for line in printed.splitlines() if "fitted to" not in line]
 
-    command = "compare {} {} --evaluate.num_particles 5 --expost mixture flow"
+    command = "compare {} {} --baselines false --evaluate.num_particles 5 --expost mixture flow"
     first = say(capsys, command, *both)
     rows = {f"{folder}{kind}" for folder in both for kind in ("", "+mixture", "+flow")}
     assert rows == {line.split()[0] for line in table(first) if line.startswith(str(both[0].parent))}
@@ -111,7 +111,7 @@ def test_models_of_codes_are_scored_by_their_bound_and_by_a_soft_proposal(tmp_pa
     say(capsys, f"train --out {{}} --model.prior uniform {CODES} {SMALL}", folder)
     history = pd.read_csv(folder / "history.csv")
     assert history["code_usage"].between(0, 1).all() and history["code_perplexity"].between(1, 8).all()
-    command = "compare {} --evaluate.num_particles 20 --expost autoregressive --out {}"
+    command = "compare {} --baselines false --evaluate.num_particles 20 --expost autoregressive --out {}"
     printed = say(capsys, command, folder, tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "comparison.csv", index_col="model")
     assert set(table.index) == {f"{folder}{row}" for row in ("", "~soft", "+autoregressive", "+autoregressive~soft")}
@@ -124,8 +124,33 @@ def test_models_of_codes_are_scored_by_their_bound_and_by_a_soft_proposal(tmp_pa
     with pytest.MonkeyPatch.context() as patch:
         for work in ("fit_expost", "fit_temperature", "evaluate_pair"):
             patch.setattr(run_scores, work, None)
-        again = say(capsys, "compare {} --evaluate.num_particles 20 --expost autoregressive", folder)
+        again = say(capsys, "compare {} --baselines false --evaluate.num_particles 20 --expost autoregressive", folder)
     assert again.split("Means over")[0].split() == printed.split("Means over")[0].split()[-len(again.split("Means over")[0].split()) :]
     say(capsys, "sample {} --num_draws 5 --expost autoregressive", folder)
     with np.load(folder / "expost-autoregressive" / "samples" / "arrays.npz") as arrays:
         assert arrays["codes"].dtype == np.int64 and arrays["codes"].max() < 8 and arrays["samples"].shape == (5, 64)
+
+
+def test_yardsticks_stand_beside_runs_and_can_be_named(both: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = "compare {} {} --baselines independent-columns,full-normal --evaluate.num_particles 5 --out {}"
+    printed = say(capsys, command, *both, out)
+    row = next(line.split() for line in printed.splitlines() if line.startswith("independent-columns"))
+    table = pd.read_csv(out / "comparison.csv", index_col="model")
+    assert row[-1] == "exact" and float(row[1]) == pytest.approx(-24.5, abs=0.1)
+    assert table.loc["independent-columns", "mc_error"] == 0 and set(table.index) == {*map(str, both), "independent-columns"}
+    assert "Yardsticks left out: full-normal, as it has a density, and the models have a mass." in printed
+    page = (out / "report.html").read_text()
+    assert "the best yardstick" in page and "Yardsticks left out: full" in page and ">exact<" in page
+    assert "Did you mean full-normal?" in refusal(capsys, "compare {} --baselines full-norml", both[0])
+    assert "classical models" not in say(capsys, "compare {} --baselines false --evaluate.num_particles 5", both[0])
+
+
+def test_a_table_is_compared_with_factor_analysis_of_as_many_latents(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)) @ [[1.0, 2.0, 0.5], [0.0, 1.0, 1.0]], columns=["a", "b", "c"])
+    (table + np.random.default_rng(1).normal(size=(300, 3)) / 5).to_csv(tmp_path / "table.csv", index=False)
+    command = f"compare --data.source {{}} --model.likelihood gaussian --priors standard --out {{}} --evaluate.num_particles 5 {SMALL}"
+    printed = say(capsys, command, tmp_path / "table.csv", tmp_path / "out")
+    rows = {"standard", "independent-columns", "latent-classes", "full-normal", "factor-analysis", "ppca", "normal-mixture"}
+    assert set(pd.read_csv(tmp_path / "out" / "comparison.csv", index_col="model").index) == rows
+    assert "factor-analysis with 2 latents, ppca with 2 latents" in printed and "standard is " in printed

@@ -115,14 +115,16 @@ def test_data_are_not_to_be_changed_in_place(file: Path, capsys: pytest.CaptureF
 
 def test_a_prior_on_the_whole_space_is_not_fitted_to_positive_latents(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = trained(capsys, file, "positive", "positive")
-    assert "the latent z on GreaterThan" in refusal(capsys, "compare {} --expost gaussian --evaluate.num_particles 5", run)
+    assert "the latent z on GreaterThan" in refusal(
+        capsys, "compare {} --expost gaussian --baselines false --evaluate.num_particles 5", run
+    )
 
 
 def test_what_has_changed_does_not_go_on_and_is_no_fit_of_the_same_recipe(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = trained(capsys, file, "changing", "run-seed0")
     file.write_text((HEAD + BODY).replace("scale=1.0)", "scale=3.0)"))
     second = trained(capsys, file, "changing", "run-seed1", "--fit.seed 1 --model.seed 1")
-    assert "fits" not in say(capsys, "compare {} {} --evaluate.num_particles 5", first, second).splitlines()[0]
+    assert "fits" not in say(capsys, "compare {} {} --baselines false --evaluate.num_particles 5", first, second).splitlines()[0]
     more = f"--pair {file}:changing --fit.epochs 3 --fit.batch_size 200"
     assert "mine.py has changed since" in refusal(capsys, f"train --resume {more} --out {{}}", first)
     file.unlink()

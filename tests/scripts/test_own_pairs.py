@@ -161,9 +161,9 @@ def test_every_command_takes_runs_of_ones_own(place: Path, capsys: pytest.Captur
     names = ("functions", "a_class", "wide")
     runs = [shutil.copytree(place / name, tmp_path / name) for name in names]
     assert "log p(x)" in say(capsys, "evaluate {} --num_particles 20", runs[0])
-    table = say(capsys, "compare {} {} {} --evaluate.num_particles 20 --expost gaussian --expost_of {}", *runs, runs[0])
+    table = say(capsys, "compare {} {} {} --baselines false --evaluate.num_particles 20 --expost gaussian --expost_of {}", *runs, runs[0])
     assert all(str(run) in table for run in runs) and f"{runs[0]}+gaussian" in table
-    again = say(capsys, "compare {} {} {} --evaluate.num_particles 20 --expost gaussian --expost_of {}", *runs, runs[0])
+    again = say(capsys, "compare {} {} {} --baselines false --evaluate.num_particles 20 --expost gaussian --expost_of {}", *runs, runs[0])
     assert "fitted to" in table and "fitted to" not in again
     assert "diagnosis.csv" in say(capsys, "diagnose {} {} --num_draws 100", *runs[:2])
     assert "samples" in say(capsys, "sample {} --num_draws 3", runs[0])

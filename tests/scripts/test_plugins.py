@@ -35,7 +35,7 @@ def test_every_kind_of_part_may_be_ones_own(plugin: Path, capsys: pytest.Capture
     assert "num_steps has no effect with method='prior-draws'" in refusal(
         capsys, f"evaluate {own} {{}} --method prior-draws --num_steps 3", run
     )
-    table = say(capsys, f"compare {own} {{}} --expost scaled --evaluate.num_particles 100", run)
+    table = say(capsys, f"compare {own} {{}} --expost scaled --baselines false --evaluate.num_particles 100", run)
     assert f"{run}+scaled" in table
     assert "samples" in say(capsys, f"sample {own} {{}} --expost scaled --num_draws 3", run)
     say(capsys, f"train {own} {chosen} {SIZES} --overwrite --out {{}}", run)  # its files are known to be its own

@@ -89,7 +89,7 @@ def test_a_training_goes_on_as_it_was_begun(tmp_path, capsys):
 
 
 def test_an_interrupted_comparison_goes_on(tmp_path, stopping, capsys):
-    words = f"compare --priors [standard,mixture] --fit.epochs 2 {TINY} --evaluate.num_particles 10 --out"
+    words = f"compare --priors [standard,mixture] --fit.epochs 2 {TINY} --baselines false --evaluate.num_particles 10 --out"
     run_cli(f"{words} {tmp_path}/whole")
     stopping(2)
     with pytest.raises(SystemExit):
@@ -186,7 +186,10 @@ def test_a_sweep_compares_recipes_and_is_not_stopped_by_a_failure(tmp_path, monk
     }
     before = (tmp_path / "s" / "comparison.csv").read_text()
     assert "--model.hidden must be" in refusal(capsys, f"{words} --model.hidden [9]")
-    run_cli(f"compare --priors [standard,mixture] --seeds 2 --fit.epochs 2 {TINY} --evaluate.num_particles 10 --out {tmp_path}/s")
+    run_cli(
+        f"compare --priors [standard,mixture] --seeds 2 --fit.epochs 2 {TINY} --baselines false --out {tmp_path}/s"
+        " --evaluate.num_particles 10"
+    )
     assert (tmp_path / "s" / "comparison.csv").read_text() == before
 
 

@@ -100,7 +100,7 @@ def test_every_run_of_a_comparison_or_a_sweep_has_a_log(tmp_path: Path, monkeypa
     monkeypatch.setattr(sweeps, "_report", lambda *_: None)
     monkeypatch.setattr(compare_command, "report", lambda *_: None)
     options = f"--fit.epochs 1 {TINY} --evaluate.num_particles 5 --track tensorboard"
-    main(f"compare --priors standard,mixture --out {tmp_path}/all {options}".split())
+    main(f"compare --baselines false --priors standard,mixture --out {tmp_path}/all {options}".split())
     main(f"sweep --over seed 0 1 --out {tmp_path}/sweep {options}".split())
     for run in ("all/standard", "all/mixture", "sweep/seed0", "sweep/seed1"):
         assert_is_history(tmp_path / run)

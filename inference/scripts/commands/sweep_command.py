@@ -45,4 +45,4 @@ def sweep_seeds(args: Namespace, recipe: Recipe, out: Path) -> None:
         values = job.values
         model = replace(recipe.model, prior=values["model.prior"], seed=int(values["model.seed"]))
         recipes[job.name] = replace(recipe, model=model, fit=replace(recipe.fit, seed=int(values["fit.seed"])))
-    sweep(jobs, checked_recipes(recipes), args.evaluate, out, device=args.device, track=args.track)
+    sweep(jobs, checked_recipes(recipes), args.evaluate, out, device=args.device, track=args.track, baselines=args.baselines)
