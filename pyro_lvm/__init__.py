@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from pyro_lvm.encoders.sphere import PowerSphericalEncoder
     from pyro_lvm.likelihoods.binary import BernoulliLikelihood
     from pyro_lvm.likelihoods.categorical import CategoricalLikelihood
-    from pyro_lvm.likelihoods.counts import NegativeBinomialLikelihood, PoissonLikelihood
+    from pyro_lvm.likelihoods.counts import (
+        MultinomialLikelihood,
+        NegativeBinomialLikelihood,
+        PoissonLikelihood,
+        ZeroInflatedNegativeBinomialLikelihood,
+    )
     from pyro_lvm.likelihoods.discretized_logistic import DiscretizedLogisticLikelihood
     from pyro_lvm.likelihoods.mixed import MixedLikelihood
     from pyro_lvm.likelihoods.real import GaussianLikelihood, StudentTLikelihood
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
     from pyro_lvm.networks.flows import InverseFlow, iaf, inverse_spline, maf, spline, whitened
     from pyro_lvm.networks.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
     from pyro_lvm.networks.initialize import he_normal_, set_output_bias_
-    from pyro_lvm.networks.inputs import Conditions, LabelIndicators, OneHot, Standardize
+    from pyro_lvm.networks.inputs import Conditions, LabelIndicators, LogCounts, Offset, OneHot, Standardize
     from pyro_lvm.networks.mlp import MLP, GatedMLP
     from pyro_lvm.networks.network import Join
     from pyro_lvm.pair import Pair
@@ -81,7 +86,7 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "encoders.sphere": "PowerSphericalEncoder",
     "likelihoods.binary": "BernoulliLikelihood",
     "likelihoods.categorical": "CategoricalLikelihood",
-    "likelihoods.counts": "NegativeBinomialLikelihood PoissonLikelihood",
+    "likelihoods.counts": "MultinomialLikelihood NegativeBinomialLikelihood PoissonLikelihood ZeroInflatedNegativeBinomialLikelihood",
     "likelihoods.discretized_logistic": "DiscretizedLogisticLikelihood",
     "likelihoods.mixed": "MixedLikelihood",
     "likelihoods.real": "GaussianLikelihood StudentTLikelihood",
@@ -97,7 +102,7 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "networks.flows": "InverseFlow iaf inverse_spline maf spline whitened",
     "networks.grids": "GridDecoder GridEncoder SequenceDecoder SequenceEncoder",
     "networks.initialize": "he_normal_ set_output_bias_",
-    "networks.inputs": "Conditions LabelIndicators OneHot Standardize",
+    "networks.inputs": "Conditions LabelIndicators LogCounts Offset OneHot Standardize",
     "networks.mlp": "MLP GatedMLP",
     "networks.network": "Join",
     "pair": "Pair",

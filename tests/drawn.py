@@ -17,6 +17,8 @@ SUPPORTS = {
     "categorical": lambda shape: torch.randint(5, shape),
     "poisson": lambda shape: torch.randint(40, shape),
     "negative-binomial": lambda shape: torch.randint(40, shape),
+    "zero-inflated-negative-binomial": lambda shape: torch.randint(40, shape),
+    "multinomial": lambda shape: torch.randint(40, shape),
 }
 
 

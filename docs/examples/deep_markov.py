@@ -4,7 +4,8 @@ r"""A deep Markov model of series: z_1 ... z_T are T sites of one pair, and the 
     q(z \mid x) = \prod_t q(z_t \mid z_{t - 1}, x_t, \dots, x_T)
 
 The mean of z_t is A z_{t-1} + b, plus what a network makes of z_{t-1} unless the model is linear. log p(x) of a linear model is known: the
-Kalman filter has it. Krishnan, Shalit, Sontag (2017), Structured inference networks for nonlinear state space models.
+Kalman filter has it. Series of different lengths are padded, with a mask ``[B, T]`` that is 0 where one has ended, after which nothing is
+observed or seen by the guide. Krishnan, Shalit, Sontag (2017), Structured inference networks for nonlinear state space models.
 """
 
 import numpy as np
@@ -27,9 +28,8 @@ class DeepMarkov(nn.Module):
         self.transition, self.residual = nn.Linear(latent_dim, latent_dim), residual
         self.emission = nn.Linear(latent_dim, num_features)
         self.first = nn.Parameter(torch.zeros(latent_dim))
-        self.log_scales = nn.ParameterDict(
-            {"first": torch.zeros(latent_dim), "step": torch.zeros(latent_dim) - 1, "noise": torch.zeros(num_features) - 1}
-        )
+        scales = {"first": torch.zeros(latent_dim), "step": torch.zeros(latent_dim) - 1, "noise": torch.zeros(num_features) - 1}
+        self.log_scales = nn.ParameterDict(scales)
         self.backward = nn.GRU(num_features, hidden, batch_first=True)
         self.combiner = lvm.MLP(hidden + latent_dim, [hidden], 2 * latent_dim)
 
@@ -40,21 +40,28 @@ class DeepMarkov(nn.Module):
         """The mean of z_t given z_{t-1}."""
         return self.transition(z) if self.residual is None else self.transition(z) + self.residual(z)
 
-    def model(self, x: Tensor) -> None:
+    def model(self, x: Tensor, mask: Tensor | None = None) -> None:
         pyro.module("deep_markov", self)
         with pyro.plate("data", len(x)):
             path = [pyro.sample("z_1", dist.Normal(self.first, self.scale("first")).to_event(1))]
             for t in range(2, x.shape[1] + 1):
                 path.append(pyro.sample(f"z_{t}", dist.Normal(self.step(path[-1]), self.scale("step")).to_event(1)))
-            pyro.sample("x", dist.Normal(self.emission(torch.stack(path, -2)), self.scale("noise")).to_event(2), obs=x)
+            loc = self.emission(torch.stack(path, -2))
+            pyro.sample("x", dist.Normal(loc, self.scale("noise")).mask(mask is None or mask[..., None] > 0).to_event(2), obs=x)
 
-    def guide(self, x: Tensor) -> None:
+    def guide(self, x: Tensor, mask: Tensor | None = None) -> None:
         pyro.module("deep_markov", self)
-        later = self.backward(x.flip(1))[0].flip(1)  # what is left of each series, [B, T, H]
+        known = x.new_ones(x.shape[:2]) > 0 if mask is None else mask > 0
+        places = (known.sum(1, keepdim=True) - 1 - torch.arange(x.shape[1], device=x.device)) % x.shape[1]  # each series from its end
+        later = self.backward(x.gather(1, places[..., None].expand_as(x)))[0]
+        later = later.gather(1, places[..., None].expand_as(later))  # what is left of each series, [B, T, H]
         z = later.new_zeros(len(x), self.emission.in_features)
         with pyro.plate("data", len(x)):
             for t in range(x.shape[1]):
                 loc, log_scale = self.combiner(torch.cat([later[:, t].expand(*z.shape[:-1], -1), z], -1)).chunk(2, -1)
+                if mask is not None:  # after the end, the guide is the prior, so that nothing there changes a score
+                    prior = self.step(z), self.log_scales["step"]
+                    loc, log_scale = (torch.where(known[:, t, None], *two) for two in zip((loc, log_scale), prior, strict=True))
                 z = pyro.sample(f"z_{t + 1}", dist.Normal(loc, log_scale.exp()).to_event(1))
 
 

@@ -17,29 +17,8 @@ from torch import Tensor, nn
 from inference import compare, evaluate, fit, load_data
 from inference.data.load import Data
 import pyro_lvm as lvm
-from pyro_lvm.distributions.counts import NegativeBinomial
-from pyro_lvm.likelihoods.likelihood import Likelihood
 
 GENES, GATE = 25, 0.3
-
-
-class ZeroInflatedLikelihood(Likelihood):
-    """Negative binomial counts, some of which were set to 0; ``network`` maps latents ``[*lead, D]`` to log means ``[*lead, G]``.
-
-    Args:
-        network: As said.
-        num_genes: G; each has a dispersion and a share of counts set to 0, both learned.
-        is_inflated: Whether any counts were set to 0.
-    """
-
-    def __init__(self, network: nn.Module, num_genes: int, *, is_inflated: bool = True) -> None:
-        super().__init__(network)
-        self.log_dispersion = nn.Parameter(torch.full((num_genes,), -1.0))
-        self.gate_logits = nn.Parameter(torch.full((num_genes,), -2.0)) if is_inflated else None
-
-    def elements(self, params: Tensor) -> dist.TorchDistribution:
-        counts = NegativeBinomial((-self.log_dispersion).exp(), logits=params + self.log_dispersion)
-        return counts if self.gate_logits is None else dist.ZeroInflatedDistribution(counts, gate_logits=self.gate_logits)
 
 
 class LogMeans(nn.Module):
@@ -56,7 +35,7 @@ class LogMeans(nn.Module):
 class Cells(nn.Module):
     """Model and guide of counts ``[B, G]`` with latent states z and log library sizes s."""
 
-    def __init__(self, latent_dim: int, likelihood: ZeroInflatedLikelihood, encoder: nn.Module, sizes: Tensor) -> None:
+    def __init__(self, latent_dim: int, likelihood: lvm.NegativeBinomialLikelihood, encoder: nn.Module, sizes: Tensor) -> None:
         super().__init__()
         self.latent_dim, self.likelihood, self.encoder = latent_dim, likelihood, encoder
         self.loc, self.log_scale = nn.Parameter(sizes.log().mean()), nn.Parameter(sizes.log().std().log())
@@ -87,7 +66,14 @@ def make_pair(data: Data, *, latent_dim: int = 2, zero_inflation: bool = True, h
     """
     num_genes = data.train.shape[-1]
     network = LogMeans(lvm.MLP(latent_dim, [hidden], num_genes))
-    likelihood = ZeroInflatedLikelihood(network, num_genes, is_inflated=zero_inflation)
+    dispersion = torch.full((num_genes,), -1.0).exp()  # of each gene, as is the share set to 0
+    if zero_inflation:
+        gate = torch.full((num_genes,), -2.0).sigmoid()
+        likelihood: lvm.NegativeBinomialLikelihood = lvm.ZeroInflatedNegativeBinomialLikelihood(
+            network, dispersion=dispersion, learn_dispersion=True, gate=gate, learn_gate=True
+        )
+    else:
+        likelihood = lvm.NegativeBinomialLikelihood(network, dispersion=dispersion, learn_dispersion=True)
     encoder = lvm.MLP(num_genes + 1, [hidden], 2 * latent_dim + 2)
     return Cells(latent_dim, likelihood, encoder, data.train.sum(-1).clamp(min=1))
 
@@ -110,7 +96,7 @@ def main() -> None:
             pair = make_pair(data, zero_inflation=name == "zero-inflated")
             fit(pair, data, epochs=40, learning_rate=2e-2, progress=False)
             scores[name] = evaluate(pair, data, num_particles=300, progress=False)
-        print(f"share set to 0: {gate}, learned: {pair.likelihood.gate_logits.detach().sigmoid().mean():.3f}\n{compare(scores)}\n")
+        print(f"share set to 0: {gate}, learned: {pair.likelihood.gate.mean():.3f}\n{compare(scores)}\n")
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import pyro
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from inference import Evaluation, compare, evaluate, fit, load_data
 from inference.data.load import Data
 import pyro_lvm as lvm
+from pyro_lvm.distributions.counts import Multinomial
 
 TOPICS, WORDS = 4, 40
 
@@ -41,7 +41,7 @@ def make_pair(
     scale: float = 2.0,
     hidden: int = 64,
 ) -> lvm.Pair:
-    """A topic model of counts ``[N, V]``. Documents that it draws anew are as long as the longest in the data.
+    """A topic model of counts ``[N, V]``. Documents that it draws anew are as long as those that it is called with.
 
     Args:
         data: The counts.
@@ -52,7 +52,7 @@ def make_pair(
         scale: Of the logistic-normal prior.
         hidden: Width of the guide's network.
     """
-    num_words, longest = data.train.shape[-1], int(max(x.sum(-1).max() for x in (data.train, data.valid, data.test)))
+    num_words = data.train.shape[-1]
     beta = nn.Linear(latent_dim, num_words, bias=False)  # topics are columns
     nn.init.normal_(beta.weight, std=0.1)
     if prior == "dirichlet":
@@ -67,7 +67,7 @@ def make_pair(
         with pyro.plate("documents", len(counts)):
             theta = pyro.sample("theta", shares())
             probs = beta(theta).softmax(-1) if product else theta @ beta.weight.softmax(0).T
-            pyro.sample("words", dist.Multinomial(longest, probs), obs=counts)
+            pyro.sample("words", Multinomial(probs.log(), counts.sum(-1)), obs=counts)
 
     def guide(counts: Tensor) -> None:
         pyro.module("encoder", encoder)

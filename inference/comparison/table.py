@@ -218,8 +218,8 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
         names = ", ".join(name for name, known in given.items() if known)
         different = ", which differ between them" if len(set(filter(None, given.values()))) > 1 else ""
         yield (
-            f"{names}: log p(x) given arguments of the pair that it does not observe, such as labels{different}. Models that are given "
-            "more know more of x: a difference also holds what these say about x."
+            f"{names}: log p(x) given arguments of the pair that it does not observe, such as labels or totals{different}. Models that "
+            "are given more know more of x: a difference also holds what these say about x."
         )
     for name, num_steps in comparison.attrs["annealed"].items():
         yield f"{name}: annealed importance sampling; each particle is a chain of {num_steps} steps."

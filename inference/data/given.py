@@ -1,6 +1,6 @@
 """What is given to a pair besides the observations: labels and covariates, taken from what a data set or a file holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +10,13 @@ from inference.data.conversion import checked
 from inference.data.published.datasets import Content
 from inference.data.readers import Arrays
 from inference.data.splits import SPLITS
+from pyro_lvm.rows.values import Values
 
 MISSING = -1  # a label that is not known
 MOST_CATEGORIES = 100
+LARGEST_TOTAL = 2**24
 LABELS = "labels"
+TOTAL = "total"  # the sum of a row of counts, unless the data hold something of this name
 
 
 def with_labels(content: Content, conditions: Sequence[str]) -> Content:
@@ -35,15 +38,42 @@ def without_conditions(name: str, arrays: Mapping[str, Any], conditions: Sequenc
         ValueError: If a condition is not there, or has another number of rows than the data.
     """
     given, rest = {}, dict(arrays)
+    names = {other.removeprefix(f"{split}_") for split in SPLITS for other in arrays if other not in SPLITS}
+    conditions = held(conditions, names)
     for condition in conditions:
         by_split = {split: rest.pop(f"{split}_{condition}") for split in SPLITS if f"{split}_{condition}" in rest}
         whole = {"data": rest.pop(condition)} if condition in rest and not by_split else {}
         given[condition] = by_split or whole
-    names = {other.removeprefix(f"{split}_") for split in SPLITS for other in arrays if other not in SPLITS}
     refuse_conditions(name, [condition for condition in conditions if not given[condition]], sorted(names) if len(arrays) > 1 else [])
     for condition, parts in given.items():
         _check_rows(f"{name}: {condition}", parts, rest)
     return rest, given
+
+
+def held(conditions: Sequence[str], names: Collection[str]) -> list[str]:
+    """Return the conditions without the total of a row, if it is to be computed: if nothing in the data has its name."""
+    return [condition for condition in conditions if condition != TOTAL or TOTAL in names]
+
+
+def totals(splits: Mapping[str, Values], name: str) -> dict[str, np.ndarray]:
+    """Return the total of each row of counts by split, float32 ``[N, 1]``.
+
+    Raises:
+        ValueError: If the data are no counts, or a total is too large for float32.
+    """
+    sums = {split: np.concatenate([_summed(part, name) for part in values.parts()]) for split, values in splits.items()}
+    if max(x.max() for x in sums.values()) > LARGEST_TOTAL:
+        raise ValueError(f"{name}: the total of a row must be at most 2**24, to be exact in float32. Leave condition {TOTAL!r} out.")
+    return {split: x.astype(np.float32) for split, x in sums.items()}
+
+
+def _summed(rows: np.ndarray, name: str) -> np.ndarray:
+    if rows.min() < 0 or (rows.dtype.kind == "f" and not np.array_equal(rows, np.rint(rows))):
+        raise ValueError(
+            f"{name}: condition {TOTAL!r} is the sum of each row, which must hold counts, whole numbers from 0 on; got values from "
+            f"{rows.min():g} to {rows.max():g}. Leave it out, or give a column of this name."
+        )
+    return rows.reshape(len(rows), -1).sum(1, dtype=np.float64)[:, None]
 
 
 def _check_rows(name: str, parts: Mapping[str, Any], data: Mapping[str, Any]) -> None:

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from inference.data.columns import Column, kinds_in_words
 from inference.data.conversion import as_float32, checked
-from inference.data.given import given_by_name, refuse_conditions, with_labels, without_conditions
+from inference.data.given import LABELS, TOTAL, given_by_name, refuse_conditions, totals, with_labels, without_conditions
+from inference.data.media.images import ImageFolder, images_of, read_images
+from inference.data.media.sequences import LENGTHS, MASK, SEQUENCES, padded, with_masks
 from inference.data.published.catalogue import DATASETS
 from inference.data.published.datasets import Content, read_published
 from inference.data.readers import read_csv, read_numpy, read_parquet, read_text
@@ -21,7 +23,7 @@ from inference.data.shards import read_shards, shards_of
 from inference.data.splits import SPLITS, Fractions, cut_in_order, own_splits, refuse_fractions, split_sizes
 from inference.data.tables.choice import Choice, Table, table_of
 from inference.data.text import encode_text, windows
-from inference.data.treatments import Treatment, treat
+from inference.data.treatments import Treatment, gray_levels, treat
 from pyro_lvm.checks import check_seeds
 from pyro_lvm.dtypes import Transform
 from pyro_lvm.pair import Batch
@@ -79,7 +81,7 @@ class Data:
 
 
 def load_data(
-    source: str | Path | np.ndarray | Tensor | pd.DataFrame,
+    source: str | Path | np.ndarray | Tensor | pd.DataFrame | Sequence[Any],
     *,
     binarize: str | None = "default",
     dequantize: bool = False,
@@ -105,11 +107,12 @@ def load_data(
     Args:
         source: The name of a published data set (``"digits"``, ``"mnist"``, ``"mnist-static"``, ``"fashion-mnist"``,
             ``"omniglot-rebuilt"``, ``"frey-faces"`` or ``"tiny-shakespeare"``); the path of a .npy, .npz, .csv, .parquet or
-            .txt file; a folder or a glob of .npy and .npz files, whose rows follow one another in the order of the files' names; or an
-            array ``[N, *X]``. A table with named columns, .csv, .parquet or of pandas, is read as it is: its columns are found to be of
-            kinds, text becomes codes, and cells may be missing; see :func:`~inference.data.tables.kinds.find_columns`. A .npz file holds
-            one array, or arrays named train, test and optionally valid. A .txt file is UTF-8 text: each character becomes a code, its
-            position in the sorted alphabet of the whole file.
+            .txt file; a folder or a glob of .npy and .npz files, whose rows follow one another in the order of the files' names; a folder
+            of .png and .jpg images; an array ``[N, *X]``; or a list of sequences ``[T_i, *D]``. A table with named columns, .csv, .parquet
+            or of pandas, is read as it is: its columns are found to be of kinds, text becomes codes, and cells may be missing; see
+            :func:`~inference.data.tables.kinds.find_columns`. A .npz file holds one array, arrays named train, test and optionally valid,
+            or sequences and their lengths. A .txt file is UTF-8 text: each character becomes a code, its position in the sorted alphabet
+            of the whole file.
         binarize: ``None`` keeps gray levels unchanged, and numbers of a table as they are, without kinds; ``"half"`` thresholds them
             at half of their range; ``"static"`` draws every pixel once; ``"dynamic"`` draws valid and test once, and leaves
             probabilities in train for ``transform`` to draw from. By default, digits are thresholded at half of their range; MNIST,
@@ -142,7 +145,7 @@ def load_data(
         ValueError: If the source is unknown, damaged, empty or not finite, or an option does not apply to it.
         FileNotFoundError: If a file or folder does not exist.
         ConnectionError: If a download fails.
-        ImportError: If a .parquet file is given and pyarrow is missing.
+        ImportError: If a .parquet file is given and pyarrow is missing, or images and Pillow.
         TypeError: If the source has another type.
 
     References:
@@ -190,12 +193,17 @@ def load_data(
     )
 
 
-def _own(source: str | Path | np.ndarray | Tensor, fractions: Fractions, seed: int, conditions: tuple[str, ...]) -> Content:
+def _own(source: str | Path | np.ndarray | Tensor | Sequence[Any], fractions: Fractions, seed: int, conditions: tuple[str, ...]) -> Content:
     if isinstance(source, Tensor):
         values = source.float() if source.is_floating_point() else source  # NumPy has no bfloat16
         return _own_rows("tensor", {"data": values.detach().cpu().numpy()}, fractions, seed, conditions)
     if isinstance(source, np.ndarray):
         return _own_rows("array", {"data": source}, fractions, seed, conditions)
+    if isinstance(source, list | tuple):
+        return _own_rows("sequences", with_masks("sequences", padded(source)), fractions, seed, (*conditions, MASK))
+    images = images_of(source)
+    if images is not None:
+        return _own_images(str(source), images, fractions, seed, conditions)
     shards = shards_of(source) if isinstance(source, str | Path) else None
     if shards is not None:
         return _own_rows(str(source), read_shards(shards), fractions, seed, conditions)
@@ -203,7 +211,10 @@ def _own(source: str | Path | np.ndarray | Tensor, fractions: Fractions, seed: i
     if path.suffix == TEXT:
         refuse_conditions(path.name, conditions, [])
         return _own_text(path, fractions)
-    return _own_rows(path.name, READERS[path.suffix](path), fractions, seed, conditions)
+    arrays = READERS[path.suffix](path)
+    if {SEQUENCES, LENGTHS} <= set(arrays):
+        arrays, conditions = with_masks(path.name, arrays), (*conditions, MASK)
+    return _own_rows(path.name, arrays, fractions, seed, conditions)
 
 
 def _of_table(table: Table, fractions: Fractions, seed: int, conditions: tuple[str, ...]) -> Content:
@@ -212,14 +223,28 @@ def _of_table(table: Table, fractions: Fractions, seed: int, conditions: tuple[s
     return replace(content, columns=table.columns, kinds=table.kinds, levels=None if has_kinds else content.levels)
 
 
-def _own_path(source: str | Path) -> Path:
+def _own_images(name: str, folder: ImageFolder, fractions: Fractions, seed: int, conditions: tuple[str, ...]) -> Content:
+    labels = {} if folder.labels is None else {LABELS: folder.labels}
+    arrays = {"data": read_images(folder)} | {key: y for key, y in labels.items() if key in conditions}
+    content = _own_rows(name, arrays, fractions, seed, conditions)
+    if folder.labels is None:
+        return content
+    classes, _ = own_splits(name, {"data": Held(folder.labels)}, fractions, seed)
+    return replace(
+        content,
+        origin=f"{content.origin}, labels {', '.join(f'{place} {word}' for place, word in enumerate(folder.names))}",
+        labels={split: x.whole() for split, x in classes.items()},
+    )
+
+
+def _own_path(source: Any) -> Path:
     if not isinstance(source, str | Path):
         raise TypeError(f"source must be a name, a path or an array; got {type(source)}. Try numpy.asarray.")
     path = Path(source).expanduser()
     if path.suffix not in (*READERS, TEXT):
         raise ValueError(
-            f"source must be one of {', '.join(DATASETS)}, an array, a file that ends in {', '.join((*READERS, TEXT))}, or a folder or "
-            f"glob of .npy and .npz files; got {str(source)!r}. Correct the name, or convert the file."
+            f"source must be one of {', '.join(DATASETS)}, an array, a file that ends in {', '.join((*READERS, TEXT))}, a folder of "
+            f".png and .jpg images, or a folder or glob of .npy and .npz files; got {str(source)!r}. Correct the name, or convert the file."
         )
     if not path.is_file():
         raise FileNotFoundError(f"source must be an existing file; got {str(path)!r}. Correct the path.")
@@ -242,23 +267,12 @@ def _own_rows(
     for condition, parts in others.items():
         own = {key: checked(array, f"{name}: {condition}") for key, array in parts.items()}
         given[condition] = {split: x.whole() for split, x in own_splits(f"{name}: {condition}", own, fractions, seed)[0].items()}
+    if TOTAL in conditions and TOTAL not in given:
+        given[TOTAL], origin = totals(splits, name), f"{origin}, total: the sum of each row"
     if len({x.shape[1:] for x in splits.values()}) > 1:
         shapes = {split: x.shape for split, x in splits.items()}
         raise ValueError(f"{name} must hold splits that agree on X in [N, *X]; got {shapes}. Reshape them.")
-    return Content(name, f"{name}, {origin}", splits, given=given, levels=_gray_levels(values))
-
-
-def _gray_levels(values: dict[str, Values]) -> int | None:
-    """256 for levels above 127, and otherwise one more than the highest: 17 for levels 0 to 16."""
-    high = 0.0
-    for x in values.values():
-        for part in (as_float32(x) if x.dtype.kind == "f" else x).parts():
-            high = max(high, float(part.max()))
-            if part.min() < 0 or high > 255 or (part.dtype.kind == "f" and not np.array_equal(part, np.rint(part))):
-                return None
-    if high <= 1:
-        return None
-    return 256 if high > 127 else int(high) + 1
+    return Content(name, f"{name}, {origin}", splits, given={key: given[key] for key in conditions}, levels=gray_levels(values))
 
 
 def _shaped(x: Values | np.ndarray, shape: tuple[int, ...] | None, content: Content) -> Values:
@@ -288,6 +302,8 @@ def _check_options(binarize: str | None, dequantize: bool) -> None:
 
 def _treatment(content: Content, asked: str | None) -> str | None:
     chosen = content.treatment if asked == "default" else asked
+    if chosen is not None and TOTAL in content.given:
+        raise ValueError(f"{chosen!r} changes the values whose sum is given as {TOTAL!r}. Leave one of the two out.")
     if chosen is not None and content.levels is None:
         got, remedy = ("other values", ", or rescale the values") if content.alphabet is None else ("text", "")
         raise ValueError(

@@ -8,8 +8,8 @@ from inference.data.readers import Arrays
 from pyro_lvm.pair import Batch
 from pyro_lvm.rows.values import Chosen, Values
 
-Fractions = dict[str, float | None]
 SPLITS = ("train", "valid", "test")
+Fractions = dict[str, float | None]
 
 
 def cut_rows(num_rows: int, sizes: dict[str, int], seed: int) -> dict[str, np.ndarray]:

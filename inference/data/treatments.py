@@ -94,6 +94,20 @@ def treat_alike(values: Values, treatment: Treatment) -> Values:
     return treat(splits, levels=treatment.levels, treatment=treatment.name, seed=treatment.seed)[0]["test"]
 
 
+def gray_levels(values: dict[str, Values]) -> int | None:
+    """Return the number of gray levels, or None if values are no gray levels: 256 for levels above 127, and
+    otherwise one more than the highest, as 17 for levels 0 to 16."""
+    high = 0.0
+    for x in values.values():
+        for part in (as_float32(x) if x.dtype.kind == "f" else x).parts():
+            high = max(high, float(part.max()))
+            if part.min() < 0 or high > 255 or (part.dtype.kind == "f" and not np.array_equal(part, np.rint(part))):
+                return None
+    if high <= 1:
+        return None
+    return 256 if high > 127 else int(high) + 1
+
+
 def treat(values: Splits, *, levels: int | None, treatment: str | None, seed: int) -> Treated:
     """Apply one of ``TREATMENTS`` to the splits.
 

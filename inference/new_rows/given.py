@@ -7,25 +7,30 @@ import torch
 from torch import Tensor
 
 from inference.data.conversion import checked
-from inference.data.given import MISSING
+from inference.data.given import MISSING, TOTAL, totals
 from inference.data.load import Data
+from pyro_lvm.rows.lazy import plain
+from pyro_lvm.rows.values import Held
 
 
-def given_alike(name: str, values: Mapping[str, np.ndarray], data: Data, num_rows: int) -> dict[str, Tensor]:
+def given_alike(name: str, values: Mapping[str, np.ndarray], data: Data, x: Tensor) -> dict[str, Tensor]:
     """Return what a pair is given beside rows: categories, int64 ``[N]``, and covariates, float32 ``[N, *C]``.
 
-    A label that was missing in all test data may be missing in new rows, too: it is -1.
+    A label that was missing in all test data may be missing in new rows, too: it is -1. A total is computed, unless the file holds one.
 
     Args:
         name: What the rows are called in errors.
         values: What the file of the rows holds, by name.
         data: The data set that the pair was fitted to.
-        num_rows: Number of rows, N.
+        x: The rows, ``[N, *X]``.
 
     Raises:
         ValueError: If something is not there, has another number or shape of rows, or is none of the categories.
     """
-    return {condition: _alike(f"{name}: {condition}", values.get(condition), condition, data, num_rows) for condition in data.given}
+    found = dict(values)
+    if TOTAL in data.given and TOTAL not in found:
+        found |= totals({TOTAL: Held(plain(x).numpy())}, name)
+    return {condition: _alike(f"{name}: {condition}", found.get(condition), condition, data, len(x)) for condition in data.given}
 
 
 def _alike(name: str, values: np.ndarray | None, condition: str, data: Data, num_rows: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from inference.data.columns import Column
 from inference.data.conversion import as_float32, checked
 from inference.data.load import READERS, TEXT, Data
+from inference.data.media.images import images_of, read_images
 from inference.data.readers import column_names, read_csv, read_text
 from inference.data.shards import read_shards, shards_of
 from inference.data.tables.choice import frame_of
@@ -101,7 +102,7 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
     if gaps is not None:
         x = plain(x).masked_fill(torch.from_numpy(gaps).reshape(x.shape), torch.nan)
     before = np.asarray(array, np.float64).reshape(x.shape) if has_gaps else None
-    rows = NewRows(name, x, columns or data.columns, before, given=given_alike(name, arrays, data, len(x)))
+    rows = NewRows(name, x, columns or data.columns, before, given=given_alike(name, arrays, data, x))
     _check_support(name, rows.batch, pair)
     return rows
 
@@ -124,7 +125,7 @@ def _read_table(source: Any, data: Data, kinds: Sequence[Column]) -> NewRows | N
     _check_columns(name, tuple(column for column in frame.columns if column not in besides), data)
     given = {condition: frame[condition].to_numpy() for condition in data.given if condition in frame}
     x = torch.from_numpy(code(frame, kinds, name))
-    return NewRows(name, x, data.columns, frame=frame, given=given_alike(name, given, data, len(x)))
+    return NewRows(name, x, data.columns, frame=frame, given=given_alike(name, given, data, x))
 
 
 def _check_guide(source: Any, pair: object) -> None:
@@ -158,6 +159,9 @@ def _read(source: Any) -> tuple[str, dict[str, Any], tuple[str, ...] | None]:
         return "the new rows", {"data": array}, tuple(names) if names is not None and is_named else None
     if not isinstance(source, str | Path):
         raise TypeError(f"new rows must be a path, an array or a table; got {type(source).__name__}. Try numpy.asarray.")
+    images = images_of(source)
+    if images is not None:
+        return str(source), {"data": read_images(images)}, None
     path, shards = Path(source).expanduser(), shards_of(source)
     if shards is not None:
         return str(source), read_shards(shards), None

@@ -14,6 +14,7 @@ from torch import Tensor
 from inference.checkpoint import move_
 from inference.data.columns import Column
 from inference.data.load import Data, load_data
+from inference.data.media.sequences import MASK
 from inference.data.treatments import drawn_once
 from inference.numerics import check_device, seeded
 from inference.recipes.combinations import check_given, check_parts
@@ -61,7 +62,7 @@ def build_pair(recipe: Recipe, data: Data, *, folder: Path | None = None) -> tup
         _check_known(recipe.model.structure, data)
         train, *given = batch_seen(data, seed=recipe.model.seed)
         num_categories = [data.num_categories.get(name) for name in data.given]
-        return build_model(recipe.model, train, given, num_categories, data.kinds), plugins
+        return build_model(recipe.model, train, given, num_categories, data.kinds, list(data.given)), plugins
     pair, file = make_own(recipe.pair, recipe.code, data, seed=recipe.model.seed, folder=folder)
     run_first(pair, data.batch("train")).scorable()
     return pair, [file, *plugins]
@@ -73,6 +74,7 @@ def build_model(
     given: Sequence[Tensor] = (),
     num_categories: Sequence[int | None] = (),
     columns: tuple[Column, ...] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Any:
     """Build a model made of parts, with output biases, noise scales and pseudo-inputs initialized from the data.
 
@@ -82,6 +84,7 @@ def build_model(
         given: What else the model is called with, such as labels ``[N]`` or covariates ``[N, *C]``.
         num_categories: Number of categories of each, None for covariates.
         columns: What the numbers of each column are, or None if the data are no table.
+        names: The name of each of ``given``, by which an option such as ``offset`` means it; by default 0, 1, ....
 
     Returns:
         The model, not yet fitted.
@@ -94,9 +97,10 @@ def build_model(
     check_given(options, len(given))
     if columns is not None and not LIKELIHOODS[options.likelihood].facts["takes_columns"]:
         check_likelihood(options.likelihood, train, columns)
-    values = asdict(options)
+    values, names = asdict(options), tuple(map(str, range(len(given))) if names is None else names)
+    parts = Parts(values, train, tuple(given), tuple(num_categories), columns, names)
     with seeded(options.seed):
-        model = STRUCTURES.build(options.structure, values, parts=Parts(values, train, tuple(given), tuple(num_categories), columns))
+        model = STRUCTURES.build(options.structure, values, parts=parts)
         INITS.build(options.init, values, pair=model)
         start_codebook(model, train, seed=options.seed)
     few = tuple(x[:2] for x in (train, *given))
@@ -207,7 +211,12 @@ def bound_pair(
 
 
 def _check_known(structure: str, data: Data) -> None:
-    """Refuse labels that are missing where they are given: only a model that has them as a latent can sum them out."""
+    """Refuse masks, and labels that are missing where they are given: only a model that has them as a latent can sum them out."""
+    if MASK in data.given:
+        raise ValueError(
+            "a model made of parts has no masks, and would take the padding of sequences for data. Write a pair that takes (x, mask), such "
+            "as docs/examples/deep_markov.py, and give it by pair."
+        )
     for name in data.num_categories if STRUCTURES[structure].facts["takes"] == CONDITIONS else ():
         missing = sum(int((x < 0).sum()) for x in data.given[name].values())
         if missing:

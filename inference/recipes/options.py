@@ -32,7 +32,7 @@ class DataOptions:
 
     Args:
         source: A published data set, or the path of a .npy, .npz, .csv, .parquet or .txt file, or a folder or quoted glob of .npy and .npz
-            files.
+            files, or a folder of .png and .jpg images.
         binarize: How gray levels are treated; null keeps them.
         dequantize: Spread gray levels over [0, 1] by uniform noise, for a likelihood of continuous data.
         shape: Shape of one datum, such as [1,28,28] for the conv network, or the length of a piece of text; by default, that of the data.

@@ -24,11 +24,16 @@ ENCODERS = Registry(
 
 LIKELIHOODS = Registry(
     "likelihood",
-    given={"network": _NETWORK, "train": _DATA, "columns": "what the numbers of each column are, or None if the data are no table"},
-    facts={"is_categorical": False, "takes_columns": False},
+    given={
+        "network": _NETWORK,
+        "train": _DATA,
+        "columns": "what the numbers of each column are, or None if the data are no table",
+        "given": "the values of each condition, by name, [N] or [N, *C]",
+    },
+    facts={"is_categorical": False, "is_counts": False, "takes_columns": False},
 )
-"""Likelihoods p(x|z). Facts: whether the data are codes of categories (``is_categorical``), which enter networks as indicators; whether it
-``takes_columns`` of a table, whose kinds and gaps it knows of."""
+"""Likelihoods p(x|z). Facts: whether the data are codes of categories (``is_categorical``), which enter networks as indicators; or
+counts (``is_counts``), which enter them as logarithms; whether it ``takes_columns`` of a table, whose kinds and gaps it knows of."""
 
 NETWORKS = Registry("network", given={}, facts={"is_conv": False})
 """Networks: a builder returns the class for encoders and that for decoders. Facts: whether they are made for images (``is_conv``)."""

@@ -1,13 +1,14 @@
-"""Input layers that prepare data that are not between 0 and 1, labels and covariates for a network."""
+"""Layers that prepare data that are not between 0 and 1, labels, covariates and offsets for a network."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyro_lvm.arrays import as_tensor
 from pyro_lvm.checks import check_counts
+from pyro_lvm.rows.lazy import computed
 
 LARGEST_INPUT = 10.0
 
@@ -45,6 +46,25 @@ class Standardize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ((x - self.loc) / self.scale).clamp(-LARGEST_INPUT, LARGEST_INPUT)
+
+
+class LogCounts(Standardize):
+    r"""Layer that centers and scales the logarithms of counts, so that a count of thousands is no outlier.
+
+    .. math:: y_i = (\log(1 + x_i) - m_i) / s_i
+
+    Args:
+        train: Training data ``[N, *X]``, none below 0.
+
+    Returns:
+        On call with ``[*lead, *X]``: a tensor of the same shape, no entry of which is beyond 10 standard deviations.
+    """
+
+    def __init__(self, train: Tensor) -> None:
+        super().__init__(computed(as_tensor(train, "train"), torch.log1p))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.log1p())
 
 
 class OneHot(nn.Module):
@@ -135,3 +155,36 @@ class Conditions(nn.Module):
         features = [layer(each) for layer, each in zip(self.layers, given, strict=True)]
         lead = torch.broadcast_shapes(*(feature.shape[:-1] for feature in features))
         return self.network(torch.cat([feature.expand(*lead, -1) for feature in features], -1))
+
+
+class Offset(nn.Module):
+    r"""Network of log rates to which the logarithm of an exposure is added, so that rates are per unit of it.
+
+    .. math:: \log \lambda = f(z, c_1, \dots, c_n) + \log c_k
+
+    Args:
+        network: f, with an ``out_shape``, which takes what is given after the latents.
+        place: Which of what is given is the exposure, ``[*lead, 1]``, counted from 0; such as 0 for the first.
+
+    Returns:
+        On call with latents and what is given: log rates ``[*lead, *out_shape]``.
+
+    Raises:
+        ValueError: If (on call, unless it is traced) an exposure is not positive.
+    """
+
+    def __init__(self, network: nn.Module, place: int) -> None:
+        super().__init__()
+        self.network, self.place = network, place
+
+    @property
+    def out_shape(self) -> Size:
+        """Shape of one output."""
+        return self.network.out_shape  # type: ignore[return-value]  # not a module
+
+    def forward(self, z: Tensor, *given: Tensor) -> Tensor:
+        exposure = given[self.place][..., 0]  # [*lead]
+        if get_proxy_mode() is None and not torch.compiler.is_compiling() and bool((exposure <= 0).any()):
+            empty = int((exposure <= 0).sum())
+            raise ValueError(f"an offset must be positive; got {empty} rows in which it is not. Leave out rows without counts.")
+        return self.network(z, *given) + exposure.log().reshape(*exposure.shape, *[1] * len(self.out_shape))

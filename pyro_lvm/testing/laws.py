@@ -9,7 +9,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Independent, biject_to
 
-from pyro_lvm.sites import support_of
+from pyro_lvm.sites import innermost_support, support_of
 
 MOST_ROWS = 20  # rows of a batch of distributions that are examined
 MOST_STATES = 2**17
@@ -213,6 +213,8 @@ def states_of(law: Law, draws: Tensor) -> Tensor:
         return law.of_rows(law.p.enumerate_support())
     support = support_of(law.p)
     low = getattr(support, "lower_bound", None)
+    if law.p.event_shape and innermost_support(law.p) is constraints.nonnegative_integer:
+        return _counts(law)
     if low is None or law.p.event_shape:
         raise ValueError(
             f"{type(law.p).__name__} must say what its values are; its support is {support}. Define enumerate_support, or make it "
@@ -221,3 +223,11 @@ def states_of(law: Law, draws: Tensor) -> Tensor:
     high = getattr(support, "upper_bound", None)
     top = int(high) if high is not None else min(MOST_STATES, int(8 * draws.max() + 400))
     return torch.arange(int(low), top + 1, dtype=draws.dtype)[:, None].expand(-1, len(law.rows))
+
+
+def _counts(law: Law) -> Tensor:
+    """As many small counts ``[N, R, *E]`` as can be enumerated, all combinations of those of each element."""
+    num = law.p.event_shape.numel()
+    axis = torch.arange(int(MOST_STATES ** (1 / num)), dtype=torch.float64)
+    states = torch.cartesian_prod(*[axis] * num).reshape(-1, 1, *law.p.event_shape)
+    return states.expand(-1, len(law.rows), *law.p.event_shape)

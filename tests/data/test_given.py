@@ -103,3 +103,31 @@ def test_a_data_set_goes_to_a_pair_with_what_is_given():
     assert len(fit(pair, data, epochs=1, batch_size=20, progress=False).history) == 1
     score = evaluate(pair, data, num_particles=10, progress=False)
     assert torch.equal(score.log_px, evaluate(pair, data.batch("test"), num_particles=10, progress=False).log_px)
+
+
+def test_the_total_of_a_row_is_given(tmp_path):
+    counts = RNG.poisson(3.0, (50, 4))
+    frame = pd.DataFrame(counts, columns=list("abcd"))
+    frame.assign(group=Y[:50]).to_csv(tmp_path / "counts.csv", index=False)
+    np.savez(tmp_path / "counts.npz", counts=counts)
+    for source in (counts, tmp_path / "counts.csv", tmp_path / "counts.npz"):
+        conditions = ["total", "group"] if str(source).endswith("csv") else "total"
+        data = load_data(source, condition=conditions)
+        assert all(torch.equal(data.given["total"][split], data.batch(split)[0].sum(1, keepdim=True)) for split in SPLITS)
+        assert "total: the sum of each row" in data.description and "total" not in data.num_categories
+        assert list(data.given) == ([conditions] if isinstance(conditions, str) else conditions)
+
+
+def test_a_column_named_total_is_the_total(tmp_path):
+    pd.DataFrame(RNG.poisson(3.0, (50, 3)), columns=["a", "b", "total"]).assign(total=200.0).to_csv(tmp_path / "t.csv", index=False)
+    data = load_data(tmp_path / "t.csv", condition="total")
+    assert data.train.shape[1] == 2 and (data.given["total"]["train"] == 200).all() and "the sum" not in data.description
+
+
+def test_totals_of_what_is_no_count_are_refused():
+    with pytest.raises(ValueError, match="'total' is the sum of each row, which must hold counts"):
+        load_data(X, condition="total")
+    with pytest.raises(ValueError, match="'half' changes the values whose sum is given"):
+        load_data(RNG.integers(256, size=(50, 4)), condition="total", binarize="half")
+    with pytest.raises(ValueError, match=r"at most 2\*\*24"):
+        load_data(np.full((50, 2), 2.0**24), condition="total")

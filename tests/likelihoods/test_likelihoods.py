@@ -1,5 +1,6 @@
 """Likelihoods against scipy, enumeration, quadrature and sampling; shapes, supports, float32 tails."""
 
+import numpy as np
 import pyro
 from pyro import poutine
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from pyro_lvm.likelihoods.binary import BernoulliLikelihood
 from pyro_lvm.likelihoods.categorical import CategoricalLikelihood
-from pyro_lvm.likelihoods.counts import NegativeBinomialLikelihood, PoissonLikelihood
+from pyro_lvm.likelihoods.counts import NegativeBinomialLikelihood, PoissonLikelihood, ZeroInflatedNegativeBinomialLikelihood
 from pyro_lvm.likelihoods.discretized_logistic import DiscretizedLogisticLikelihood
 from pyro_lvm.likelihoods.real import GaussianLikelihood, StudentTLikelihood
 from pyro_lvm.networks.conv import ConvDecoder
@@ -26,6 +27,7 @@ LIKELIHOODS = {
     "poisson": (PoissonLikelihood, {}, X, range(200)),
     "negative_binomial": (NegativeBinomialLikelihood, {"dispersion": 0.5}, X, range(1000)),
     "negative_binomial_each": (NegativeBinomialLikelihood, {"dispersion": PER_ELEMENT}, X, range(4000)),
+    "zero_inflated": (ZeroInflatedNegativeBinomialLikelihood, {"dispersion": 0.5, "gate": PER_ELEMENT / 4}, X, range(1000)),
     "gaussian": (GaussianLikelihood, {"scale": 0.1}, X, None),
     "gaussian_each": (GaussianLikelihood, {"scale": PER_ELEMENT, "learn_scale": True}, X, None),
     "student": (StudentTLikelihood, {"df": 3.0, "scale": 0.7}, X, None),
@@ -56,6 +58,9 @@ def scipy_log_prob(name, params, x):
     if name.startswith("negative_binomial"):
         r = torch.ones(X) / (0.5 if name == "negative_binomial" else PER_ELEMENT)
         return stats.nbinom.logpmf(x, r, r / (r + params.exp()))
+    if name == "zero_inflated":
+        r, gate = 2.0, PER_ELEMENT.numpy() / 4
+        return np.log(gate * (x.numpy() == 0) + (1 - gate) * stats.nbinom.pmf(x, r, r / (r + params.exp())))
     if name.startswith("gaussian"):
         return stats.norm.logpdf(x, params, 0.1 if name == "gaussian" else PER_ELEMENT)
     if name.startswith("student"):

@@ -60,6 +60,10 @@ LIKELIHOODS = {
     "logistic-mixture": lambda: lvm.DiscretizedLogisticLikelihood(M(2, [4], (*SHAPE, 9)), num_components=3, num_levels=17),
     "poisson": lambda: lvm.PoissonLikelihood(M(2, [4], SHAPE)),
     "negative-binomial": lambda: lvm.NegativeBinomialLikelihood(M(2, [4], SHAPE), dispersion=EACH, learn_dispersion=True),
+    "zero-inflated-negative-binomial": lambda: lvm.ZeroInflatedNegativeBinomialLikelihood(
+        M(2, [4], SHAPE), dispersion=EACH, learn_dispersion=True, gate=EACH / 4, learn_gate=True
+    ),
+    "multinomial": lambda: lvm.MultinomialLikelihood(M(2, [4], (2, 1)), dispersion=0.5, learn_dispersion=True),
     "gaussian": lambda: lvm.GaussianLikelihood(M(2, [4], SHAPE), scale=EACH, learn_scale=True),
     "gaussian-fixed": lambda: lvm.GaussianLikelihood(M(2, [4], SHAPE), scale=0.1),
     "student-t": lambda: lvm.StudentTLikelihood(M(2, [4], SHAPE), df=EACH, scale=EACH, learn_df=True, learn_scale=True),

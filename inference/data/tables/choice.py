@@ -10,7 +10,7 @@ import pandas as pd
 from pandas.api import types
 
 from inference.data.columns import Column, some
-from inference.data.given import MISSING, refuse_conditions
+from inference.data.given import MISSING, held, refuse_conditions
 from inference.data.tables.coding import code
 from inference.data.tables.frames import checked_names, chosen, is_named, read_frame
 from inference.data.tables.kinds import find_columns
@@ -82,15 +82,16 @@ def table_of(source: Any, choice: Choice) -> Table | None:
     if found is None:
         return None
     name, whole = found
-    frame = chosen(whole, name, columns=choice.columns, drop=choice.drop, condition=choice.conditions)
-    refuse_conditions(name, choice.conditions, list(frame.columns))
-    rest = frame.drop(columns=list(choice.conditions))
+    conditions = held(choice.conditions, list(whole.columns))
+    frame = chosen(whole, name, columns=choice.columns, drop=choice.drop, condition=conditions)
+    refuse_conditions(name, conditions, list(frame.columns))
+    rest = frame.drop(columns=conditions)
     if rest.shape[1] == 0:
         raise ValueError(f"condition must leave at least one column of {name} as data; got all of them. Leave some out.")
     if len(rest) == 0:
         raise ValueError(f"{name} must have rows; got names of columns only. Give some rows.")
     left_out = tuple(column for column in whole.columns if column not in rest.columns)
-    given = {condition: _condition(frame[condition], name) for condition in choice.conditions}
+    given = {condition: _condition(frame[condition], name) for condition in conditions}
     if choice.is_plain:
         if choice.kinds:
             raise ValueError("kinds have no effect on gray levels and data of a given shape; got both. Leave one of them out.")

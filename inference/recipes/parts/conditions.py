@@ -9,7 +9,7 @@ from inference.recipes.sizes import Counts
 import pyro_lvm as lvm
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def condition_features(parts: Parts) -> "tuple[list[nn.Module], int]":
@@ -19,9 +19,15 @@ def condition_features(parts: Parts) -> "tuple[list[nn.Module], int]":
     layers: list[nn.Module] = []
     width = 0
     for given, count in zip(parts.given, parts.num_categories, strict=True):
-        layers.append(nn.Sequential(lvm.Standardize(given), _flat(given.shape[1:])) if count is None else lvm.LabelIndicators(count))
+        layers.append(nn.Sequential(_scaled(parts, given), _flat(given.shape[1:])) if count is None else lvm.LabelIndicators(count))
         width += prod(given.shape[1:]) if count is None else count
     return layers, width
+
+
+def _scaled(parts: Parts, given: "Tensor") -> "nn.Module":
+    """Covariates standardized; beside counts, those that are counts themselves, such as a total, by their logarithms."""
+    are_counts = parts.is_counts and bool((given >= 0).all() and (given == given.round()).all())
+    return lvm.LogCounts(given) if are_counts else lvm.Standardize(given)
 
 
 def _flat(shape: Sequence[int]) -> "nn.Module":

@@ -1,5 +1,6 @@
 """Likelihoods by name, initialized from the data."""
 
+from collections.abc import Mapping
 import math
 from typing import TYPE_CHECKING
 
@@ -102,18 +103,89 @@ def _categorical(network: MakeNetwork, train: "Tensor") -> "nn.Module":
     return lvm.CategoricalLikelihood(network((*train.shape[1:], num_categories(train))))
 
 
-@LIKELIHOODS.register("poisson")
-def _poisson(network: MakeNetwork, train: "Tensor") -> "nn.Module":
-    return lvm.PoissonLikelihood(_biased(network(train.shape[1:]), _log_mean(train)))
+@LIKELIHOODS.register("poisson", is_counts=True)
+def _poisson(network: MakeNetwork, train: "Tensor", given: "Mapping[str, Tensor]", *, offset: str | None = None) -> "nn.Module":
+    """Build a Poisson likelihood.
+
+    Args:
+        offset: Name of the condition, a positive exposure such as total, by which the rates of counts are multiplied. For multinomial, it
+            is the total that is given. Scores are then of log p(x | offset).
+    """
+    return lvm.PoissonLikelihood(_log_rates(network, train, given, offset))
 
 
-@LIKELIHOODS.register("negative-binomial")
-def _negative_binomial(network: MakeNetwork, train: "Tensor", *, feature_noise: bool = False) -> "nn.Module":
+@LIKELIHOODS.register("negative-binomial", is_counts=True)
+def _negative_binomial(
+    network: MakeNetwork, train: "Tensor", given: "Mapping[str, Tensor]", *, feature_noise: bool = False, offset: str | None = None
+) -> "nn.Module":
+    decoder = _log_rates(network, train, given, offset)
+    return lvm.NegativeBinomialLikelihood(decoder, dispersion=_ones(train, feature_noise), learn_dispersion=True)
+
+
+@LIKELIHOODS.register("zero-inflated-negative-binomial", is_counts=True)
+def _zero_inflated(
+    network: MakeNetwork, train: "Tensor", given: "Mapping[str, Tensor]", *, feature_noise: bool = False, offset: str | None = None
+) -> "nn.Module":
+    return lvm.ZeroInflatedNegativeBinomialLikelihood(
+        _log_rates(network, train, given, offset),
+        dispersion=_ones(train, feature_noise),
+        learn_dispersion=True,
+        gate=0.1 * _ones(train, True),
+        learn_gate=True,
+    )
+
+
+@LIKELIHOODS.register("multinomial", is_counts=True)
+def _multinomial(network: MakeNetwork, train: "Tensor", given: "Mapping[str, Tensor]", *, offset: str | None = None) -> "nn.Module":
+    if offset is None:
+        return lvm.MultinomialLikelihood(_log_rates(network, train, given, None), dispersion=_ones(train, False), learn_dispersion=True)
+    if not _totals(train).equal(_exposure(given, offset)):
+        raise ValueError(
+            f"offset of likelihood 'multinomial' must be the total of each row; got {offset!r}, which is not. Give data.condition total "
+            "and model.offset total, or choose another model.likelihood."
+        )
+    decoder = _biased(network(train.shape[1:]), _log_mean(train))
+    return lvm.MultinomialLikelihood(decoder, total=list(given).index(offset))
+
+
+def _log_rates(network: MakeNetwork, train: "Tensor", given: "Mapping[str, Tensor]", offset: str | None) -> "nn.Module":
+    """A network of log rates that starts at the columns' mean rates, per unit of an exposure if there is one."""
+    if offset is None:
+        return _biased(network(train.shape[1:]), _log_mean(train))
+    exposure = _exposure(given, offset)
+    decoder = _biased(network(train.shape[1:]), _log_mean(train) - exposure.mean().log())
+    return lvm.Offset(decoder, list(given).index(offset))
+
+
+def _exposure(given: "Mapping[str, Tensor]", offset: str) -> "Tensor":
+    """The values of the condition that is the offset, ``[N]``."""
+    values = given.get(offset)
+    if values is None:
+        raise ValueError(
+            f"offset must name a condition, {', '.join(given) or 'of which there are none'}; got {offset!r}. Give data.condition {offset} "
+            "and model.structure conditional, or leave model.offset out."
+        )
+    if values.shape[1:] != (1,) or not (values > 0).all():
+        raise ValueError(
+            f"offset {offset!r} must be one positive number for each row, such as a total; got values of shape "
+            f"{tuple(values.shape)} from {values.min():g} to {values.max():g}. Leave out rows without counts."
+        )
+    return values[:, 0]
+
+
+def _totals(train: "Tensor") -> "Tensor":
+    """The total of each row, ``[N]``."""
     import torch
 
-    dispersion = torch.ones(train.shape[1:] if feature_noise else ())
-    decoder = _biased(network(train.shape[1:]), _log_mean(train))
-    return lvm.NegativeBinomialLikelihood(decoder, dispersion=dispersion, learn_dispersion=True)
+    from pyro_lvm.rows.lazy import in_parts
+
+    return torch.cat([part.flatten(1).sum(1) for part in in_parts(train)])
+
+
+def _ones(train: "Tensor", each: bool) -> "Tensor":
+    import torch
+
+    return torch.ones(train.shape[1:] if each else ())
 
 
 def _biased(network: "nn.Module", bias: "Tensor") -> "nn.Module":

@@ -25,6 +25,7 @@ class Parts:
         given: What else the model is called with, such as labels ``[N]`` or covariates ``[N, *C]``.
         num_categories: Number of categories of each, None for covariates.
         columns: What the numbers of each column are, or None if the data are no table.
+        names: The name of each of ``given``.
     """
 
     options: Mapping[str, Any]
@@ -32,6 +33,7 @@ class Parts:
     given: "tuple[Tensor, ...]" = ()
     num_categories: tuple[int | None, ...] = ()
     columns: tuple[Column, ...] | None = None
+    names: tuple[str, ...] = ()
 
     def prior(self, encoder: "nn.Module") -> "nn.Module":
         """The prior that goes with an encoder."""
@@ -50,7 +52,10 @@ class Parts:
 
     def likelihood(self, network: MakeNetwork) -> "nn.Module":
         """The likelihood, with a function that makes a decoder with the given shape of its output."""
-        return LIKELIHOODS.build(self.options["likelihood"], self.options, network=network, train=self.train, columns=self.columns)
+        given = dict(zip(self.names, self.given, strict=True))
+        return LIKELIHOODS.build(
+            self.options["likelihood"], self.options, network=network, train=self.train, columns=self.columns, given=given
+        )
 
     @property
     def networks(self) -> tuple[MakeNetwork, MakeNetwork]:
@@ -66,6 +71,11 @@ class Parts:
     def is_categorical(self) -> bool:
         """Whether the data are codes of categories."""
         return LIKELIHOODS[self.options["likelihood"]].facts["is_categorical"]
+
+    @property
+    def is_counts(self) -> bool:
+        """Whether the data are counts."""
+        return LIKELIHOODS[self.options["likelihood"]].facts["is_counts"]
 
     @property
     def is_sequence(self) -> bool:
@@ -86,6 +96,8 @@ class Parts:
         if self.columns is not None:
             features = lvm.ColumnInputs(self.train, *kinds_of(self.columns))
             return features, tuple(features.out_shape)
+        if self.is_counts:
+            return lvm.LogCounts(self.train), shape
         is_unit = self.train.min() >= 0 and self.train.max() <= 1
         return None if is_unit else lvm.Standardize(self.train), shape
 

@@ -1,0 +1,1 @@
+"""Data that are no table of numbers: folders of images, and sequences of different lengths."""
