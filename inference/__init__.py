@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from inference.comparison.table import compare
     from inference.data.load import load_data
     from inference.data.text import decode_text
+    from inference.diagnostics.calibration.findings import Calibration
+    from inference.diagnostics.calibration.simulated import calibrate
     from inference.diagnostics.diagnosis import Diagnosis, diagnose
+    from inference.diagnostics.gradients.comparison import GradientNoise
+    from inference.diagnostics.gradients.noise import gradient_noise
     from inference.estimator import LatentVariableModel
     from inference.expost.code_prior import fit_code_prior
     from inference.expost.codes import codes_of
@@ -40,7 +44,11 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "comparison.table": "compare",
     "data.load": "load_data",
     "data.text": "decode_text",
+    "diagnostics.calibration.findings": "Calibration",
+    "diagnostics.calibration.simulated": "calibrate",
     "diagnostics.diagnosis": "Diagnosis diagnose",
+    "diagnostics.gradients.comparison": "GradientNoise",
+    "diagnostics.gradients.noise": "gradient_noise",
     "estimator": "LatentVariableModel",
     "expost.code_prior": "fit_code_prior",
     "expost.codes": "codes_of",

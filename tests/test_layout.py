@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = """
 pyro_lvm: checks rows arrays sites scopes pair modules dtypes reading structure gradients shapes refusals contract distributions networks \
 priors likelihoods encoders models testing
-inference: registry numerics processes formatting files data densities tracing checkpoint svi predictive scoring new_rows diagnostics \
-expost yardsticks comparison recipes estimator runs report scripts
+inference: registry numerics processes formatting files drawing data densities tracing checkpoint svi predictive scoring new_rows \
+diagnostics expost yardsticks comparison recipes estimator runs report scripts
 """  # a file or folder imports only from those before it; pyro_lvm imports nothing from inference
 ORDER = [f"{line.split(':')[0]}.{name}" for line in FLOORS.strip().splitlines() for name in line.split(":")[1].split()]
 SOURCES = sorted([*(ROOT / "pyro_lvm").rglob("*.py"), *(ROOT / "inference").rglob("*.py")])

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from inference.report.plots.style import DPI
+from inference.drawing import DPI
 
 PIXELS_PER_INCH = 100
 

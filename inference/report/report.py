@@ -15,6 +15,7 @@ from inference.diagnostics.usage import LatentUse
 from inference.files import replacing_file
 from inference.formatting import format_bias, format_error, format_with_error, markdown_table, spreadsheet_name
 from inference.predictive.quality import format_quality, quality_table
+from inference.report.calibration import calibration_blocks
 from inference.report.html import Block, Notes, Picture, Table, page
 from inference.report.latents import diagnosed, diagnosis_blocks, latent_space, used
 from inference.report.likelihoods import reliability_blocks, score_blocks
@@ -47,6 +48,8 @@ def write_report(
     scores: Mapping[str, Evaluation],
     out: Path,
     beside: Beside = NOTHING_BESIDE,
+    *,
+    calibration: bool = False,
 ) -> list[str]:
     """Write a comparison as CSV and Markdown, pictures as PNG, and report.html, which holds all of them.
 
@@ -58,6 +61,7 @@ def write_report(
         scores: Their evaluations, by the same names.
         out: An existing folder.
         beside: The yardsticks beside the models.
+        calibration: Whether to calibrate the guides.
 
     Returns:
         The warnings that stand on the page.
@@ -79,12 +83,13 @@ def write_report(
     uses, fits = used(shown, diagnoses), budget(folders, scores).rename(columns=FITS)
     overview = _overview(table, uses, diagnoses, judgement, shown)
     _write_tables(table, recipes, overview, fits, runs[names[0]].data.description, out)
+    calibrated = calibration_blocks(shown, out) if calibration else []
     sections: dict[str, Sequence[Block]] = {
         "Overview": _overview_blocks(overview, recipes, list(shown)),
         "Log-likelihood": score_blocks(table, recipes, out),
         "Reliability": reliability_blocks(scores, out),
         "Samples": [*made(shown, out), *quality_blocks(judgement, out)],
-        "Latent space": [*latent_space(shown, out), *diagnosis_blocks(diagnoses, uses, list(shown), out)],
+        "Latent space": [*latent_space(shown, out), *diagnosis_blocks(diagnoses, uses, list(shown), out), *calibrated],
         "Training": _training(folders, fits, out),
         "Models": [Table(models_table(runs, folders), "Densities and sizes of each model.")],
     }

@@ -16,10 +16,10 @@ _SCORES = r"(train|valid|test)-K\d+-seed-?\d+[\w-]*\.(nc|csv)"
 _SCORED = rf"{_SCORES}|proposal\.yaml|soft/({_SCORES})|samples/({_SAMPLES})"
 _TRACKED = "|".join(rf"{re.escape(name)}/({tracker.facts['files']})" for name, tracker in TRACKERS.items())
 _RUN = (
-    rf"config\.yaml|summary\.yaml|checkpoint(\.last)?\.safetensors|history\.(csv|png)|diagnosis\.csv|bidirectional\.csv|{_SCORED}|{_TRACKED}"
-    rf"|user_code/.+\.py|new/[\w-]+/(bidirectional\.csv|{_SCORED})|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
+    rf"config\.yaml|summary\.yaml|checkpoint(\.last)?\.safetensors|history\.(csv|png)|diagnosis\.csv|calibration\.(csv|png)|{_SCORED}|{_TRACKED}"
+    rf"|bidirectional\.csv|user_code/.+\.py|new/[\w-]+/(bidirectional\.csv|{_SCORED})|expost-[\w-]+/(checkpoint\.safetensors|{_SCORED})|{_OURS}"
 )
-_PICTURES = r"differences|estimate-vs-particles|reliability|samples|reconstructions|walks|codes|dimension-kl|curves"
+_PICTURES = r"differences|estimate-vs-particles|reliability|samples|reconstructions|walks|codes|dimension-kl|curves|calibration-\d+"
 _REPORT = rf"comparison\.(csv|md)|overview\.csv|recipes\.csv|quality\.csv|report\.html|({_PICTURES})\.png|{_OURS}"
 _PRIORS = "|".join(map(re.escape, PRIORS))
 

@@ -8,6 +8,7 @@ from jsonargparse.typing import PositiveInt
 from inference.recipes.options import EngineName, Split, add_baselines, add_plugin, add_recipe, evaluate_options, names_of
 from inference.recipes.registries import EXPOST, PRIORS, TRACKERS
 from inference.scripts.applying import NEW, OF_ROWS
+from inference.scripts.describing import OF_FINISHED
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -55,25 +56,6 @@ def _compare(parser: "ArgumentParser") -> None:
     parser.add_class_arguments(evaluate_options(), "evaluate")
 
 
-def _diagnose(parser: "ArgumentParser") -> None:
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folder.")
-    parser.add_argument("--split", type=Split, default="test", help="Split whose codes form q(z).")
-    parser.add_argument("--quantile", type=float, default=0.01, help="Share of codes that count as outside the codes.")
-    parser.add_argument("--num_draws", type=PositiveInt | None, default=None, help="Number of prior draws and of codes scored.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of codes and draws.")
-    parser.add_argument("--device", type=str, default="cpu", help="Device to diagnose on, such as cuda.")
-    add_plugin(parser)
-
-
-def _report(parser: "ArgumentParser") -> None:
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Finished run.")
-    parser.add_argument("--out", type=str, default="report", help="Folder to write.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier report once the new one is complete.")
-    parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
-    parser.add_class_arguments(evaluate_options(), "evaluate")
-    add_plugin(parser)
-
-
 def _sample(parser: "ArgumentParser") -> None:
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
     parser.add_argument("--expost", type=names_of(EXPOST), help="Draw from this prior, fitted after training, instead of the run's own.")
@@ -110,8 +92,7 @@ OPTIONS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a 
     "evaluate": ("RUN [RUN ...] [options]", _evaluate),
     "compare": ("[RUN ...] [options]", _compare),
     "sweep": ("--over OPTION VALUE ... --out FOLDER [options]", _sweep),
-    "diagnose": ("RUN [RUN ...] [options]", _diagnose),
-    "report": ("RUN [RUN ...] [options]", _report),
+    **OF_FINISHED,
     **OF_ROWS,
     "sample": ("RUN [options]", _sample),
     "runs": ("[FOLDER] [options]", _runs),

@@ -150,7 +150,7 @@ def fit(
             train, batch, structure = first_run(pair, train, batch_size, valid)
             warn_of_other_units(train, held_out)
             elbo = elbo or default_objective(structure)
-            declared_size = _declared_size(structure, elbo, len(batch[0]), train.num_data)
+            declared_size = check_declared_size(structure, elbo, len(batch[0]), train.num_data)
             groups = _groups(pair, batch, alternating)
         check_sites(
             structure.latents, kl_weight=None if kl_weight is None else steering.weight(1), warmup_epochs=warmup_epochs, free_bits=free_bits
@@ -191,7 +191,7 @@ def fit(
             return loop.run(bar, patience=patience, checkpoint=kept, on_epoch=called, state=state)
 
 
-def _declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | None) -> int | None:
+def check_declared_size(structure: Structure, elbo: ELBO, size: int, num_data: int | None) -> int | None:
     """Return the number of data that the plate declares if it exceeds a batch, after checking that it is correct for global latents."""
     declared = structure.full_size if structure.full_size > size else None
     if structure.uneven:

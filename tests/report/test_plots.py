@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
+from inference.drawing import colors_of
 from inference.report.plots import images as pictures
 from inference.report.plots.curves import _loss_limit, draw_history
 from inference.report.plots.latents import _plane, draw_codes, holes
-from inference.report.plots.style import colors_of
 from inference.report.plots.units import UnitUse, draw_units
 
 

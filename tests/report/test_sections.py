@@ -15,6 +15,8 @@ from inference.formatting import format_with_error
 from inference.predictive.draws import encode
 from inference.report import latents
 from inference.report import samples as report_samples
+from inference.report.calibration import calibration_blocks
+from inference.runs.kinds import REPORT
 from pyro_lvm import BernoulliLikelihood, ConvDecoder, HierarchicalVAE, Pair, StandardNormal, conv_ladder
 
 
@@ -38,6 +40,21 @@ def test_discrete_latents_have_no_plane_and_no_walks(tmp_path):
     (block,) = latents.latent_space({"codes": run}, tmp_path)
     assert block.html() == "<p>Discrete latents have no plane of codes and no walks: codes.</p>"
     assert len(report_samples.made({"codes": run}, tmp_path)) == 2 and not (tmp_path / "walks.png").exists()
+
+
+def test_guides_are_calibrated_or_it_is_said_why_they_cannot_be(tmp_path):
+    linear = LinearGaussian(4, 2)
+
+    def reads(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(x.sum() + z @ linear.weight.T, 1.0).to_event(1), obs=x)
+
+    x = linear.sample(10)
+    runs = {"exact": run_of(linear, x), "reading": run_of(Pair(reads, linear.guide), x)}
+    _, notes, picture = calibration_blocks(runs, tmp_path)
+    assert "exact: No departure from the posterior" in notes.html() and "reading cannot be calibrated: " in notes.html()
+    assert "data:image/png" in picture.html() and REPORT.names.fullmatch("calibration-1.png")
 
 
 def test_levels_of_latents_have_a_plane_and_walks(tmp_path):

@@ -9,7 +9,7 @@ from shell import PRIORS, SMALL, contents, refusal, say
 import torch
 import yaml
 
-from inference import diagnose
+from inference import calibrate, diagnose
 from inference.runs import folders
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate
@@ -92,8 +92,9 @@ def test_text_is_sampled_as_text_and_scored_in_bits_a_character(tmp_path: Path, 
     say(capsys, "sample {} --num_draws 3", folder)
     texts = (folder / "samples" / "samples.txt").read_text().strip().split("\n\n")
     assert [len(text) for text in texts] == [16] * 3 and set("".join(texts)) <= set("the cat sat on the mat. ")
-    say(capsys, "report {} --out {} --evaluate.num_particles 10", folder, tmp_path / "out")
+    say(capsys, "report {} --out {} --evaluate.num_particles 10 --calibration", folder, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
+    assert "text cannot be calibrated: the guide must be a distribution" in page
     assert page.count("<td>") > 10 and "decoded to draws" in page and "The quality of text is not measured" in page
 
 
@@ -105,6 +106,16 @@ def test_diagnose_prints_and_keeps_a_table(both: list[Path], capsys: pytest.Capt
     np.testing.assert_allclose(table["value"], expected.to_frame()["value"])
     assert str(expected) in printed
     assert "quantile must lie between 0 and 1" in refusal(capsys, "diagnose {} --quantile 2", both[0])
+
+
+def test_diagnose_calibrates_guides_on_request(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    printed = say(capsys, "diagnose {} --num_draws 100 --calibration --seed 1", both[1])
+    x = folders.load_runs({"vamp": both[1]})["vamp"]
+    expected = calibrate(x.pair, x.data.test, seed=1)
+    assert str(expected) in printed
+    table = pd.read_csv(both[1] / "calibration.csv", index_col="quantity")
+    np.testing.assert_allclose(table["scale"], expected.to_frame()["scale"])
+    assert (both[1] / "calibration.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_sample_draws_from_the_model(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 import pandas as pd
 
-from inference.report.plots.style import colors_of, make_axes, save
+from inference.drawing import colors_of, make_axes, save
 from inference.scoring.evaluation import Evaluation
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Size, Tensor
 
-from inference.report.plots.style import DPI, label_width, save
+from inference.drawing import DPI, label_width, save
 
 FLAT_SHAPES = {560: (28, 20)}
 SMALLEST_FLAT = 64  # a table of 9 columns is not an image

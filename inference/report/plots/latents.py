@@ -13,7 +13,7 @@ from scipy.linalg import eigh
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from inference.report.plots.style import DPI, save
+from inference.drawing import DPI, save
 
 PRIOR, CODES, HOLE, STRAY = "#0072B2", "0.35", "#E69F00", "#CC79A7"
 NUM_CELLS = 64

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from inference.comparison.table import Comparison
-from inference.report.plots.style import DPI, colors_of, label_width, make_axes, save
+from inference.drawing import DPI, colors_of, label_width, make_axes, save
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.pareto import pareto_k_threshold
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 from torch import Tensor
 
-from inference.report.plots.style import DPI, save
+from inference.drawing import DPI, save
 
 ACTIVE, UNUSED, ERROR = "#0072B2", "#E69F00", "0.35"
 _LEAST = 1e-5  # variance at which bars end; estimates of zero may be below

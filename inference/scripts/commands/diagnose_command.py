@@ -1,4 +1,4 @@
-"""Diagnoses runs by prior holes, terms of the KL and active units: ``pyro-lvm diagnose runs/vamp runs/standard``."""
+"""Diagnoses runs by prior holes, terms of the KL and active units; calibrates guides: ``pyro-lvm diagnose runs/vamp runs/standard``."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 import pandas as pd
 
 from inference.checkpoint import move_
+from inference.diagnostics.calibration.simulated import calibrate
 from inference.diagnostics.diagnosis import diagnose
 from inference.diagnostics.draws import has_one_prior
 from inference.files import replacing_file
@@ -17,7 +18,7 @@ from inference.runs.folders import load_runs
 from inference.runs.run import Run
 from pyro_lvm.pair import Batch
 
-TABLE = "diagnosis.csv"
+TABLE, CALIBRATION = "diagnosis.csv", "calibration"
 
 
 def main(args: Namespace) -> None:
@@ -28,8 +29,9 @@ def main(args: Namespace) -> None:
         print(f"{name}: {run.data.description}", flush=True)
         batch = batch_seen(run.data, seed=args.seed) if args.split == "train" else run.data.batch(args.split)
         move_(run.pair, args.device)
+        batch = tuple(x.to(args.device) for x in batch)
         tables = {}
-        for part, rows in _with_one_prior(run, tuple(x.to(args.device) for x in batch)):
+        for part, rows in _with_one_prior(run, batch):
             diagnosis = diagnose(
                 run.pair, rows, quantile=args.quantile, num_draws=args.num_draws, seed=args.seed, progress=sys.stderr.isatty()
             )
@@ -39,6 +41,18 @@ def main(args: Namespace) -> None:
             with replacing_file(folders[name] / TABLE) as temporary:
                 (tables[""] if "" in tables else pd.concat(tables, names=["given"])).to_csv(temporary)
         print(f"Wrote {folders[name] / TABLE}.\n", flush=True)
+        if args.calibration:
+            _calibrate(run, batch, folders[name], args.seed)
+
+
+def _calibrate(run: Run, batch: Batch, folder: Path, seed: int) -> None:
+    """Calibrate a run's guide, print the table and save it with its picture."""
+    calibration = calibrate(run.pair, *batch, seed=seed)
+    if is_first():
+        with replacing_file(folder / f"{CALIBRATION}.csv") as temporary:
+            calibration.to_frame().to_csv(temporary)
+        calibration.plot(folder / f"{CALIBRATION}.png")
+    print(calibration, f"Wrote {folder / CALIBRATION}.csv and .png.\n", sep="\n", flush=True)
 
 
 def _with_one_prior(run: Run, batch: Batch) -> Iterator[tuple[str, Batch]]:

@@ -23,7 +23,7 @@ def main(args: Namespace) -> None:
         models, scores = score_runs(runs, folders, args.evaluate, device=args.device)
         from inference.report.report import write_report
 
-        warnings = write_report(folders, models, scores, new)
+        warnings = write_report(folders, models, scores, new, calibration=args.calibration)
     print(*warnings, f"Wrote {Path(args.out) / PAGE}.", sep="\n")
 
 

@@ -1,4 +1,4 @@
-"""Style shared by all plots."""
+"""Style shared by all pictures, and the one way in which they are written."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
