@@ -234,7 +234,7 @@ def _check_support(name: str, model: Any, train: Tensor, few: Batch) -> None:
         support = innermost_support(site["fn"])
         if support is not None and not all(support.check(part).all() for part in in_parts(train)):
             raise ValueError(
-                f"likelihood {name!r} cannot have generated the data, whose values range from "
+                f"likelihood {'bernoulli' if name == 'auto' else name!r} cannot have generated the data, whose values range from "
                 f"{train.min():g} to {train.max():g}: its support is {support}. Choose another model.likelihood, "
                 "or change data.binarize or data.dequantize."
             )

@@ -8,6 +8,8 @@ from pyro import distributions as dist
 from pyro.distributions import TorchDistribution, constraints
 import torch
 from torch import Size, Tensor
+from torch.distributions import biject_to
+from torch.distributions.transforms import Transform, identity_transform
 from torch.nn import functional as F
 
 from pyro_lvm.distributions import SizeLike
@@ -38,6 +40,13 @@ class ColumnValues(constraints.Constraint):
 
     def __repr__(self) -> str:
         return f"columns of {', '.join(dict.fromkeys(self.kinds))} values"
+
+
+@biject_to.register(ColumnValues)
+def _unconstrained(support: ColumnValues) -> Transform:
+    if set(support.kinds) != {"real"}:
+        raise NotImplementedError(f"{support} have no unconstrained coordinates")
+    return identity_transform
 
 
 class MixedColumns(TorchDistribution):

@@ -9,6 +9,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Independent, biject_to
 
+from pyro_lvm.likelihoods.columns import ColumnValues
 from pyro_lvm.sites import innermost_support, support_of
 
 MOST_ROWS = 20  # rows of a batch of distributions that are examined
@@ -46,10 +47,18 @@ class Law:
         return values.reshape(len(values), -1, *self.p.event_shape)[:, self.rows]
 
 
+def _sizes_of_columns(p: TorchDistribution) -> tuple[int, ...]:
+    """Return the number of values of each column, if a distribution is of columns of codes alone; otherwise, of none."""
+    support = innermost_support(p)
+    return support.num_values if isinstance(support, ColumnValues) and min(support.num_values) > 0 else ()
+
+
 def law_of(p: Any) -> Law:
     """Return the laws of a distribution: of its elements if these are independent and univariate, and discrete or more than two."""
     base = getattr(p, "base_dist", None)
-    if isinstance(p, Independent) and base is not None and not base.event_shape and (p.event_shape.numel() > 2 or p.support.is_discrete):
+    sizes = _sizes_of_columns(p)
+    has_elements = isinstance(p, Independent) and base is not None and not base.event_shape and not sizes
+    if has_elements and (p.event_shape.numel() > 2 or p.support.is_discrete):
         p = base
     if not p.batch_shape:
         p = p.expand(Size((1,)))
@@ -214,7 +223,10 @@ def states_of(law: Law, draws: Tensor) -> Tensor:
     support = support_of(law.p)
     low = getattr(support, "lower_bound", None)
     if law.p.event_shape and innermost_support(law.p) is constraints.nonnegative_integer:
-        return _counts(law)
+        num = law.p.event_shape.numel()
+        return _combinations(law, [torch.arange(int(MOST_STATES ** (1 / num)))] * num)
+    if sizes := _sizes_of_columns(law.p):
+        return _combinations(law, [torch.arange(size) for size in sizes])
     if low is None or law.p.event_shape:
         raise ValueError(
             f"{type(law.p).__name__} must say what its values are; its support is {support}. Define enumerate_support, or make it "
@@ -225,9 +237,7 @@ def states_of(law: Law, draws: Tensor) -> Tensor:
     return torch.arange(int(low), top + 1, dtype=draws.dtype)[:, None].expand(-1, len(law.rows))
 
 
-def _counts(law: Law) -> Tensor:
-    """As many small counts ``[N, R, *E]`` as can be enumerated, all combinations of those of each element."""
-    num = law.p.event_shape.numel()
-    axis = torch.arange(int(MOST_STATES ** (1 / num)), dtype=torch.float64)
-    states = torch.cartesian_prod(*[axis] * num).reshape(-1, 1, *law.p.event_shape)
+def _combinations(law: Law, axes: list[Tensor]) -> Tensor:
+    """All combinations ``[N, R, *E]`` of the values of each element."""
+    states = torch.cartesian_prod(*axes).double().reshape(-1, 1, *law.p.event_shape)
     return states.expand(-1, len(law.rows), *law.p.event_shape)

@@ -255,7 +255,7 @@ BAD_FILES = {
     "empty.csv": (lambda path: path.write_text(""), "not empty"),
     "junk.parquet": (lambda path: path.write_bytes(b"junk"), "must be a Parquet table"),
     "words.parquet": (lambda path: pd.DataFrame({"a": ["x", "2"], "b": [1, 3]}).to_parquet(path), "column a holds numbers and words"),
-    "rows.dat": (lambda path: path.write_text("1 2"), "ends in .npy, .npz, .csv, .parquet, .txt, or a folder"),
+    "rows.dat": (lambda path: path.write_text("1 2"), "ends in .npy, .npz, .csv, .parquet, .txt, a folder"),
 }
 
 
@@ -280,7 +280,7 @@ def test_unknown_sources_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.npy"):
         load_data(tmp_path / "absent.npy")
     with pytest.raises(TypeError, match="numpy.asarray"):
-        load_data([[1.0]])
+        load_data({"x": [1.0]})
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):

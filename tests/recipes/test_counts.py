@@ -31,7 +31,7 @@ def heavy_counts(**words: object) -> Data:
 
 def model_of(data: Data, options: object) -> object:
     train, *given = data.batch("train")
-    return build_model(options, train, given, [data.num_categories.get(name) for name in data.given], list(data.given))  # type: ignore[arg-type]
+    return build_model(options, train, given, [data.num_categories.get(name) for name in data.given], names=list(data.given))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("likelihood", COUNTS)
@@ -96,8 +96,8 @@ def test_offsets_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="offset must name a condition, of which there are none; got 'total'. Give data.condition total"):
         build_model(replace(options, structure="flat"), train)
     with pytest.raises(ValueError, match="must be the total of each row; got 'total'"):
-        build_model(options, train, [total + 1], [None], ["total"])
+        build_model(options, train, [total + 1], [None], names=["total"])
     with pytest.raises(ValueError, match="offset 'total' must be one positive number for each row"):
-        build_model(options, train, [total * 0], [None], ["total"])
+        build_model(options, train, [total * 0], [None], names=["total"])
     with pytest.raises(ValueError, match="takes nothing besides the data"):
         check_given(replace(options, structure="flat"), 1)

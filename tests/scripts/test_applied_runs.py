@@ -101,8 +101,6 @@ def test_scores_of_new_rows_are_kept_apart(place: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("encode {run} --data.source {gaps} --out z.csv", "gaps.csv must have no missing cells"),
-        ("evaluate {run} --data.source {gaps}", "gaps.csv must have no missing cells"),
         ("impute {run} --data.source {new} --out z.csv", "must have missing cells, empty or NaN, to be filled in; it has none"),
         ("impute {run} --out z.csv", "--data.source must name a file with missing cells"),
         ("encode {run} --data.source {new} --out z.txt", "--out must end in .csv, .parquet, .npy, .npz"),

@@ -78,7 +78,7 @@ def test_other_rows_are_not_scored(fitted):
         for use in (lambda rows: evaluate(pair, rows, progress=False), lambda rows: log_weights(pair, rows, num_particles=2)):
             with pytest.raises(ValueError, match=message):
                 use(rows)
-    with pytest.raises(ValueError, match="A guide whose parameters belong to the rows of its training data takes only all of these rows"):
+    with pytest.raises(ValueError, match="belong to the rows of the training data, one each, and say nothing of other rows"):
         evaluate(pair, x[:20], progress=False)
 
 
