@@ -52,7 +52,7 @@ def standardized(table: TableOfRows, *, needs_rank: bool) -> Standardized:
         NotApplicable: If columns are not real, cells are missing, there are too many columns, or these are functions of each other.
     """
     if table.measure != "density":
-        raise NotApplicable(f"it has a density, and the models have a {table.measure}")
+        raise NotApplicable(f"its measure is density, and that of the models {table.measure}")
     if not table.is_complete:
         raise NotApplicable("it takes no missing cells")
     if table.train.shape[1] > _MOST_COLUMNS:

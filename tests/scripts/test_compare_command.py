@@ -139,7 +139,7 @@ def test_yardsticks_stand_beside_runs_and_can_be_named(both: list[Path], capsys:
     table = pd.read_csv(out / "comparison.csv", index_col="model")
     assert row[-1] == "exact" and float(row[1]) == pytest.approx(-24.5, abs=0.1)
     assert table.loc["independent-columns", "mc_error"] == 0 and set(table.index) == {*map(str, both), "independent-columns"}
-    assert "Yardsticks left out: full-normal, as it has a density, and the models have a mass." in printed
+    assert "Yardsticks left out: full-normal, as its measure is density, and that of the models mass." in printed
     page = (out / "report.html").read_text()
     assert "the best yardstick" in page and "Yardsticks left out: full" in page and ">exact<" in page
     assert "Did you mean full-normal?" in refusal(capsys, "compare {} --baselines full-norml", both[0])
