@@ -199,7 +199,7 @@ def test_rows_of_all_kinds_with_gaps_are_sums_over_classes_and_observed_cells() 
     kinds = (Column("r", "real"), Column("n", "count"), Column("v", "category", ("a", "b", "c", "d")), Column("b", "binary", ("no", "yes")))
     data = data_of(with_gaps(rows), kinds)
     found = baselines(data, latent_dim=2, options={"num_classes": (2,)})
-    assert set(found) == {"independent-columns", "latent-classes"} and "it has a density" in found.left_out["full-normal"]
+    assert set(found) == {"independent-columns", "latent-classes"} and "its measure is density" in found.left_out["full-normal"]
     pair, x = found["latent-classes"], data.test.numpy()[:, :, None]  # [N, D, 1]
     total, logits = pair.negative_binomial_total_count[:, 0].numpy(), pair.negative_binomial_logits[:, 0].numpy()
     shares, codes = pair.categorical_logits.softmax(-1).numpy(), np.nan_to_num(x).astype(int)
