@@ -4,6 +4,7 @@ RUN is a finished run of MNIST, whose codes take the place of pixels (M1 + M2 of
 label is found, by the classifier and by the model, and by the same classifier trained on the hundred labels alone.
 """
 
+from functools import partial
 import sys
 
 import torch
@@ -11,15 +12,16 @@ from torch import Tensor
 
 from inference import encode, fit, label_posterior, load_run
 from inference.data.given import keep_some
+from inference.predictive.draws import in_blocks
+from inference.runs.saved import SavedRun
 import pyro_lvm as lvm
 
 LATENTS, HIDDEN, LABELS, EPOCHS = 3, 128, 10, 60
 
 
-def codes_of(run: object, split: str) -> Tensor:
+def codes_of(run: SavedRun, split: str) -> Tensor:
     """Means of q(z|x) of a split."""
-    batch = run.data.batch(split)[0]
-    return torch.cat([encode(run.pair, batch[rows], means=True) for rows in torch.arange(len(batch)).split(2000)])
+    return in_blocks(partial(encode, run.pair, means=True), *run.data.batch(split), seed=0)
 
 
 def model_of(dim: int, *, classifier_weight: float = 50.0) -> lvm.SemiSupervisedVAE:

@@ -110,10 +110,10 @@ def template_of(pair: object) -> Template | None:
     return belongings(pair).template
 
 
-def takes_all_rows(pair: object) -> bool:
-    """Return whether a pair is known to run only on all rows of its training data at once, as its parameters belong to them."""
+def known_row_parameters(pair: object) -> tuple[str, ...]:
+    """Return the parameters that belong to rows of the training data, as the last check found; all of these rows must be run at once."""
     template = template_of(pair)
-    return template is not None and bool(template.structure.row_parameters)
+    return () if template is None else template.structure.row_parameters
 
 
 @dataclass(frozen=True)

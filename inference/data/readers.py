@@ -1,11 +1,11 @@
 """Read files of NumPy arrays, tables and text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import csv
 import math
 from pathlib import Path
 import struct
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import warnings
 import zipfile
 
@@ -13,6 +13,9 @@ import numpy as np
 
 from pyro_lvm.rows.stored import FULL, Scratch, Stored
 from pyro_lvm.rows.values import MOST_HELD, Values, parts_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Arrays = dict[str, np.ndarray]
 
@@ -142,8 +145,12 @@ def column_names(path: Path) -> tuple[str, ...] | None:
         return None
     with path.open(newline="", encoding="utf-8-sig") as file:
         fields = next(csv.reader(file), [])
-    is_named = not any(is_number(field) or field.strip() in _GAPS for field in fields)
-    return tuple(field.strip() for field in fields) if is_named else None
+    return tuple(field.strip() for field in fields) if are_names(fields) else None
+
+
+def are_names(fields: Sequence[str]) -> bool:
+    """Return whether the fields of a line are names: none is a number or stands for a missing one."""
+    return not any(is_number(field) or field.strip() in _GAPS for field in fields)
 
 
 def _first_line(file: IO[str], *, has_gaps: bool) -> list[str]:
@@ -183,16 +190,28 @@ def is_number(field: str) -> bool:
     return True
 
 
-def read_parquet(path: Path) -> Arrays:
-    """Read a Parquet table of numbers."""
+def parquet_frame(path: Path) -> "pd.DataFrame":
+    """Read a Parquet table.
+
+    Raises:
+        ValueError: If it is damaged.
+        ImportError: If pyarrow is missing.
+    """
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(path, engine="pyarrow")
+        return pd.read_parquet(path, engine="pyarrow")
     except ImportError as error:
         raise ImportError(f"reading {path} needs pyarrow. Run: pip install pyro-lvm[parquet]") from error
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} must be a Parquet table; {error}") from error
+
+
+def read_parquet(path: Path) -> Arrays:
+    """Read a Parquet table of numbers."""
+    import pandas as pd
+
+    frame = parquet_frame(path)
     words = [str(name) for name, dtype in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
     if words:
         raise ValueError(f"{path} must hold numbers; got columns {', '.join(words)}. Encode or drop these.")

@@ -153,8 +153,10 @@ def _dequantized(values: Splits, levels: int, seed: int) -> Treated:
     return drawn, noise.afresh, f"dequantized to (x + u) / {levels}, {_when(seed)}"
 
 
-def drawn_once(train: Tensor, transform: Transform, seed: int) -> Tensor:
+def drawn_once(train: Tensor, transform: Transform | None, seed: int) -> Tensor:
     """Training data after one draw of their transform's noise; of rows in a file, each row's is drawn where it is read, always the same."""
+    if transform is None:
+        return train
     if not (isinstance(train, Rows) and train.kept.is_streamed):
         with seeded(seed):
             return transform(train)

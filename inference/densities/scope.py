@@ -13,7 +13,7 @@ from pyro_lvm.contract import check_pair
 from pyro_lvm.modules import eval_mode
 from pyro_lvm.pair import Batch
 from pyro_lvm.scopes import belongings, isolated
-from pyro_lvm.structure import Structure, template_of
+from pyro_lvm.structure import Structure, known_row_parameters
 
 _CHECKED_ROWS = 1024
 
@@ -45,9 +45,9 @@ def check_scorable(pair: object, batch: Batch) -> Structure:
     Raises:
         ValueError: As for :func:`~inference.scoring.importance.log_weights`.
     """
-    template = template_of(pair)
-    if template is not None and template.structure.row_parameters:  # first, as the pair cannot even run on others
-        check_rows(pair, template.structure, batch)
+    known = known_row_parameters(pair)
+    if known:  # first, as the pair cannot even run on other rows
+        check_rows(pair, known, batch)
     slices = list(row_slices(len(batch[0]), _CHECKED_ROWS))
     try:
         structures = [check_pair(pair, *(x[rows] for x in batch)).scorable() for rows in slices]
@@ -56,8 +56,8 @@ def check_scorable(pair: object, batch: Batch) -> Structure:
             raise
         structures = [check_pair(pair, *batch).scorable()]  # some programs run only on all rows at once
     structure = structures[0]
-    if structure.row_parameters:
-        check_rows(pair, structure, batch)
+    if structure.row_parameters and not known:
+        check_rows(pair, structure.row_parameters, batch)
     for other in structures[1:]:
         structure.networks.add(other.networks)
     return replace(
@@ -68,7 +68,7 @@ def check_scorable(pair: object, batch: Batch) -> Structure:
     )
 
 
-def check_rows(pair: object, structure: Structure, batch: Batch) -> None:
+def check_rows(pair: object, parameters: tuple[str, ...], batch: Batch) -> None:
     """Check that a pair whose parameters belong to the rows of its training data is given these rows.
 
     Raises:
@@ -77,6 +77,6 @@ def check_rows(pair: object, structure: Structure, batch: Batch) -> None:
     known, given = belongings(pair).rows, data_id(*batch)
     if known is not None and known != given:
         raise ValueError(
-            f"the parameters {structure.row_parameters} belong to the rows of the training data, one each, and say nothing of other rows: "
+            f"the parameters {parameters} belong to the rows of the training data, one each, and say nothing of other rows: "
             "score the training data, all of them in their order; or write a guide that computes its parameters from x."
         )

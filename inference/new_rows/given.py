@@ -50,7 +50,9 @@ def _alike(name: str, values: np.ndarray | None, condition: str, data: Data, num
         numbers = numbers.reshape(num_rows, *row_shape)
     if numbers.shape != (num_rows, *row_shape):
         raise ValueError(f"{name} must have shape {(num_rows, *row_shape)}; got {numbers.shape}. Give one value for each row.")
-    return _as_categories(name, numbers, data.num_categories[condition]) if condition in data.num_categories else _as_covariates(numbers)
+    if condition in data.num_categories:
+        return _as_categories(name, numbers, data.num_categories[condition])
+    return torch.from_numpy(numbers.astype(np.float32))
 
 
 def _as_categories(name: str, numbers: np.ndarray, count: int) -> Tensor:
@@ -61,7 +63,3 @@ def _as_categories(name: str, numbers: np.ndarray, count: int) -> Tensor:
             f"{name} must be whole numbers from 0 to {count - 1}, as those of the run are, or {MISSING} if missing; got {wrong:g}."
         )
     return torch.from_numpy(numbers.astype(np.int64))
-
-
-def _as_covariates(numbers: np.ndarray) -> Tensor:
-    return torch.from_numpy(numbers.astype(np.float32))

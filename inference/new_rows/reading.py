@@ -30,7 +30,7 @@ from pyro_lvm.pair import Batch
 from pyro_lvm.rows.lazy import Rows, plain
 from pyro_lvm.rows.values import Chosen, Values
 from pyro_lvm.scopes import isolated
-from pyro_lvm.structure import template_of
+from pyro_lvm.structure import known_row_parameters
 
 _CHECKED = 1024  # rows that are checked at once
 _MANY = 3  # names of columns that an error lists
@@ -129,10 +129,10 @@ def _read_table(source: Any, data: Data, kinds: Sequence[Column]) -> NewRows | N
 
 
 def _check_guide(source: Any, pair: object) -> None:
-    template = template_of(pair)
-    if template is not None and template.structure.row_parameters:
+    parameters = known_row_parameters(pair)
+    if parameters:
         raise ValueError(
-            f"{'new rows' if is_array(source) else source} cannot be encoded: the parameters {template.structure.row_parameters} of the "
+            f"{'new rows' if is_array(source) else source} cannot be encoded: the parameters {parameters} of the "
             "guide belong to the rows of the training data, one each. Train a pair whose guide computes its parameters from x."
         )
 

@@ -21,7 +21,7 @@ from inference.recipes.combinations import check_given, check_parts
 from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe
 from inference.recipes.own_pairs import make_own, own_files
 from inference.recipes.parts.codes import start_codebook
-from inference.recipes.parts.columns import check_likelihood
+from inference.recipes.parts.columns import check_likelihood, likelihood_of
 from inference.recipes.parts.maker import Parts
 from inference.recipes.registries import CONDITIONS, INITS, LIKELIHOODS, METHODS, OBJECTIVES, SCHEDULES, STRUCTURES
 from inference.recipes.user_code import UserFile
@@ -104,7 +104,7 @@ def build_model(
         INITS.build(options.init, values, pair=model)
         start_codebook(model, train, seed=options.seed)
     few = tuple(x[:2] for x in (train, *given))
-    _check_support(options.likelihood, model, train, few)
+    _check_support(likelihood_of(options.likelihood, columns), model, train, few)
     check_pair(model, *few).scorable()
     return model
 
@@ -116,7 +116,7 @@ def batch_seen(data: Data, *, seed: int = 0) -> Batch:
 
 def seen_by_model(data: Data, *, seed: int = 0) -> Tensor:
     """The training data as the model sees them, after one draw of their transform's noise, ``[N, *X]``."""
-    return data.train if data.transform is None else drawn_once(data.train, data.transform, seed)
+    return drawn_once(data.train, data.transform, seed)
 
 
 def batch_given(data: Data, batch: Batch, given: Sequence[float]) -> Batch:
@@ -234,7 +234,7 @@ def _check_support(name: str, model: Any, train: Tensor, few: Batch) -> None:
         support = innermost_support(site["fn"])
         if support is not None and not all(support.check(part).all() for part in in_parts(train)):
             raise ValueError(
-                f"likelihood {'bernoulli' if name == 'auto' else name!r} cannot have generated the data, whose values range from "
+                f"likelihood {name!r} cannot have generated the data, whose values range from "
                 f"{train.min():g} to {train.max():g}: its support is {support}. Choose another model.likelihood, "
                 "or change data.binarize or data.dequantize."
             )

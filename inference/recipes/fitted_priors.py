@@ -33,7 +33,7 @@ from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior
 from pyro_lvm.priors.normal import StandardNormal
 from pyro_lvm.scopes import isolated
 from pyro_lvm.sites import Site, innermost_support, num_values, sample_sites
-from pyro_lvm.structure import template_of
+from pyro_lvm.structure import known_row_parameters, template_of
 
 VERSION = 1  # of the fits: raised when they give other priors for the same arguments, so that kept ones are fitted anew
 
@@ -66,8 +66,8 @@ def fit_expost(pair: Any, data: Data, expost: str, recipe: Recipe, *, device: st
             codes are proportions or unit vectors, for which there is no fitted prior.
     """
     check_device(device)
-    template, seed = template_of(pair), recipe.fit.seed
-    if template is not None and template.structure.row_parameters:
+    seed = recipe.fit.seed
+    if known_row_parameters(pair):
         raise ValueError(
             "a prior is fitted to codes of training and of validation data; the parameters of this pair belong to the rows of its training "
             "data, and give no codes of others. Leave --expost out."

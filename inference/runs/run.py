@@ -26,7 +26,7 @@ from inference.runs.reading import checksum, parse_yaml, sealed
 from inference.scoring.importance import log_weights
 from inference.svi.loop import FitResult
 from inference.svi.state import CHECKPOINT
-from pyro_lvm.structure import takes_all_rows
+from pyro_lvm.structure import known_row_parameters
 
 CONFIG, SUMMARY, HISTORY = "config.yaml", "summary.yaml", "history.csv"
 TABLE, PAGE = "comparison.csv", "report.html"
@@ -53,7 +53,7 @@ class Run:
     def has_means(self) -> bool:
         """Whether p(x|z) has a mean that looks like a datum; a categorical distribution has none."""
         batch = self.data.batch("train")
-        return has_means(self.pair, *(batch if takes_all_rows(self.pair) else (x[:2] for x in batch)))
+        return has_means(self.pair, *(batch if known_row_parameters(self.pair) else (x[:2] for x in batch)))
 
 
 def build_run(recipe: Recipe, data: Data, *, folder: Path | None = None) -> Run:

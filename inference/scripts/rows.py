@@ -17,7 +17,7 @@ from inference.runs.folders import load_runs
 from inference.runs.run import Run
 from pyro_lvm.pair import Batch
 from pyro_lvm.rows.lazy import plain
-from pyro_lvm.structure import takes_all_rows, template_of
+from pyro_lvm.structure import known_row_parameters, template_of
 
 
 class Asked(NamedTuple):
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
     @property
     def size(self) -> int:
         """How many rows the pair takes at once."""
-        return len(self.batch[0]) if takes_all_rows(self.run.pair) else 1000
+        return len(self.batch[0]) if known_row_parameters(self.run.pair) else 1000
 
     def site(self, kind: str) -> str:
         """Name of the first ``latents`` or ``observed`` site of the pair, for values of a single one."""

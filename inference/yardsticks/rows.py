@@ -70,7 +70,7 @@ def table_of(data: Data, *, measure: str | None, latent_dim: int | None, seed: i
     Raises:
         NotApplicable: If the measure does not go with the data, or the rows are no vectors of free numbers.
     """
-    train, valid = (_flat(x) for x in (_seen(data, seed), data.valid))
+    train, valid = (_flat(x) for x in (drawn_once(data.train, data.transform, seed), data.valid))
     kinds = _kinds(train, valid, data.kinds, data.alphabet is not None, measure)
     natural = _measure(kinds)
     if measure not in (None, natural):
@@ -84,10 +84,6 @@ def table_of(data: Data, *, measure: str | None, latent_dim: int | None, seed: i
 def num_cells(data: Data) -> int:
     """Return the number of cells of the training data, rows times columns."""
     return prod(data.train.shape)
-
-
-def _seen(data: Data, seed: int) -> Tensor:
-    return data.train if data.transform is None else drawn_once(data.train, data.transform, seed)
 
 
 def _flat(x: Tensor) -> np.ndarray:

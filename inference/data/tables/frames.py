@@ -10,11 +10,10 @@ import warnings
 import pandas as pd
 
 from inference.data.columns import some
-from inference.data.readers import is_number
+from inference.data.readers import are_names, parquet_frame
 
 SEPARATORS = ",;\t"
 MOST_COLUMNS = 100_000
-_GAPS = ("", "NA")
 
 
 def is_named(path: Path) -> bool:
@@ -27,8 +26,8 @@ def is_named(path: Path) -> bool:
         return True
     if path.suffix != ".csv":
         return False
-    fields = _header(path)
-    return bool(fields) and not any(is_number(field) or field.strip() in _GAPS for field in fields)
+    _, fields = _header(path)
+    return bool(fields) and are_names(fields)
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -42,10 +41,10 @@ def read_frame(path: Path) -> pd.DataFrame:
         ImportError: If a .parquet file is given and pyarrow is missing.
     """
     if path.suffix == ".parquet":
-        return checked_names(_read_parquet(path), path.name)
-    names = [name.strip() for name in _header(path)]
+        return checked_names(parquet_frame(path), path.name)
+    separator, fields = _header(path)
+    names = [name.strip() for name in fields]
     _check_names(names, path.name)
-    separator = _separator(path)
     _check_lengths(path, separator, len(names))
     frame = _read_csv(path, names, separator, ".")
     if separator == ";":
@@ -85,15 +84,6 @@ def _check_lengths(path: Path, separator: str, expected: int) -> None:
                 )
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path, engine="pyarrow")
-    except ImportError as error:
-        raise ImportError(f"reading {path} needs pyarrow. Run: pip install pyro-lvm[parquet]") from error
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} must be a Parquet table; {error}") from error
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[str]]:
     try:
@@ -103,25 +93,21 @@ def _opened(path: Path) -> Iterator[IO[str]]:
         raise ValueError(f"{path} must be a table in UTF-8; {error}. Save it in that encoding.") from error
 
 
-def _first_line(path: Path) -> str:
+def _fields(line: str, separator: str) -> list[str]:
+    return next(csv.reader([line], delimiter=separator), [])
+
+
+def _header(path: Path) -> tuple[str, list[str]]:
+    """The separator, and the fields of the first line."""
     with _opened(path) as file:
-        return file.readline()
-
-
-def _separator(path: Path) -> str:
-    line = _first_line(path)
-    return max(SEPARATORS, key=lambda mark: len(next(csv.reader([line], delimiter=mark), [])))
-
-
-def _header(path: Path) -> list[str]:
-    """The fields of the first line."""
-    line = _first_line(path)
+        line = file.readline()
     count = max(map(line.count, SEPARATORS)) + 1
     if count > MOST_COLUMNS:
         raise ValueError(
             f"{path} has {count} columns, more than the {MOST_COLUMNS} that a table may have. Save the numbers as an array: numpy.save."
         )
-    return next(csv.reader([line], delimiter=_separator(path)), [])
+    separator = max(SEPARATORS, key=lambda mark: len(_fields(line, mark)))
+    return separator, _fields(line, separator)
 
 
 def checked_names(frame: pd.DataFrame, source: str) -> pd.DataFrame:

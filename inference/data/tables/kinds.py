@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 import re
-from typing import get_args
 
 import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from inference.data.columns import NUMBERS, Column, Kind, some
+from inference.data.columns import KINDS, NUMBERS, Column, Kind, some
 from pyro_lvm.checks import warn_caller
 
 MOST_LEVELS = 20  # of whole numbers without gaps that are taken for ordered values
@@ -50,8 +49,8 @@ def _check_said(kinds: Mapping[str, str], frame: pd.DataFrame, source: str) -> N
     for name, kind in kinds.items():
         if name not in frame.columns:
             raise ValueError(f"kinds must name columns of {source}, {some(list(frame.columns))}; got {name!r}. Correct it.")
-        if kind not in get_args(Kind):
-            raise ValueError(f"kinds: {name} must be one of {', '.join(get_args(Kind))}; got {kind!r}. Choose one of these.")
+        if kind not in KINDS:
+            raise ValueError(f"kinds: {name} must be one of {', '.join(KINDS)}; got {kind!r}. Choose one of these.")
 
 
 def _column(cells: pd.Series, name: str, source: str, said: str | None) -> Column:
@@ -133,7 +132,7 @@ def _check_kind(known: pd.Series, name: str, source: str, kind: str, is_text: bo
     elif kind == "ordinal" and is_text and not isinstance(known.dtype, pd.CategoricalDtype):
         wrong = "it holds words, whose order nothing says; number them in their order"
     if wrong:
-        raise ValueError(f"{source}: column {name} cannot be {kind}, as {wrong}. Say another of {', '.join(get_args(Kind))}.")
+        raise ValueError(f"{source}: column {name} cannot be {kind}, as {wrong}. Say another of {', '.join(KINDS)}.")
 
 
 def _all_differ(known: pd.Series) -> bool:

@@ -21,7 +21,7 @@ from inference.runs.folders import load_runs
 from inference.runs.kinds import ARRAYS, SAMPLES
 from inference.runs.run import CHECKPOINT, Run
 from inference.runs.scores import expost_path, run_under
-from pyro_lvm.structure import takes_all_rows
+from pyro_lvm.structure import known_row_parameters
 
 
 def main(args: Namespace) -> None:
@@ -57,7 +57,7 @@ def draws(run: Run, split: str, count: int, *, seed: int, device: str, given: Se
     move_(run.pair, device)
     batch = tuple(x.to(device) for x in run.data.batch(split))
     rows = random_rows(torch.arange(len(batch[0])), count, seed=seed)
-    given_rows, shown = (batch, rows) if takes_all_rows(run.pair) else (tuple(x[rows] for x in batch), slice(None))
+    given_rows, shown = (batch, rows) if known_row_parameters(run.pair) else (tuple(x[rows] for x in batch), slice(None))
     asked = given_rows if given is None else batch_given(run.data, given_rows, given)
     arrays = {"data": given_rows[0]}  # [n, *X]
     arrays |= {f"given_{name}": x for name, x in zip(run.data.given, asked[1:], strict=True)}  # each [n, *C]
