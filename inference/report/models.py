@@ -13,10 +13,12 @@ from inference.data.columns import kinds_in_words
 from inference.densities.scope import scoring
 from inference.recipes.parts.columns import likelihood_of
 from inference.recipes.registries import CONDITIONS, EXPOST, STRUCTURES
+from inference.report.html import Block, Paragraph
 from inference.runs.kept import ROW_SOFT
 from inference.runs.run import Run
 from pyro_lvm.pair import programs
 from pyro_lvm.sites import Site, innermost, is_data, num_values, sample_sites
+from pyro_lvm.structure import known_row_parameters
 
 _WORDS = {
     "maf": "masked autoregressive flow",
@@ -51,6 +53,14 @@ def models_table(runs: Mapping[str, Run], fitted: Container[str]) -> pd.DataFram
     """
     rows = {name: _row("" if name in fitted else name.rpartition("+")[2], run) for name, run in runs.items()}
     return pd.DataFrame.from_dict(rows, orient="index").fillna("")
+
+
+def with_codes_of_any_data(runs: Mapping[str, Run]) -> tuple[dict[str, Run], list[Block]]:
+    """The models that encode any data, and a sentence on the others, whose guides know only the rows that they were fitted to."""
+    able = {name: run for name, run in runs.items() if not known_row_parameters(run.pair)}
+    rest = ", ".join(name for name in runs if name not in able)
+    sentence = f"Left out, as the parameters of the guide belong to the training rows, and no other data can be encoded: {rest}."
+    return able, [Paragraph(sentence)] if rest else []
 
 
 def _row(expost: str, run: Run) -> dict[str, str]:

@@ -19,7 +19,7 @@ from inference.report.calibration import calibration_blocks
 from inference.report.html import Block, Notes, Picture, Table, page
 from inference.report.latents import diagnosed, diagnosis_blocks, latent_space, used
 from inference.report.likelihoods import reliability_blocks, score_blocks
-from inference.report.models import latents, likelihood, models_table
+from inference.report.models import latents, likelihood, models_table, with_codes_of_any_data
 from inference.report.plots.curves import draw_history
 from inference.report.quality import Judgement, judge, quality_blocks, with_names
 from inference.report.samples import made
@@ -79,17 +79,20 @@ def write_report(
     groups = group_fits(folders, runs)
     recipes = None if groups is None else compare_recipes({name: [scores[fit] for fit in fits] for name, fits in groups.items()})
     shown = runs if groups is None or recipes is None else {groups[name][0]: runs[groups[name][0]] for name in recipes.index}
-    diagnoses, judgement = diagnosed(shown), judge(shown)
-    uses, fits = used(shown, diagnoses), budget(folders, scores).rename(columns=FITS)
+    able, unable = with_codes_of_any_data(shown)
+    diagnoses, judgement = diagnosed(able), judge(able) if able else Judgement("No samples are judged.")
+    uses, fits = used(able, diagnoses), budget(folders, scores).rename(columns=FITS)
     overview = _overview(table, uses, diagnoses, judgement, shown)
     _write_tables(table, recipes, overview, fits, runs[names[0]].data.description, out)
-    calibrated = calibration_blocks(shown, out) if calibration else []
+    calibrated = calibration_blocks(able, out) if calibration else []
+    made_and_judged = [*made(able, out), *quality_blocks(judgement, out)] if able else []
+    of_codes = [*latent_space(able, out), *diagnosis_blocks(diagnoses, uses, list(able), out), *calibrated] if able else []
     sections: dict[str, Sequence[Block]] = {
         "Overview": _overview_blocks(overview, recipes, list(shown)),
         "Log-likelihood": score_blocks(table, recipes, out),
         "Reliability": reliability_blocks(scores, out),
-        "Samples": [*made(shown, out), *quality_blocks(judgement, out)],
-        "Latent space": [*latent_space(shown, out), *diagnosis_blocks(diagnoses, uses, list(shown), out), *calibrated],
+        "Samples": [*made_and_judged, *unable],
+        "Latent space": [*of_codes, *unable],
         "Training": _training(folders, fits, out),
         "Models": [Table(models_table(runs, folders), "Densities and sizes of each model.")],
     }

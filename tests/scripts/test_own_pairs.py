@@ -1,6 +1,7 @@
 """Pairs and parts in files of the user's own: every command takes them, runs keep them, errors name their line."""
 
 from collections.abc import Iterator
+import os
 from pathlib import Path
 import re
 import shutil
@@ -184,6 +185,9 @@ def test_parameters_of_rows_are_scored_on_these_rows_alone(place: Path, capsys: 
     assert "1197 data" in say(capsys, "evaluate {} --split train --num_particles 10", run)
     for command in ("evaluate {} --num_particles 10", "diagnose {}", "report {}"):
         assert "belong to the rows of" in refusal(capsys, command, run)
+    say(capsys, "report {} {} --evaluate.split train --evaluate.num_particles 10 --out {}", run, place / "functions", tmp_path / "page")
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert page.count("no other data can be encoded: auto.") == 2 and "reconstructions.png" in os.listdir(tmp_path / "page")
     said = say(capsys, "sample {} --split train --num_draws 3", run)
     assert re.search(r"samples +\(3, 64\)\n.*\n.*\ncodes +\(1197, 2\)", said)
     assert load_run(run).summary["batch_size"] == 1197
