@@ -1,7 +1,7 @@
 """Compares two sweeps, the second given labels, and finds labels: ``python benchmarks/conditional.py UNCONDITIONAL CONDITIONAL``.
 
-Prints the comparison of the two recipes over seeds, and for each conditional run the share of 500 random test images whose most probable label, with
-equal priors and 100 draws for each label, is theirs.
+Prints the comparison of the two recipes over seeds, and for each conditional run the share of 500 random test images whose most probable
+label, with equal priors and 100 draws for each label, is theirs.
 """
 
 from pathlib import Path
