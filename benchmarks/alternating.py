@@ -3,7 +3,7 @@
 Fits a VAE and a hierarchy of two levels to the digits in three ways, three seeds each: all parameters in every update (joint); guide and
 model in turn on every batch (alternating, ``fit(..., alternating=True)``); and five updates of the guide on every batch before one of the
 model, in the manner of the aggressive updates of He et al. (2019, https://arxiv.org/abs/1901.05534), who repeat them until the guide's loss
-no longer falls. Prints a table: log p(x) of the test images, the paired difference to joint updates with the standard error of its mean over
+no longer falls. Prints a table: log p(x) of the test images, the paired difference to joint updates with the error of its mean over
 seeds, active units, and seconds. All have the same number of epochs, and keep the weights of the best validation loss.
 """
 

@@ -156,6 +156,17 @@ def test_names_of_unfinished_folders_and_loops_are_refused(tmp_path, capsys):
     assert "ends in .partial" in refusal(capsys, f"train --out {tmp_path}/x.partial {TINY}")
 
 
+def test_a_run_that_stopped_early_says_what_it_goes_on_with(tmp_path, capsys):
+    run_cli(f"train --out {tmp_path}/run --fit.epochs 1 {TINY}")
+    run_cli(f"train --out {tmp_path}/run --resume")
+    assert "it goes on with more --fit.epochs.\n" in capsys.readouterr().out
+    run_cli(f"train --out {tmp_path}/early --fit.epochs 9 --fit.patience 1 --fit.learning_rate 0.5 {TINY}")
+    run_cli(f"train --out {tmp_path}/early --resume --fit.epochs 10")
+    assert "it goes on with a larger --fit.patience, as it stopped early.\n" in capsys.readouterr().out
+    run_cli(f"train --out {tmp_path}/early --resume --fit.epochs 10 --fit.patience 99")
+    assert len(pd.read_csv(tmp_path / "early" / "history.csv")) == 10
+
+
 def in_this_process(jobs, commands, folder, *, processes):
     failures = {}
     for job in jobs:

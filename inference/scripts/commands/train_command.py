@@ -11,7 +11,7 @@ from inference.processes import first_then_others, from_first, is_first
 from inference.recipes.build import fit_pair, load
 from inference.recipes.combinations import checked_recipes
 from inference.recipes.options import Recipe, recipe_of
-from inference.runs.folders import parse_recipe
+from inference.runs.folders import parse_recipe, read_summary
 from inference.runs.kinds import RUN
 from inference.runs.resuming import LAST, begun, check_same, copy_state, is_continued, is_done, keep_what_holds
 from inference.runs.run import CHECKPOINT, build_run, fit_run
@@ -41,7 +41,12 @@ def main(args: Namespace) -> None:
     checked_recipes({args.out: recipe})
     plan = from_first(lambda: _planned(args, recipe))
     if plan is None:
-        print(f"{args.out} is finished; it goes on with more --fit.epochs.")
+        more = (
+            "a larger --fit.patience, as it stopped early"
+            if read_summary(resolved(Path(args.out)))["stopped_early"]
+            else "more --fit.epochs"
+        )
+        print(f"{args.out} is finished; it goes on with {more}.")
         return
     run = build_run(recipe, first_then_others(lambda: load(recipe.data)), folder=plan.earlier)
     print(run.data.description, flush=True)
