@@ -1,4 +1,5 @@
 # make compare: the main job, from nothing to a table of priors.   make test: the whole test suite, in two processes.   make lint: style and types.
+# make docs: the site, docs/_build/html/index.html, notebooks executed (PYRO_LVM_SHORT=1 make docs: in the short mode).
 # make torture: thousands of generated pairs against a plain scorer (make torture PAIRS=20000 SEED=7).
 # make known: docs/known.md, every estimator on likelihoods that are known.
 # make bench: what docs/benchmarks/ holds (make bench DEVICE=cuda: the same on a CUDA device; make bench ONLY="iwae dreg": the steps of these).
@@ -8,9 +9,10 @@ DEVICE ?= cpu
 PAIRS ?= 2000
 SEED ?= 0
 INSTALLED := $(VENV)/.installed
+INSTALLED_DOCS := $(VENV)/.installed-docs
 CORE := tests/known tests/scripts tests/svi tests/zoo
 
-.PHONY: bench compare format known lint test test-core test-rest torture
+.PHONY: bench compare docs format known lint test test-core test-rest torture
 
 compare: $(INSTALLED)
 	$(VENV)/bin/pyro-lvm compare --overwrite
@@ -40,6 +42,9 @@ format: $(INSTALLED)
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
+docs: $(INSTALLED_DOCS)
+	$(VENV)/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
+
 bench: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/bench.py --device $(DEVICE) $(if $(ONLY),--only $(ONLY))
 
@@ -48,4 +53,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
+	touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@

@@ -124,13 +124,3 @@ def resolves(name, module):
 def test_docstring_examples_run(path):
     module = importlib.import_module(module_of(path))
     assert doctest.testmod(module).failed == 0
-
-
-def test_the_readme_runs(tmp_path, monkeypatch):
-    """All python blocks of the README, one after the other."""
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(blocks) >= 3
-    scope = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), scope)

@@ -123,7 +123,7 @@ def load_data(
             share of characters to hold out before those of the test set, which are at the end.
         test_fraction: Share of rows to hold out for testing if the data have no such split; by default 0.1.
         seed: Seed of random splits and of noise that is drawn once.
-        shape: Shape of one datum, *X; by default flat for published data sets and unchanged for the user's own data. For text,
+        shape: Shape of one datum, ``*X``; by default flat for published data sets and unchanged for the user's own data. For text,
             (T,), by default (64,): each split is cut into windows of T characters without overlap; a shorter remainder is dropped.
         folder: Folder to search for published data sets before the cache; by default the one that ``PYRO_LVM_DATA`` names.
         download: Whether to download a published data set that is in neither.

@@ -43,7 +43,7 @@ class HierarchicalVAE(nn.Module):
         self.prior, self.levels, self.likelihood = prior, levels, likelihood
 
     def model(self, x: Tensor) -> None:
-        """Declare p(z_L), each p(z_l|z_>l) and p(x|z) for observations ``[B, *X]``."""
+        """Declare p(z_L), each ``p(z_l|z_>l)`` and p(x|z) for observations ``[B, *X]``."""
         register(self, "prior", "likelihood", "levels")
         state: tuple[Tensor, ...] = ()
         with pyro.plate("data", len(x)):
@@ -53,7 +53,7 @@ class HierarchicalVAE(nn.Module):
             pyro.sample("x", self.likelihood(*state), obs=x)
 
     def guide(self, x: Tensor) -> None:
-        """Declare q(z_L|x) and each q(z_l|x, z_>l) for observations ``[B, *X]``."""
+        """Declare q(z_L|x) and each ``q(z_l|x, z_>l)`` for observations ``[B, *X]``."""
         register(self, "levels")
         top, *names = self._names()
         encoder, *encoders = self.levels.encoders
