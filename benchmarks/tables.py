@@ -9,10 +9,8 @@ from sklearn.decomposition import FactorAnalysis
 import torch
 from torch import Tensor
 
-from inference import evaluate, load_data
+from inference import evaluate, fit, load_data, make_pair
 from inference.data.load import Data
-from inference.recipes.build import build_model, fit_pair
-from inference.recipes.options import fit_options, model_options
 
 LATENT_DIM, NUM_PARTICLES = 4, 200
 TABLES: dict[str, tuple[Any, list[str]]] = {
@@ -26,7 +24,7 @@ def factor_analysis(data: Data) -> Tensor:
     """log p(x) of test rows under factor analysis, fitted to the standardized training rows, in the units of the data."""
     train, test = data.train.double().numpy(), data.test.double().numpy()
     loc, scale = train.mean(0), train.std(0)
-    fitted = FactorAnalysis(LATENT_DIM, tol=1e-6, max_iter=5000).fit((train - loc) / scale)
+    fitted = FactorAnalysis(LATENT_DIM, tol=1e-4, max_iter=20_000, svd_method="lapack").fit((train - loc) / scale)
     return torch.as_tensor(fitted.score_samples((test - loc) / scale)) - torch.as_tensor(scale).log().sum()
 
 
@@ -34,8 +32,8 @@ def main() -> None:
     rows = {}
     for name, (read, drop) in TABLES.items():
         data = load_data(read(), drop=drop)
-        pair = build_model(model_options()(latent_dim=LATENT_DIM), data.train, columns=data.kinds)
-        fit_pair(pair, data, fit_options()(), progress=False)
+        pair = make_pair(data, latent_dim=LATENT_DIM)
+        fit(pair, data, epochs=300, patience=30, learning_rate=3e-3, progress=False)  # the defaults of the shell
         model = evaluate(pair, data.test, num_particles=NUM_PARTICLES, progress=False).log_px.double()
         classical = factor_analysis(data)
         gap = model - classical

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inference.predictive.draws import decode, encode, reconstruct, sample_latents, sample_prior
     from inference.predictive.features import classifier_features, pca_features
     from inference.predictive.quality import SampleQuality, pair_samples, quality_table, sample_quality
+    from inference.recipes.build import make_pair
     from inference.runs.saved import SavedRun, load_run
     from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
     from inference.scoring.conditional.labels import LabelPosterior, class_posterior, label_posterior
@@ -58,6 +59,7 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "predictive.draws": "decode encode reconstruct sample_latents sample_prior",
     "predictive.features": "classifier_features pca_features",
     "predictive.quality": "SampleQuality pair_samples quality_table sample_quality",
+    "recipes.build": "make_pair",
     "runs.saved": "SavedRun load_run",
     "scoring.annealed.bounds": "BidirectionalBounds bidirectional",
     "scoring.conditional.labels": "LabelPosterior class_posterior label_posterior",

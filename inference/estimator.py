@@ -1,8 +1,7 @@
 """A model made of parts as an estimator of scikit-learn."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from difflib import get_close_matches
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +15,9 @@ from inference.data.load import Data
 from inference.data.splits import cut_rows
 from inference.predictive.draws import Values, decode, encode, of_data, sample_prior
 from inference.recipes.build import build_model, fit_pair
+from inference.recipes.combinations import options_of
 from inference.recipes.options import fit_options, model_options
+from inference.recipes.registries import FIT_PARTS, MODEL_PARTS
 from inference.scoring.importance import evaluate
 from pyro_lvm.arrays import as_tensor
 
@@ -79,8 +80,9 @@ class LatentVariableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
             raise ValueError(f"valid_fraction must leave rows to train on; got {self.valid_fraction} of {len(x)} rows. Lower it.")
         rows = cut_rows(len(x), {"valid": held_out}, seed)
         data = Data("table", "a table", x[rows["train"]], x[rows["valid"]], x[rows["valid"]])
-        fit = _options("training", fit_options(), {"seed": seed, **(self.training or {})})
-        self.pair_ = build_model(_options("model", model_options(), {**_MODEL, "seed": seed, **(self.model or {})}), data.train)
+        fit = options_of("training", fit_options(), {"seed": seed, **(self.training or {})}, FIT_PARTS)
+        model = options_of("model", model_options(), {**_MODEL, "seed": seed, **(self.model or {})}, MODEL_PARTS)
+        self.pair_ = build_model(model, data.train)
         result = fit_pair(self.pair_, data, replace(fit, batch_size=min(fit.batch_size, len(data.train))), progress=False)
         self.history_, self.seed_ = result.history, seed
         self._n_features_out = self._codes(x[:2]).shape[1]
@@ -121,15 +123,6 @@ class LatentVariableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         check_is_fitted(self)
         x = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
         return _rows(x), x.dtype
-
-
-def _options(name: str, kind: type[Any], given: Mapping[str, Any]) -> Any:
-    known = [option.name for option in fields(kind)]
-    for option in given:
-        if option not in known:
-            near = "".join(f" Did you mean {word}?" for word in get_close_matches(option, known, n=1))
-            raise ValueError(f"{name} must hold options by name, such as {known[0]}; got {option!r}.{near}")
-    return kind(**given)
 
 
 def _rows(x: np.ndarray) -> Tensor:

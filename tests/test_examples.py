@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
+import pandas as pd
 from pyro import poutine
 import pytest
 from scipy import stats
@@ -21,7 +22,7 @@ from inference import evaluate, fit, load_run
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py"))
-SIZES = ("num_series", "num_documents", "num_cells")
+SIZES = ("num_series", "num_documents", "num_cells", "num_people")
 GRAY = "--data.binarize null"
 SHELL = {
     "deep_markov": f"--data.shape [8,8] --data.dequantize true {GRAY} --pair.linear true",
@@ -29,6 +30,7 @@ SHELL = {
     "single_cells": f"{GRAY} --pair.zero_inflation false",
     "disentanglement": "--pair.latent_dim 3 --fit.kl_weight 4",
     "semi_supervised": "--pair.latent_dim 3",
+    "not_at_random": f"{GRAY} --pair.latent_dim 3 --pair.reason either --fit.objective iwae",
 }
 
 
@@ -247,3 +249,46 @@ def test_labels_are_summed_out_as_by_hand(double):
     exact = torch.stack(exact).detach()  # log p(x, y), [3, 6]
     assert_within_error(evaluate(pair, x, num_particles=4000, progress=False), exact.logsumexp(0))
     np.testing.assert_allclose(module.joint(pair, x, classes=3, num_particles=4000), exact, atol=0.05)
+
+
+@pytest.mark.parametrize("reason", ["larger", "either", "none"])
+def test_rows_with_gaps_are_scored_and_imputed_as_by_quadrature(reason, double):
+    """Over z, and over each missing cell given z."""
+    module = example("not_at_random")
+    torch.manual_seed(0)
+    x = torch.randn(6, 3)
+    x[0, 0], x[1, :2], x[2, 1:] = torch.nan, torch.nan, torch.nan
+    pair = module.make_pair(module.Data("table", "three columns", x, x, x), latent_dim=1, hidden=6, reason=reason)
+    pair.slope.data, pair.middle.data = torch.tensor([1.5, -0.7, 2.0]), torch.tensor([0.2, 0.0, -0.5])
+    nodes, weights = (torch.tensor(values) for values in hermegauss(60))
+    weights /= weights.sum()
+    gaps = x.isnan()[:, None]  # [6, 1, 3]
+    with torch.no_grad():
+        cells = pair.cells(nodes[:, None])
+        values = cells.loc + cells.scale * nodes[:, None, None]  # of missing cells, [60, 60, 3]
+        told = torch.ones(60, 60, 3) * 0.5 if reason == "none" else pair.is_told(values).probs
+        is_told = torch.ones(6, 3) * 0.5 if reason == "none" else pair.is_told(x.nan_to_num()).probs
+        missing = weights[:, None, None] * (1 - told)
+        means = (missing * values).sum(0) / missing.sum(0)  # of missing cells given z, [60, 3]
+        log_p = torch.where(gaps, missing.sum(0).log(), cells.log_prob(x.nan_to_num()[:, None]) + is_told.log()[:, None])  # [6, 60, 3]
+    log_joint = log_p.sum(-1) + weights.log()
+    exact = log_joint.logsumexp(-1) + (3 * np.log(2) if reason == "none" else 0.0)
+    assert_within_error(evaluate(pair, x, num_particles=4000, progress=False), exact)
+    drawn = module.impute(pair, x, site="missing", num_draws=4000, num_particles=8000, seed=0)
+    expected = log_joint.softmax(-1) @ means  # [6, 3]
+    spread = drawn.draws.std(0) * (1 / 4000 + 1 / drawn.ess[:, None]).sqrt()
+    assert not drawn.is_poor.any() and ((drawn.mean - expected).abs() <= 5 * spread)[x.isnan()].all()
+    assert torch.equal(drawn.draws[:, ~x.isnan()], x[~x.isnan()].expand(4000, -1))
+
+
+def test_the_shell_fills_in_cells_that_are_missing_for_a_reason(capsys, tmp_path):
+    data, _ = example("not_at_random").simulate(100)
+    table = pd.DataFrame(data.train.numpy(), columns=list("abcde")).round(3)
+    table.to_csv(tmp_path / "gaps.csv", index=False)
+    options = f"--pair {FOLDER}/not_at_random.py:make_pair --pair.latent_dim 2 --pair.hidden 8 --fit.epochs 1 --fit.batch_size 50"
+    say(capsys, f"train {options} --data.source {{}} --out {{}}", tmp_path / "gaps.csv", tmp_path / "run")
+    options = "--site missing --draws 20 --num_particles 100"
+    say(capsys, f"impute {{}} --data.source {{}} --out {{}} {options}", tmp_path / "run", tmp_path / "gaps.csv", tmp_path / "filled.csv")
+    filled = pd.read_csv(tmp_path / "filled.csv").groupby("row")[list("abcde")].mean()
+    assert not filled.isna().any(axis=None) and np.allclose(filled.to_numpy()[table.notna()], table.to_numpy()[table.notna()])
+    assert filled["a"][table["a"].isna()].mean() > table["a"].mean()  # larger values are the missing ones

@@ -22,15 +22,15 @@ from inference.data.readers import read_csv, read_numpy, read_parquet, read_text
 from inference.data.shards import read_shards, shards_of
 from inference.data.splits import SPLITS, Fractions, cut_in_order, own_splits, refuse_fractions, split_sizes
 from inference.data.tables.choice import Choice, Table, table_of
+from inference.data.tables.coding import decode_table
 from inference.data.text import encode_text, windows
-from inference.data.treatments import Treatment, gray_levels, treat
+from inference.data.treatments import Treatment, check_options, gray_levels, treat
 from pyro_lvm.checks import check_seeds
 from pyro_lvm.dtypes import Transform
 from pyro_lvm.pair import Batch
 from pyro_lvm.rows.lazy import Rows
 from pyro_lvm.rows.values import Chosen, Held, Values
 
-BINARIZE = ("default", None, "half", "static", "dynamic")
 READERS: dict[str, Callable[[Path], dict[str, Any]]] = {".npy": read_numpy, ".npz": read_numpy, ".csv": read_csv, ".parquet": read_parquet}
 TEXT = ".txt"
 _SMALL = 2**24  # bytes of a split in float32, up to which it is a plain tensor
@@ -58,6 +58,7 @@ class Data:
         given: What a pair is called with after the observations, such as labels, masks or covariates, by name and split: int64 ``[N]`` for
             categories, of which those that are missing are -1, and float32 ``[N, *C]`` for other numbers.
         num_categories: Number of categories by name, of what is given.
+        words: Columns of text among what is given, by name, with what their codes stand for.
     """
 
     name: str
@@ -74,10 +75,21 @@ class Data:
     left_out: tuple[str, ...] = field(default=(), repr=False)
     treatment: Treatment = field(default=Treatment(), repr=False)
     num_categories: dict[str, int] = field(default_factory=dict, repr=False)
+    words: dict[str, Column] = field(default_factory=dict, repr=False)
 
     def batch(self, split: str) -> Batch:
         """Return what a pair is called with, for all rows of a split: the observations, then what is ``given``, in its order."""
         return (getattr(self, split), *(values[split] for values in self.given.values()))
+
+    def table(self, x: Tensor) -> pd.DataFrame:
+        """Return rows ``[N, D]``, such as imputed ones or samples, as a table with the names of the columns and the values of their codes.
+
+        Raises:
+            ValueError: If the data are no table whose columns have kinds, or rows have other columns.
+        """
+        if self.kinds is None:
+            raise ValueError(f"{self.name} is no table whose columns have names and kinds. Use pandas.DataFrame(x.numpy()).")
+        return decode_table(x.detach().cpu().double().numpy(), self.kinds)
 
 
 def load_data(
@@ -132,7 +144,6 @@ def load_data(
             numbers from 0 to 99, of which those that are missing are -1, are categories; all other numbers are covariates.
         labelled: Number of training labels to keep, as evenly over the categories as possible and chosen with ``seed``; all others are
             missing, those of validation and test data included. It needs one condition that has categories.
-
         columns: Columns of a table to keep; by default all.
         drop: Columns of a table to leave out, such as identifiers.
         kinds: What the numbers of some columns of a table are, by name, instead of what is found: ``"real"``, ``"count"``,
@@ -153,7 +164,7 @@ def load_data(
         Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders (dynamic draws).
         https://arxiv.org/abs/1509.00519
     """
-    _check_options(binarize, dequantize)
+    check_options(binarize, dequantize)
     check_seeds(seed=seed)
     conditions = (condition,) if isinstance(condition, str) else tuple(condition or ())
     choice = Choice(columns, drop, kinds, conditions, is_plain=binarize != "default" or dequantize or shape is not None)
@@ -190,6 +201,7 @@ def load_data(
         treatment=Treatment(treatment, content.levels, seed, row_shape, treated),
         given={name: {split: torch.from_numpy(x) for split, x in parts.items()} for name, parts in given.items()},
         num_categories=num_categories,
+        words={} if table is None else table.words,
     )
 
 
@@ -291,13 +303,6 @@ def _tensor(values: Values) -> Tensor:
     """A tensor of float32 numbers: plain, unless it is large and takes less memory, or none, as the rows are kept."""
     is_plain = values.size * values.dtype.itemsize <= _SMALL or values.width >= values.dtype.itemsize
     return torch.from_numpy(np.ascontiguousarray(values.whole())) if is_plain and not values.is_streamed else Rows(values)
-
-
-def _check_options(binarize: str | None, dequantize: bool) -> None:
-    if binarize not in BINARIZE:
-        raise ValueError(f"binarize must be one of {BINARIZE}; got {binarize!r}. Choose one of these.")
-    if dequantize and binarize not in ("default", None):
-        raise ValueError(f"binarize must be left out with dequantize=True; got {binarize!r}. Choose one.")
 
 
 def _treatment(content: Content, asked: str | None) -> str | None:

@@ -17,8 +17,21 @@ from pyro_lvm.rows.values import Chosen, Computed, Held, Values, parts_of
 
 Splits = dict[str, Values]
 Treated = tuple[Splits, Transform | None, str]
+BINARIZE = ("default", None, "half", "static", "dynamic")
 NOISE_STEPS = 2**15
 STREAMS = {"train": 1, "valid": 2, "test": 3}
+
+
+def check_options(binarize: str | None, dequantize: bool) -> None:
+    """Check that gray levels are to be treated in one way.
+
+    Raises:
+        ValueError: If there is no such way, or two are asked for.
+    """
+    if binarize not in BINARIZE:
+        raise ValueError(f"binarize must be one of {BINARIZE}; got {binarize!r}. Choose one of these.")
+    if dequantize and binarize not in ("default", None):
+        raise ValueError(f"binarize must be left out with dequantize=True; got {binarize!r}. Choose one.")
 
 
 @dataclass(frozen=True)

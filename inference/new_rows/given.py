@@ -42,9 +42,7 @@ def _alike(name: str, values: np.ndarray | None, condition: str, data: Data, num
             f"{name} must be in the file beside the rows, as the pair is given it; got none. Add a column or array of that name."
         )
     if values.dtype.kind not in "biuf":
-        raise ValueError(
-            f"{name} must hold numbers, as the run does not keep what those of words were; got {values[:1].tolist()}. Code them."
-        )
+        raise ValueError(f"{name} must hold numbers, as those of {data.name} are; got {values[:1].tolist()}. Code them in the same way.")
     numbers, row_shape = checked(values, name).whole(), tuple(own["test"].shape[1:])
     if numbers.shape in ((num_rows,), (num_rows, 1)) and row_shape in ((), (1,)):
         numbers = numbers.reshape(num_rows, *row_shape)

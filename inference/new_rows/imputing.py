@@ -1,24 +1,25 @@
 """Missing cells of new rows, drawn from the model given the others."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from inference.new_rows.missing import UnsplitError, filled, observed_site, with_missing
-from inference.new_rows.posterior import draw_posterior
+from inference.new_rows.missing import UnsplitError, filled, observed_site, takes_gaps, with_missing
+from inference.new_rows.posterior import Posterior, draw_posterior
 from inference.numerics import block_seed, seeded
 from inference.predictive.conditioning import Latents, predict_observed
 from inference.predictive.enumeration import draw_enumerated
 from pyro_lvm.checks import check_counts, check_seeds
-from pyro_lvm.contract import check_batch
+from pyro_lvm.contract import check_batch, read_structure
 from pyro_lvm.modules import eval_mode
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.reading import read_batch
 from pyro_lvm.rows.lazy import plain
 from pyro_lvm.scopes import isolated
-from pyro_lvm.structure import Structure
+from pyro_lvm.structure import Structure, run_pair
 
 _CELLS = 6  # a stream of noise of its own
 _ROWS = 4096  # whose cells are drawn at once
@@ -48,21 +49,30 @@ class Imputation:
         return self.draws.mean(0)
 
 
-def impute(pair: object, *data: Any, num_draws: int = 1, num_particles: int = 1000, seed: int | None = None) -> Imputation:
+def impute(
+    pair: object, *data: Any, num_draws: int = 1, num_particles: int = 1000, site: str | None = None, seed: int | None = None
+) -> Imputation:
     r"""Draw the missing cells of rows from the model, given the observed ones.
 
     .. math:: z \sim p(z \mid x_\mathrm{obs}), \quad x_\mathrm{mis} \sim p(x_\mathrm{mis} \mid z)
 
-    The guide cannot see incomplete rows, so it is used, with medians in place of missing cells, as a first proposal only. It is refined for
-    each row towards p(z | x_obs), the model's own posterior with the missing cells left out of its likelihood, and its draws are chosen by
-    their importance weights.
+    The guide is a first proposal only. If it takes NaN in missing cells, as one that begins with a
+    :class:`~pyro_lvm.networks.columns.ColumnInputs` does, it is given the rows as they are, and otherwise medians in place of missing
+    cells. It is refined for each row towards p(z | x_obs), the model's own posterior with the missing cells left out of its likelihood,
+    and its draws are chosen by their importance weights.
+
+    A model that says why cells are missing has them as latents, and observes which they are: missing cells are then drawn with the others,
+    from p(z, x_mis | x_obs, s), and ``site`` names them.
 
     Args:
-        pair: Any pair whose model observes its first argument as it is, as independent cells given the latents.
+        pair: Any pair whose model observes its first argument as it is, as independent cells given the latents; or, with ``site``, any
+            pair that takes NaN in missing cells.
         data: Observations ``[B, *X]`` with NaN in missing cells, then any other arguments of the pair, which are complete; or data in any
             other form that :func:`~inference.scoring.importance.evaluate` takes.
         num_draws: Draws of the missing cells of each row, M.
         num_particles: Draws of z for each row, K, among which M are chosen.
+        site: The latent that holds the missing cells, each in its place, ``[B, *X]``; by default, there is none, and the likelihood draws
+            them.
         seed: Seed of the draws; by default, it is drawn from torch's generator.
 
     Returns:
@@ -70,7 +80,8 @@ def impute(pair: object, *data: Any, num_draws: int = 1, num_particles: int = 10
 
     Raises:
         ValueError: If cells depend on one another given the latents, as under a full covariance or in an autoregressive model; if the guide
-            is certain of a latent, or its parameters belong to rows; or as :func:`~inference.scoring.importance.evaluate` does.
+            is certain of a latent, or its parameters belong to rows; if there is no latent ``site`` of the shape of x; or as
+            :func:`~inference.scoring.importance.evaluate` does.
     """
     check_counts(num_draws=num_draws, num_particles=num_particles)
     seed = int(torch.randint(2**31, ())) if seed is None else seed
@@ -79,17 +90,39 @@ def impute(pair: object, *data: Any, num_draws: int = 1, num_particles: int = 10
     check_batch(x, *others)
     if not x.is_floating_point():
         x = x.to(torch.get_default_dtype())
+    draw_cells = _of_likelihood if site is None else partial(_of_latent, site)
+    cells, posterior = draw_cells(pair, (x, *others), num_draws=num_draws, num_particles=num_particles, seed=seed)
+    drawn = torch.where(x.isnan(), cells.to(x.dtype), x)
+    return Imputation(drawn, posterior.ess, posterior.pareto_k, posterior.is_poor)
+
+
+def _of_likelihood(pair: object, given: Batch, *, num_draws: int, num_particles: int, seed: int) -> tuple[Tensor, Posterior]:
+    """Draw z from p(z | x_obs), and rows ``[M, B, *X]`` from p(x | z)."""
+    x, *others = given
     complete, is_missing = filled(x)
     batch = (complete, *others)
     site, structure = observed_site(pair, batch)
-    conditioned = with_missing(pair, site)
+    conditioned = with_missing(pair, site, shows_gaps=takes_gaps(pair, given))
     with eval_mode(pair):
         try:
             posterior = draw_posterior(conditioned, (*batch, is_missing), num_draws=num_draws, num_particles=num_particles, seed=seed)
         except UnsplitError as error:
             raise ValueError(f"site '{site}': {error}") from error
-        draws = _cells(pair, conditioned, site, structure, batch, is_missing, posterior.latents, num_draws, seed)
-    return Imputation(torch.where(is_missing, draws.to(x.dtype), x), posterior.ess, posterior.pareto_k, posterior.is_poor)
+        return _cells(pair, conditioned, site, structure, batch, is_missing, posterior.latents, num_draws, seed), posterior
+
+
+def _of_latent(site: str, pair: object, batch: Batch, *, num_draws: int, num_particles: int, seed: int) -> tuple[Tensor, Posterior]:
+    """Draw from p(z, x_mis | x_obs, s), after checking that a latent holds the missing cells."""
+    shape, structure = tuple(batch[0].shape), read_structure(pair, *batch)
+    got = tuple(run_pair(pair, batch, validate=False).guide[site]["value"].shape) if site in structure.latents else None
+    if got != shape:
+        raise ValueError(
+            f"site must be a latent of the shape of x, {shape}, with a value for each cell; got '{site}' of shape {got}, and the latents "
+            f"are {', '.join(structure.latents)}. Name the latent that holds the missing cells, or leave it out."
+        )
+    with eval_mode(pair):
+        posterior = draw_posterior(pair, batch, num_draws=num_draws, num_particles=num_particles, seed=seed)
+    return posterior.latents[site], posterior
 
 
 def _cells(

@@ -13,8 +13,8 @@ from pyro_lvm.contract import read_structure
 from pyro_lvm.modules import eval_mode
 from pyro_lvm.pair import Batch, Pair, programs
 from pyro_lvm.scopes import belongings, isolated
-from pyro_lvm.sites import Site, sites_of
-from pyro_lvm.structure import Structure
+from pyro_lvm.sites import Site, masked_log_prob, sites_of
+from pyro_lvm.structure import Structure, run_pair
 
 _FEW = 4  # rows on which it is tried what the model reads
 
@@ -136,10 +136,23 @@ def filled(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.where(~is_missing, columns), is_missing
 
 
-def with_missing(pair: object, site: str) -> Any:
+def takes_gaps(pair: object, batch: Batch) -> bool:
+    """Return whether a guide takes rows with NaN in missing cells, as one that begins with ColumnInputs does: its latents are finite."""
+    try:
+        guide = run_pair(pair, batch, validate=False).guide.values()
+        return all(bool(site["value"].isfinite().all() and masked_log_prob(site).isfinite().all()) for site in guide)
+    except (ValueError, RuntimeError, IndexError):
+        return False
+
+
+def with_missing(pair: object, site: str, *, shows_gaps: bool = False) -> Any:
     """Return a pair that takes one more argument, which cells of its first one are missing, and shares programs and parameters.
 
-    Its guide sees the values in place of missing cells: it is a proposal, and no longer near p(z | x).
+    Args:
+        pair: Any pair.
+        site: The site that observes its first argument.
+        shows_gaps: Whether the guide sees NaN in missing cells, for which it is made, instead of the values in their place, with which it
+            is no longer near p(z | x).
     """
     model, guide = programs(pair)
 
@@ -148,7 +161,8 @@ def with_missing(pair: object, site: str) -> Any:
         with _MissingMessenger(site, is_missing):
             return model(*batch)
 
-    def guide_of_filled(*arguments: Tensor) -> object:
-        return guide(*arguments[:-1])
+    def guide_of_rows(*arguments: Tensor) -> object:
+        x, *others, is_missing = arguments
+        return guide(x.masked_fill(is_missing, torch.nan) if shows_gaps else x, *others)
 
-    return Pair(model_of_observed, guide_of_filled, param_store=belongings(pair).store)
+    return Pair(model_of_observed, guide_of_rows, param_store=belongings(pair).store)

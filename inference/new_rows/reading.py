@@ -16,7 +16,7 @@ from inference.data.load import READERS, TEXT, Data
 from inference.data.media.images import images_of, read_images
 from inference.data.readers import column_names, read_csv, read_text
 from inference.data.shards import read_shards, shards_of
-from inference.data.tables.choice import frame_of
+from inference.data.tables.choice import frame_of, given_values
 from inference.data.tables.coding import code
 from inference.data.text import encode_like, windows
 from inference.data.treatments import Treatment, treat_alike
@@ -123,7 +123,7 @@ def _read_table(source: Any, data: Data, kinds: Sequence[Column]) -> NewRows | N
     name, frame = found
     besides = {*data.left_out, *data.given}
     _check_columns(name, tuple(column for column in frame.columns if column not in besides), data)
-    given = {condition: frame[condition].to_numpy() for condition in data.given if condition in frame}
+    given = {one: given_values(frame[one], data.words.get(one), name) for one in data.given if one in frame}
     x = torch.from_numpy(code(frame, kinds, name))
     return NewRows(name, x, data.columns, frame=frame, given=given_alike(name, given, data, x))
 

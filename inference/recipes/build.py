@@ -17,13 +17,13 @@ from inference.data.load import Data, load_data
 from inference.data.media.sequences import MASK
 from inference.data.treatments import drawn_once
 from inference.numerics import check_device, seeded
-from inference.recipes.combinations import check_given, check_parts
-from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe
+from inference.recipes.combinations import check_given, check_parts, options_of
+from inference.recipes.options import DataOptions, EvaluateOptions, FitOptions, ModelOptions, Recipe, model_options, without_effect
 from inference.recipes.own_pairs import make_own, own_files
 from inference.recipes.parts.codes import start_codebook
 from inference.recipes.parts.columns import check_likelihood, likelihood_of
 from inference.recipes.parts.maker import Parts
-from inference.recipes.registries import CONDITIONS, INITS, LIKELIHOODS, METHODS, OBJECTIVES, SCHEDULES, STRUCTURES
+from inference.recipes.registries import CONDITIONS, INITS, LIKELIHOODS, METHODS, MODEL_PARTS, OBJECTIVES, SCHEDULES, STRUCTURES
 from inference.recipes.user_code import UserFile
 from inference.scoring.annealed.bounds import BidirectionalBounds, bidirectional
 from inference.scoring.evaluation import Evaluation
@@ -59,13 +59,44 @@ def build_pair(recipe: Recipe, data: Data, *, folder: Path | None = None) -> tup
     """
     plugins = own_files(None, recipe.plugin, folder)
     if recipe.pair is None:
-        _check_known(recipe.model.structure, data)
-        train, *given = batch_seen(data, seed=recipe.model.seed)
-        num_categories = [data.num_categories.get(name) for name in data.given]
-        return build_model(recipe.model, train, given, num_categories, data.kinds, list(data.given)), plugins
+        return _of_parts(recipe.model, data), plugins
     pair, file = make_own(recipe.pair, recipe.code, data, seed=recipe.model.seed, folder=folder)
     run_first(pair, data.batch("train")).scorable()
     return pair, [file, *plugins]
+
+
+def make_pair(data: Data, **options: Any) -> Any:
+    """Make a model of parts for a data set, initialized from its training data, as ``pyro-lvm train`` does.
+
+    Args:
+        data: The data set; of a table, the likelihood follows from the kinds of its columns.
+        options: Options of the model by name, those of ``pyro-lvm train --help`` without ``--model.``, such as ``prior="vamp"``,
+            ``latent_dim=4`` and ``hidden=(64,)``.
+
+    Returns:
+        The pair, such as a :class:`~pyro_lvm.models.vae.VAE`, not yet fitted.
+
+    Raises:
+        ValueError: If there is no option or part of a name, parts do not go together, an option has no effect on any of them, or the model
+            does not suit the data.
+
+    Example:
+        >>> from inference import load_data, make_pair, sample_prior
+        >>> data = load_data("digits")
+        >>> sample_prior(make_pair(data, prior="mixture", num_components=5, latent_dim=2), data.test[:3]).shape
+        torch.Size([3, 64])
+    """
+    model = options_of("options", model_options(), options, MODEL_PARTS)
+    for option, parts in without_effect(model, MODEL_PARTS).items():
+        raise ValueError(f"{option} has no effect here: it is an option of {' and '.join(parts)}. Leave it out.")
+    return _of_parts(model, data)
+
+
+def _of_parts(options: ModelOptions, data: Data) -> Any:
+    _check_known(options.structure, data)
+    train, *given = batch_seen(data, seed=options.seed)
+    num_categories = [data.num_categories.get(name) for name in data.given]
+    return build_model(options, train, given, num_categories, data.kinds, list(data.given))
 
 
 def build_model(

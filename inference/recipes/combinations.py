@@ -1,8 +1,12 @@
 """Which parts of a model go together, and which options have an effect, by names alone: asked before data are loaded."""
 
+from argparse import ArgumentError
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from typing import Any
+
+from jsonargparse import ArgumentParser
 
 from inference.recipes.options import ModelOptions, Recipe, changed, without_effect
 from inference.recipes.registries import (
@@ -20,6 +24,33 @@ from inference.recipes.registries import (
     STRUCTURES,
 )
 from inference.registry import Registry, union
+
+
+def options_of(name: str, kind: type[Any], given: Mapping[str, Any], registries: Collection[Registry]) -> Any:
+    """Options of a kind by name, such as ``{"prior": "vamp"}``.
+
+    Args:
+        name: What they are called in errors.
+        kind: The class of options.
+        given: The options that differ from their defaults.
+        registries: The registries of the parts that they name.
+
+    Raises:
+        ValueError: If there is no option of a name, no part, or a value is of another type.
+    """
+    known = [option.name for option in fields(kind)]
+    for option in given:
+        if option not in known:
+            near = "".join(f" Did you mean {word}?" for word in get_close_matches(option, known, n=1))
+            raise ValueError(f"{name} must hold options by name, such as {known[0]}; got {option!r}.{near}")
+    for registry in registries:
+        registry.part(given.get(registry.kind, getattr(kind, registry.kind)))
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, name)
+    try:
+        return parser.instantiate(parser.parse_object({name: dict(given)}))[name]
+    except ArgumentError as error:
+        raise ValueError(f"{name} must have values of their types, as on the command line; got {' '.join(str(error).split())}.") from error
 
 
 def checked_recipes(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:

@@ -47,6 +47,8 @@ def _impute(parser: "ArgumentParser") -> None:
     parser.add_argument(
         "--num_particles", type=PositiveInt, default=1000, help="Draws of z for each row, of which some are kept by weight."
     )
+    words = "Latent that holds the missing cells, of a pair that says why they are missing; by default, the likelihood draws them."
+    parser.add_argument("--site", type=str | None, default=None, help=words)
 
 
 OF_ROWS: dict[str, tuple[str, Callable[["ArgumentParser"], None]]] = {  # how a command is used, and what adds its options

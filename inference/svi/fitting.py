@@ -23,6 +23,7 @@ from inference.svi.optimizers import MakeOptimizer, MakeScheduler, check_optimiz
 from inference.svi.options import check_kinds, check_options, check_sites
 from inference.svi.parameters import guide_parameters, trainable_parameters
 from inference.svi.rows import first_run
+from inference.svi.scales import warn_of_scales
 from inference.svi.state import Keeper, find_fit, last_path, sample_id, state_of, tensors_of
 from inference.svi.step import SharedStep, Step
 from inference.svi.training import Training, Validation
@@ -149,6 +150,7 @@ def fit(
         with eval_mode(pair):
             train, batch, structure = first_run(pair, train, batch_size, valid)
             warn_of_other_units(train, held_out)
+            warn_of_scales(pair, batch, structure)
             elbo = elbo or default_objective(structure)
             declared_size = check_declared_size(structure, elbo, len(batch[0]), train.num_data)
             groups = _groups(pair, batch, alternating)

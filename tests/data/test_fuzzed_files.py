@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from inference.data.load import BINARIZE, Data, load_data
+from inference.data.load import Data, load_data
+from inference.data.treatments import BINARIZE
 
 FUZZ = settings(max_examples=250, deadline=None, derandomize=True, database=None, suppress_health_check=[*HealthCheck])
 ROWS = np.random.default_rng(0).normal(size=(30, 3))

@@ -10,7 +10,7 @@ from pyro.infer.autoguide import AutoNormal
 import pytest
 import torch
 
-from inference import decode_text, load_data
+from inference import decode_text, load_data, make_pair
 from inference.new_rows.reading import read_alike
 import pyro_lvm as lvm
 
@@ -141,6 +141,19 @@ def test_what_a_pair_is_called_with_besides_is_named(levels):
     data = replace(load_data(levels), given={"labels": dict.fromkeys(("train", "valid", "test"), torch.zeros(3))})
     with pytest.raises(ValueError, match="labels must be in the file beside the rows, as the pair is given it"):
         read_alike(levels, data, pair_of(data, lvm.PoissonLikelihood))
+
+
+def test_words_that_are_given_have_the_codes_of_the_run():
+    wards = np.array(["night", "day", "late"])
+    table = pd.DataFrame({"x": np.random.default_rng(0).normal(size=60), "y": 1.5, "ward": wards[np.arange(60) % 3]}).assign(
+        y=lambda t: t["x"] ** 2
+    )
+    data = load_data(table, condition="ward")
+    pair = make_pair(data, structure="conditional", latent_dim=1, hidden=(4,))
+    new = read_alike(table.iloc[:4].assign(ward=["late", "day", "day", "night"]), data, pair)
+    assert new.given["ward"].tolist() == [1, 0, 0, 2]  # in the order of the alphabet
+    with pytest.raises(ValueError, match="column ward must hold one of day, late, night; got 'dusk' in row 0"):
+        read_alike(table.iloc[:1].assign(ward="dusk"), data, pair)
 
 
 def test_files_that_are_not_one_array_are_refused(levels, tmp_path):

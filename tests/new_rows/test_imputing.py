@@ -96,6 +96,28 @@ def test_classes_are_inferred_from_the_observed_cells_alone(is_enumerated):
     assert not found.is_poor.any()
 
 
+class ClassesOfRowsWithGaps(Classes):
+    """The guide is the posterior given the observed cells, and takes NaN in the others."""
+
+    def guide(self, x):
+        cells = dist.Bernoulli(self.probs).log_prob(x.nan_to_num()[:, None]) * ~x.isnan()[:, None]  # [B, 2, 3]
+        with pyro.plate("data", len(x)):
+            pyro.sample("c", dist.Categorical(logits=self.share.log() + cells.sum(-1)))
+
+
+def test_a_guide_that_is_made_for_gaps_sees_them():
+    x = torch.tensor([[1.0, NAN, 0.0], [NAN, NAN, 1.0], [0.0, 1.0, NAN], [1.0, 1.0, 1.0]])
+    found = impute(ClassesOfRowsWithGaps(is_enumerated=False), x, num_particles=300, seed=0)
+    assert torch.allclose(found.ess, torch.tensor(300.0).double())  # as all weights are equal
+
+
+def test_a_latent_of_missing_cells_must_have_a_place_for_each():
+    with pytest.raises(ValueError, match=r"site must be a latent of the shape of x, \(2, 3\).*got 'c' of shape \(2,\)"):
+        impute(ClassesOfRowsWithGaps(is_enumerated=False), torch.tensor([[0.0, NAN, 1.0], [1.0, 1.0, 0.0]]), site="c")
+    with pytest.raises(ValueError, match="got 'x' of shape None, and the latents are c"):
+        impute(ClassesOfRowsWithGaps(is_enumerated=False), torch.tensor([[0.0, NAN, 1.0], [1.0, 1.0, 0.0]]), site="x")
+
+
 def test_rows_whose_draws_miss_the_posterior_are_marked():
     pair = Classes(is_enumerated=False, guide_share=1e-4)
     found = impute(pair, torch.tensor([[0.0, NAN, 1.0], [1.0, NAN, 0.0]]), num_particles=300, seed=0)

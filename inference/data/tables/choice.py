@@ -61,6 +61,7 @@ class Table:
         kinds: What the numbers of each column are; None if they are plain.
         given: Columns that are given to the pair instead, by name, ``[N]``.
         left_out: Names of all columns that are not among ``columns``.
+        words: The columns of ``given`` that are text, by name, with what their codes stand for.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Table:
     kinds: tuple[Column, ...] | None
     given: dict[str, np.ndarray] = field(repr=False)
     left_out: tuple[str, ...] = ()
+    words: dict[str, Column] = field(default_factory=dict, repr=False)
 
 
 def table_of(source: Any, choice: Choice) -> Table | None:
@@ -91,15 +93,16 @@ def table_of(source: Any, choice: Choice) -> Table | None:
     if len(rest) == 0:
         raise ValueError(f"{name} must have rows; got names of columns only. Give some rows.")
     left_out = tuple(column for column in whole.columns if column not in rest.columns)
-    given = {condition: _condition(frame[condition], name) for condition in conditions}
+    words = {condition: _text(frame[condition], name) for condition in conditions if not is_numeric(frame[condition])}
+    given = {condition: given_values(frame[condition], words.get(condition), name) for condition in conditions}
     if choice.is_plain:
         if choice.kinds:
             raise ValueError("kinds have no effect on gray levels and data of a given shape; got both. Leave one of them out.")
-        return Table(name, plain_numbers(rest, name), tuple(rest.columns), None, given, left_out)
+        return Table(name, plain_numbers(rest, name), tuple(rest.columns), None, given, left_out, words)
     kinds = find_columns(rest, name, choice.kinds)
     values = code(rest, kinds, name)
     _check_rows(values, rest, name)
-    return Table(name, values, tuple(rest.columns), kinds, given, left_out)
+    return Table(name, values, tuple(rest.columns), kinds, given, left_out, words)
 
 
 def frame_of(source: Any) -> tuple[str, pd.DataFrame] | None:
@@ -125,11 +128,28 @@ def plain_numbers(frame: pd.DataFrame, source: str) -> np.ndarray:
     return frame.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _condition(cells: pd.Series, source: str) -> np.ndarray:
-    """Numbers as they are, and codes of text, -1 where it is missing."""
-    if types.is_numeric_dtype(cells.dtype) and not types.is_bool_dtype(cells.dtype):
-        return cells.to_numpy(dtype=np.float64, na_value=np.nan)
-    (column,) = find_columns(cells.to_frame(), source, {str(cells.name): "category"})
+def is_numeric(cells: pd.Series) -> bool:
+    """Whether cells are numbers, which are no truth values."""
+    return types.is_numeric_dtype(cells.dtype) and not types.is_bool_dtype(cells.dtype)
+
+
+def _text(cells: pd.Series, source: str) -> Column:
+    return find_columns(cells.to_frame(), source, {str(cells.name): "category"})[0]
+
+
+def given_values(cells: pd.Series, column: Column | None, source: str) -> np.ndarray:
+    """What is given to a pair, ``[N]``: numbers as they are, and codes of text, -1 where it is missing.
+
+    Args:
+        cells: The cells.
+        column: What the codes of text stand for; None for numbers.
+        source: What the table is called in errors.
+
+    Raises:
+        ValueError: If a cell is none of the values of the column.
+    """
+    if column is None or is_numeric(cells):
+        return cells.to_numpy(dtype=np.float64, na_value=np.nan) if is_numeric(cells) else cells.to_numpy()
     return np.nan_to_num(code(cells.to_frame(), (column,), source)[:, 0], nan=MISSING)
 
 

@@ -23,7 +23,7 @@ def main(args: Namespace) -> None:
     if not x.isnan().any():
         raise ValueError(f"{args.data.source} must have missing cells, empty or NaN, to be filled in; it has none.")
     count = args.draws or (_DRAWS_OF_CENTERS if args.center else 1)
-    found = impute(rows.run.pair, *rows.batch, num_draws=count, num_particles=args.num_particles, seed=args.seed)
+    found = impute(rows.run.pair, *rows.batch, num_draws=count, num_particles=args.num_particles, site=args.site, seed=args.seed)
     quality = rows.out.with_name(f"{rows.out.stem}-rows.csv")
     written = [args.out, str(quality), *_write(rows, x, found, args)]
     write_table(quality, _quality(x, found))
