@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from inference.expost.flow import fit_flow
     from inference.expost.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
     from inference.new_rows.imputing import Imputation, impute
+    from inference.plots.curves import plot_curve, plot_history
+    from inference.plots.differences import plot_comparison
+    from inference.plots.images import plot_samples
+    from inference.plots.planes import plot_codes
     from inference.predictive.draws import decode, encode, reconstruct, sample_latents, sample_prior
     from inference.predictive.features import classifier_features, pca_features
     from inference.predictive.quality import SampleQuality, pair_samples, quality_table, sample_quality
@@ -56,6 +60,10 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "expost.flow": "fit_flow",
     "expost.gaussian_mixture": "fit_gaussian fit_gaussian_mixture",
     "new_rows.imputing": "Imputation impute",
+    "plots.curves": "plot_curve plot_history",
+    "plots.differences": "plot_comparison",
+    "plots.images": "plot_samples",
+    "plots.planes": "plot_codes",
     "predictive.draws": "decode encode reconstruct sample_latents sample_prior",
     "predictive.features": "classifier_features pca_features",
     "predictive.quality": "SampleQuality pair_samples quality_table sample_quality",

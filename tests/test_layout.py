@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = """
 pyro_lvm: checks rows arrays sites scopes pair modules dtypes reading structure gradients shapes refusals contract distributions networks \
 priors likelihoods encoders models testing
-inference: registry numerics processes formatting files drawing data densities tracing checkpoint svi predictive scoring new_rows \
-diagnostics expost yardsticks comparison recipes estimator runs report scripts
+inference: registry numerics processes formatting markup files drawing data densities tracing checkpoint svi predictive scoring new_rows \
+diagnostics expost yardsticks comparison plots recipes estimator runs report scripts
 """  # a file or folder imports only from those before it; pyro_lvm imports nothing from inference
 ORDER = [f"{line.split(':')[0]}.{name}" for line in FLOORS.strip().splitlines() for name in line.split(":")[1].split()]
 SOURCES = sorted([*(ROOT / "pyro_lvm").rglob("*.py"), *(ROOT / "inference").rglob("*.py")])
@@ -56,6 +56,10 @@ def test_imports_run_downwards(path):
 
 def test_every_file_and_folder_has_its_place_in_the_order():
     assert set(ORDER) == {".".join(module_of(path).split(".")[:2]) for path in SOURCES} - {"pyro_lvm", "inference"}
+
+
+def test_every_folder_is_a_package_and_so_is_in_the_wheel():
+    assert not [folder for folder in {path.parent for path in SOURCES} if not (folder / "__init__.py").is_file()]
 
 
 def test_files_and_folders_are_small_and_told_apart():

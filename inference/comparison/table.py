@@ -1,7 +1,6 @@
 """Held-out log-likelihoods of several models side by side, with paired differences."""
 
 from collections.abc import Iterator, Mapping
-from html import escape
 from itertools import repeat
 from math import log, nan
 
@@ -10,6 +9,7 @@ import pandas as pd
 from inference.comparison.beating import best_yardstick, in_words, not_beaten
 from inference.comparison.differences import Difference, heavy_tail, paired
 from inference.formatting import format_bias, format_error, format_share, format_value, markdown_table
+from inference.markup import Record, Shown
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.reduction import standard_error_of_mean
 
@@ -33,7 +33,7 @@ _REMEDIES = {
 }
 
 
-class Comparison(pd.DataFrame):
+class Comparison(Record, pd.DataFrame):
     """A data frame of numbers in full precision, best model first, that is printed without digits beyond the standard error.
 
     When printed, a value is rounded at the leading digit of its own ``*se`` column, and an error has two significant digits. These
@@ -64,8 +64,8 @@ class Comparison(pd.DataFrame):
     def __repr__(self) -> str:
         return "\n".join([self.formatted().to_string(index_names=False), *self.notes])
 
-    def _repr_html_(self) -> str:
-        return self.formatted().to_html(border=0) + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+    def _shown(self) -> Shown:
+        return Shown(self.formatted(), self.notes)
 
     def _texts(self, name: str) -> list[str]:
         column = self[name]

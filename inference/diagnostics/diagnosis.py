@@ -18,6 +18,7 @@ from inference.diagnostics.draws import Codes, check_one_prior, diagnosable, dra
 from inference.diagnostics.estimates import Figure, Sample, dimension_figures, hole_figures, level_figures, rate_figures, total_units
 from inference.diagnostics.gaps import MOST_DATA, gap_figures
 from inference.formatting import format_error, format_value
+from inference.markup import Record, Shown
 from inference.processes import is_first, join
 from pyro_lvm.checks import check_counts, check_seeds
 from pyro_lvm.contract import check_batch
@@ -46,7 +47,7 @@ FIGURES = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Diagnosis:
+class Diagnosis(Record):
     r"""How well codes and prior of a pair agree, and the terms of its rate, in nats.
 
     .. math:: \mathrm{rate} = \mathrm{MI} + \mathrm{KL}(q(z) \,\|\, p(z)), \quad
@@ -125,19 +126,19 @@ class Diagnosis:
         return pd.DataFrame(rows, index=index, columns=["value", "se", "note"]).astype({"value": float, "se": float})
 
     def __repr__(self) -> str:
-        frame = self.to_frame()
+        frame, notes, _ = self._shown()
         width = max(map(len, frame.index))
-        lines = [
-            f"{name:<{width}}  {_value(name, row.value, row.se):>9}  {format_error(row.se):>8}  {row.note}"
-            for name, row in zip(frame.index, frame.itertuples(), strict=True)
-        ]
-        head = f"{'':<{width}}  {'value':>9}  {'se':>8}"
-        sizes = f"{self.num_data} data, {self.num_codes} codes and {self.num_draws} prior draws scored, seed {self.seed}."
-        counts = f"{sizes} Rates, divergences, distortion and gaps are in nats."
-        return "\n".join([head, *lines, counts, *self._collapsed_lines()])
+        lines = [f"{name:<{width}}  {value:>9}  {se:>8}  {note}" for name, value, se, note in frame.itertuples(name=None)]
+        return "\n".join([f"{'':<{width}}  {'value':>9}  {'se':>8}", *lines, *notes])
 
-    def _collapsed_lines(self) -> list[str]:
-        return [f"Collapsed units of {name}: {', '.join(map(str, units))}." for name, units in self.collapsed.items() if units]
+    def _shown(self) -> Shown:
+        frame = self.to_frame()
+        values = map(_value, frame.index, frame["value"], frame["se"])
+        texts = {"value": list(values), "se": list(map(format_error, frame["se"])), "note": frame["note"]}
+        sizes = f"{self.num_data} data, {self.num_codes} codes and {self.num_draws} prior draws scored, seed {self.seed}."
+        collapsed = [f"Collapsed units of {name}: {', '.join(map(str, units))}." for name, units in self.collapsed.items() if units]
+        notes = [f"{sizes} Rates, divergences, distortion and gaps are in nats.", *collapsed]
+        return Shown(pd.DataFrame(texts, index=frame.index), notes, prose=["note"])
 
 
 def _value(name: str, value: float, error: float) -> str:

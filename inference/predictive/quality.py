@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inference.formatting import format_with_error
+from inference.markup import Lines
 from inference.predictive.draws import in_blocks, of_data, reconstruct, sample_prior
 from inference.predictive.features import Features
 from pyro_lvm.checks import check_counts, check_seeds
@@ -21,7 +22,7 @@ _BLOCK_ELEMENTS = 2**22
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SampleQuality:
+class SampleQuality(Lines):
     r"""How well samples resemble data and cover them, each figure with its standard error.
 
     Errors come from R random halvings of samples and data: the difference of two halves has twice the error of the whole,
@@ -57,10 +58,10 @@ class SampleQuality:
         """Standard errors by the names of the figures."""
         return dict(zip(METRICS, _errors(self.halves), strict=True))
 
-    def __repr__(self) -> str:
-        lines = [f"{name} {text}" for name, text in format_quality(quality_table({"": self})).iloc[0].items()]
-        sizes = f"{self.num_samples} samples, {self.num_real} data, {self.neighbours} neighbours"
-        return "\n".join([*lines, sizes, f"features: {self.features}"])
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        yield from ((str(name), text) for name, text in format_quality(quality_table({"": self})).iloc[0].items())
+        yield "", f"{self.num_samples} samples, {self.num_real} data, {self.neighbours} neighbours"
+        yield "", f"features: {self.features}"
 
 
 def sample_quality(samples: Tensor, real: Tensor, features: Features, *, neighbours: int = 5, seed: int = 0) -> SampleQuality:

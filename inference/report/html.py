@@ -3,7 +3,6 @@
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-import html
 from pathlib import Path
 import re
 from typing import Protocol
@@ -11,6 +10,7 @@ from typing import Protocol
 import pandas as pd
 
 from inference.drawing import DPI
+from inference.markup import escape, html_table
 
 PIXELS_PER_INCH = 100
 
@@ -100,13 +100,8 @@ class Table:
     is_prose: bool = False
 
     def html(self) -> str:
-        head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in ("", *self.frame.columns))
-        kind = ' class="prose"' if self.is_prose else ""
-        rows = "\n".join(_table_row(*row) for row in self.frame.itertuples(name=None))
-        return (
-            f'<div class="scroll"><table{kind}><caption>{escape(self.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'
-            f"<tbody>\n{rows}\n</tbody></table></div>"
-        )
+        table = html_table(self.frame, caption=self.caption, kind="prose" if self.is_prose else "")
+        return f'<div class="scroll">{table}</div>'
 
 
 @dataclass(frozen=True)
@@ -158,11 +153,6 @@ def page(title: str, lead: str, verdict: Sequence[str], sections: Mapping[str, S
     )
 
 
-def escape(text: str) -> str:
-    """Escape text for HTML; a value stays on one line with its error."""
-    return html.escape(text).replace(" ± ", "\u00a0±\u00a0").replace("k-hat", "k\u2011hat")
-
-
 def _warnings(sentences: Sequence[str]) -> str:
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f'\n<div class="warnings"><p>Warnings</p><ul>{items}</ul></div>' if sentences else ""
@@ -171,10 +161,6 @@ def _warnings(sentences: Sequence[str]) -> str:
 def _section(heading: str, blocks: Sequence[Block]) -> str:
     content = "\n".join(block.html() for block in blocks)
     return f'<section id="{_anchor(heading)}">\n<h2>{escape(heading)}</h2>\n{content}\n</section>'
-
-
-def _table_row(name: object, *cells: object) -> str:
-    return f'<tr><th scope="row">{escape(str(name))}</th>{"".join(f"<td>{escape(str(cell))}</td>" for cell in cells)}</tr>'
 
 
 def _anchor(heading: str) -> str:

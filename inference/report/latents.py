@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
-from torch import Tensor
 
 from inference.data.splits import random_batch
 from inference.densities.scope import scoring
@@ -14,12 +12,12 @@ from inference.diagnostics.diagnosis import Diagnosis, diagnose
 from inference.diagnostics.draws import has_one_prior
 from inference.diagnostics.usage import LatentUse, latent_use
 from inference.formatting import format_count, format_with_error
-from inference.predictive.draws import Values, encode, in_blocks, sample_latents
+from inference.plots.planes import is_continuous
+from inference.predictive.draws import encode
 from inference.recipes.build import batch_seen
 from inference.report.html import Block, Notes, Paragraph, Picture, Table
 from inference.report.plots.latents import draw_codes
 from inference.report.plots.units import UnitUse, draw_units
-from inference.report.samples import is_continuous
 from inference.report.words import figure_name, in_words
 from inference.runs.run import Run
 from pyro_lvm.pair import Batch
@@ -59,32 +57,21 @@ def _has_matrix_form(pair: object, batch: Batch) -> bool:
 
 def latent_space(runs: Mapping[str, Run], out: Path) -> list[Block]:
     """Show codes and prior in a plane."""
-    codes, draws = {}, {}
-    for name, run in runs.items():
-        batch = random_batch(batch_seen(run.data), NUM_CODES // 2, seed=0)
-        copies = 2 * max(1, NUM_CODES // 2 // len(batch[0]))
-        batch = tuple(x.repeat(copies, *[1] * (x.dim() - 1)) for x in batch)
-        z = in_blocks(lambda *rows, pair=run.pair: encode(pair, *rows), *batch, seed=0)
-        if is_continuous(z):
-            codes[name] = torch.stack(_joined(z).chunk(2))  # [2, N, D]
-            draws[name] = _joined(in_blocks(lambda *rows, pair=run.pair: sample_latents(pair, *rows), *batch, seed=1))
+    batches = {name: random_batch(batch_seen(run.data), NUM_CODES, seed=0) for name, run in runs.items()}
+    codes = {name: encode(runs[name].pair, *(x[:2] for x in batch), seed=0) for name, batch in batches.items()}
+    shown = {name: (runs[name].pair, batches[name]) for name, values in codes.items() if is_continuous(values)}
     blocks: list[Block] = []
-    if codes:
-        draw_codes(codes, draws, out / "codes.png")
+    if shown:
+        draw_codes(shown, out / "codes.png")
         caption = (
             "Codes of training data and the prior, in the plane that best tells data apart. Marked, if any: where one has 80% of its "
             "mass and the other at most a tenth of its density. A hole seen here is real; others may not show in a plane."
         )
         blocks.append(Picture(out / "codes.png", caption))
-    if len(codes) < len(runs):
-        discrete = ", ".join(name for name in runs if name not in codes)
+    if len(shown) < len(runs):
+        discrete = ", ".join(name for name in runs if name not in shown)
         blocks.append(Paragraph(f"Discrete latents have no plane of codes and no walks: {discrete}."))
     return blocks
-
-
-def _joined(codes: Values) -> Tensor:
-    values = codes.values() if isinstance(codes, dict) else [codes]
-    return torch.cat([part.reshape(len(part), -1) for part in values], dim=1)  # [N, D]
 
 
 def diagnosis_blocks(

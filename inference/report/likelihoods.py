@@ -6,10 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from inference.comparison.table import Comparison
+from inference.drawing import save_axes
 from inference.formatting import format_error, format_interval, format_share, format_with_error
+from inference.plots.curves import plot_curve
+from inference.plots.differences import plot_comparison
 from inference.report.html import Block, Notes, Paragraph, Picture, Table
-from inference.report.plots.curves import draw_estimates
-from inference.report.plots.scores import draw_differences, draw_reliability
+from inference.report.plots.reliability import draw_reliability
 from inference.report.words import in_words
 from inference.scoring.evaluation import Evaluation
 
@@ -35,7 +37,7 @@ def _names(table: Comparison, recipes: Comparison | None) -> list[str]:
 
 
 def _differences(table: Comparison, caption: str, out: Path) -> Picture:
-    draw_differences(table, out / "differences.png")
+    save_axes(plot_comparison(table), out / "differences.png")
     return Picture(out / "differences.png", caption)
 
 
@@ -81,7 +83,7 @@ def _kind(name: str, table: Comparison) -> str:
 
 def reliability_blocks(scores: Mapping[str, Evaluation], out: Path) -> list[Block]:
     """Estimates against the number of draws, and the distributions of k-hat and of the effective sample size."""
-    draw_estimates(scores, out / "estimate-vs-particles.png")
+    save_axes(plot_curve(scores), out / "estimate-vs-particles.png")
     curve = "Mean estimate of log p(x) against the number of draws: an estimate that still rises at the right end is too low."
     blocks: list[Block] = [Picture(out / "estimate-vs-particles.png", curve)]
     sampled = {name: score for name, score in scores.items() if not (score.is_bound or score.is_exact)}

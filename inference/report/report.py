@@ -12,20 +12,21 @@ from inference.comparison.table import Comparison
 from inference.comparison.verdict import verdict
 from inference.diagnostics.diagnosis import Diagnosis
 from inference.diagnostics.usage import LatentUse
+from inference.drawing import save_axes
 from inference.files import replacing_file
 from inference.formatting import format_bias, format_error, format_with_error, markdown_table, spreadsheet_name
+from inference.plots.curves import plot_history
 from inference.predictive.quality import format_quality, quality_table
 from inference.report.calibration import calibration_blocks
 from inference.report.html import Block, Notes, Picture, Table, page
 from inference.report.latents import diagnosed, diagnosis_blocks, latent_space, used
 from inference.report.likelihoods import reliability_blocks, score_blocks
 from inference.report.models import latents, likelihood, models_table, with_codes_of_any_data
-from inference.report.plots.curves import draw_history
 from inference.report.quality import Judgement, judge, quality_blocks, with_names
 from inference.report.samples import made
 from inference.report.words import FIGURES, FITS
 from inference.runs.fits import compare_beside, fit_cautions, group_fits
-from inference.runs.folders import budget, read_history
+from inference.runs.folders import budget, read_history, read_summary
 from inference.runs.run import PAGE, TABLE, Run
 from inference.scoring.evaluation import Evaluation
 from inference.yardsticks.fitting import NOTHING_BESIDE, Beside
@@ -191,6 +192,8 @@ def _of_recipe(row: pd.Series) -> dict[str, str]:
 
 
 def _training(folders: Mapping[str, Path], fits: pd.DataFrame, out: Path) -> list[Block]:
-    draw_history({name: read_history(folder) for name, folder in folders.items()}, out / "curves.png")
+    histories = {name: read_history(folder) for name, folder in folders.items()}
+    best_epochs = {name: read_summary(folder)["best_epoch"] for name, folder in folders.items()}
+    save_axes(plot_history(histories, best_epochs=best_epochs), out / "curves.png")
     curves = "Loss by epoch."
     return [Picture(out / "curves.png", curves), Table(fits, "Training budget of each model, and how much of it was used.")]

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from inference.data.splits import random_batch
 from inference.data.text import decode_text
+from inference.drawing import save_axes
+from inference.plots.images import are_images, plot_samples
+from inference.plots.planes import is_continuous
 from inference.predictive.draws import Values, decode, encode, of_data, reconstruct, sample_prior
 from inference.predictive.interpolation import interpolate
 from inference.report.html import Block, Paragraph, Picture, Table
-from inference.report.plots.images import are_images, draw_images
 from inference.runs.run import Run
 from pyro_lvm.pair import Batch
 
@@ -65,7 +67,7 @@ def _images(runs: Mapping[str, Run], shown: Mapping[str, Batch], out: Path) -> l
     for name, (rows, caption) in pictures.items():
         if rows:
             same_shape = {label: images.reshape(-1, *x.shape[1:]) for label, images in rows.items()}
-            draw_images(same_shape, out / f"{name}.png", title=name.capitalize())
+            save_axes(plot_samples(same_shape), out / f"{name}.png", title=name.capitalize())
             blocks.append(Picture(out / f"{name}.png", caption))
     return blocks
 
@@ -91,7 +93,3 @@ def _between(codes: Values, start: int, num_steps: int) -> Values:
     if isinstance(codes, dict):
         return {name: interpolate(values[start], values[start + 1], num_steps) for name, values in codes.items()}
     return interpolate(codes[start], codes[start + 1], num_steps)
-
-
-def is_continuous(codes: Values) -> bool:
-    return all(values.is_floating_point() for values in (codes.values() if isinstance(codes, dict) else [codes]))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inference.files import replacing_file
 from inference.formatting import format_bias, format_error, format_interval, format_share, format_value, format_with_error
+from inference.markup import Lines
 from inference.scoring import intervals, netcdf
 from inference.scoring.intervals import LEVEL, DrawErrors, Interval
 from inference.scoring.pareto import MIN_TAIL, pareto_k_threshold, tail_length
@@ -27,7 +28,7 @@ MEASURES = ("mass", "density", "mixed")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Evaluation:
+class Evaluation(Lines):
     """Held-out log-likelihood of each datum, in nats, with its error and reliability.
 
     In expectation, an estimate is a lower bound on log p(x) that rises with the number of particles: ``log_px`` is never corrected for
@@ -263,7 +264,7 @@ class Evaluation:
             # ArviZ 0.23 announces its version 1 on every import
             warnings.simplefilter("ignore", FutureWarning)
             import arviz
-        convert = getattr(getattr(arviz, "InferenceData", None), "from_datatree", None)
+        convert = getattr(vars(arviz).get("InferenceData"), "from_datatree", None)  # as an attribute, ArviZ 1 warns of it
         return convert(self.to_datatree()) if convert else self.to_datatree()
 
     def to_netcdf(self, path: str | os.PathLike[str]) -> None:
@@ -280,37 +281,36 @@ class Evaluation:
         """
         return netcdf.read(path, cls)[0]
 
-    def __repr__(self) -> str:
+    def _lines(self) -> Iterator[tuple[str, str]]:
         log_px = format_with_error(self.mean, self.standard_error)
         annealed = f"annealed in {self.num_steps} steps, " if self.num_steps else ""
-        lines = [
-            f"log p(x) {'>=' if self.is_bound else '='} {log_px} nats per datum ({self.measure})",
-            f"ELBO {format_with_error(float(self.elbo.mean()), standard_error_of_mean(self.elbo))}",
-            f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}, {annealed}proposal: {self.proposal}",
-        ]
-        lines += ["p(x) is given the arguments that the pair does not observe"] * bool(self.given_id)
+        yield "log p(x)", f"{'>=' if self.is_bound else '='} {log_px} nats per datum ({self.measure})"
+        yield "ELBO", format_with_error(float(self.elbo.mean()), standard_error_of_mean(self.elbo))
+        yield "", f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}, {annealed}proposal: {self.proposal}"
+        if self.given_id:
+            yield "", "p(x) is given the arguments that the pair does not observe"
         if self.precision != "full":
             sign, bias, error = "-" if self.rounding_bias < 0 else "+", *map(format_error, (abs(self.rounding_bias), self.rounding_error))
-            lines.append(
-                f"products in {self.precision}: log p(x) is off by {sign}{bias} on average and {error} at most, on a subset of the data"
-            )
-        return "\n".join(lines if self.is_bound else [*lines, *self._reliability()])
+            off = f"log p(x) is off by {sign}{bias} on average and {error} at most, on a subset of the data"
+            yield f"products in {self.precision}:", off
+        if not self.is_bound:
+            yield from self._reliability()
 
-    def _reliability(self) -> Iterator[str]:
+    def _reliability(self) -> Iterator[tuple[str, str]]:
         if population := format_interval(*self.population_interval(), self.standard_error):
-            yield f"{LEVEL:.0%} interval of the mean in the population: {population}"
+            yield f"{LEVEL:.0%} interval of the mean in the population:", population
         if self.is_exact:
-            yield "Exact: every latent is summed out"
+            yield "", "Exact: every latent is summed out"
             return
-        yield f"{LEVEL:.0%} interval of the mean of these data: {format_interval(*self.data_interval(), float(self.draw_errors.error))}"
+        yield f"{LEVEL:.0%} interval of the mean of these data:", format_interval(*self.data_interval(), float(self.draw_errors.error))
         rise = format_bias(float(self.rise.mean()))
-        yield f"bias {format_bias(self.bias_of_mean)}, not corrected" + (f"; rise from K/2 to K: {rise}" if rise else "")
+        yield "bias", f"{format_bias(self.bias_of_mean)}, not corrected" + (f"; rise from K/2 to K: {rise}" if rise else "")
         ess = format_value(float(self.ess.median()), nan)
-        yield f"Monte Carlo error {format_error(self.mc_standard_error)}, median ESS {ess}"
+        yield "Monte Carlo error", f"{format_error(self.mc_standard_error)}, median ESS {ess}"
         if share := format_share(self.bad_k_share, len(self.log_px)):
-            yield f"k-hat above {pareto_k_threshold(self.num_particles):.2f} for {share} of the data"
+            yield f"k-hat above {pareto_k_threshold(self.num_particles):.2f}", f"for {share} of the data"
         else:
-            yield "too few draws for k-hat: errors and bias hold for weights of finite variance only"
+            yield "", "too few draws for k-hat: errors and bias hold for weights of finite variance only"
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

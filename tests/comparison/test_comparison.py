@@ -72,7 +72,7 @@ def test_print(scores: dict[str, Evaluation]) -> None:
     assert table.formatted().loc["vq", ["mc_error", "bias", "bad_k"]].tolist() == ["", "", ""]
     for part in ("fewer than for another", "beats an estimate", "k-hat above", "blank where 20"):
         assert sum(part in note for note in table.notes) == 1
-    for text in (repr(table), table.to_markdown(), table._repr_html_()):
+    for text in (repr(table), table.to_markdown(), table._repr_html_().replace("\u2011", "-")):
         assert "20*" in text and all(note in text for note in table.notes)
 
 

@@ -19,12 +19,31 @@ def tails(num_particles: int) -> Tensor:
     return torch.cat([normal - 1e5, pareto + 700, bounded, tied, zero], dim=1)
 
 
-@pytest.mark.parametrize("num_particles", [5, 20, 21, 24, 25, 26, 99, 100, 225, 1000, 5000])
+HAS_PSISLW = "psislw" in vars(arviz)  # before version 1, which rounds the size of a tail down, and treats ties and few draws in its own way
+SIZES = [5, 20, 21, 24, 25, 26, 99, 100, 225, 1000, 5000] if HAS_PSISLW else [100, 225, 400, 2500]
+
+
+def arviz_k_hat(log_weights: np.ndarray) -> np.ndarray:
+    """ArviZ's k-hat of each row, infinite if it has none; version 1 takes the negatives of log weights."""
+    if HAS_PSISLW:
+        return arviz.psislw(log_weights)[1]
+    from arviz_stats.base import array_stats
+
+    def of(row: np.ndarray) -> float:
+        try:
+            return float(array_stats.psislw(-row)[1])
+        except ValueError:
+            return np.inf
+
+    return np.array([of(row) for row in log_weights])
+
+
+@pytest.mark.parametrize("num_particles", SIZES)
 def test_pareto_k_is_that_of_arviz(num_particles: int) -> None:
     torch.manual_seed(num_particles)
-    log_weights = tails(num_particles)
+    log_weights = tails(num_particles) if HAS_PSISLW else tails(num_particles)[:, [*range(70), *range(110, 130)]]
     with np.errstate(all="ignore"):
-        _, expected = arviz.psislw(log_weights.T.numpy())
+        expected = arviz_k_hat(log_weights.T.numpy())
     k_hat = pareto_k(log_weights).numpy()
     np.testing.assert_array_equal(np.isnan(k_hat), np.isinf(expected))
     np.testing.assert_allclose(k_hat, np.where(np.isinf(expected), np.nan, expected), rtol=0, atol=1e-10)

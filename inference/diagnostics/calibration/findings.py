@@ -11,6 +11,7 @@ from inference.diagnostics.calibration.pictures import draw_calibration
 from inference.diagnostics.calibration.ranks import JOINT, LIKELIHOOD
 from inference.diagnostics.calibration.uniformity import detectable_scales, normal_scores
 from inference.formatting import format_value
+from inference.markup import Record, Shown
 
 TESTS = ("shift", "scale", "shape")
 _MOST_ROWS, _MOST_NAMES = 12, 6
@@ -27,7 +28,7 @@ _SENTENCES = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Calibration:
+class Calibration(Record):
     r"""How the latents that made simulated data rank among draws from the guide given these data.
 
     Where the guide is the posterior, all ranks are uniform. Every quantity is tested three times, for a shift, a scale and any other
@@ -117,21 +118,29 @@ class Calibration:
         draw_calibration(self.positions.numpy(), self.names, set(self.findings), self.threshold, Path(path))
 
     def __repr__(self) -> str:
+        texts, notes, _ = self._shown()
+        width = max(map(len, map(str, texts.index)))
+        rows = texts.itertuples(name=None)
+        lines = [f"{name:<{width}}  {shift:>7}  {scale:>7}  {p:>7}  {finding}".rstrip() for name, shift, scale, p, finding in rows]
+        return "\n".join([f"{'':<{width}}  {'shift':>7}  {'scale':>7}  {'p':>7}", *lines, *notes])
+
+    def _shown(self) -> Shown:
         frame = self.to_frame()
         rows = frame if len(frame) <= _MOST_ROWS else _foremost(frame)
-        width = max(map(len, map(str, rows.index)))
-        lines = [
-            f"{name:<{width}}  {format_value(row.shift, row.shift_se):>7}  {format_value(row.scale, row.scale_se):>7}  "
-            f"{_p_text(min(row.p_shift, row.p_scale, row.p_shape)):>7}  {row.finding}".rstrip()
-            for name, row in zip(rows.index, rows.itertuples(), strict=True)
-        ]
+        texts = {
+            "shift": map(format_value, rows["shift"], rows["shift_se"]),
+            "scale": map(format_value, rows["scale"], rows["scale_se"]),
+            "p": map(_p_text, rows[[f"p_{test}" for test in TESTS]].min(axis=1)),
+            "finding": rows["finding"],
+        }
         rest = [f"... {len(frame) - len(rows)} more quantities, with larger p"] if len(rows) < len(frame) else []
         out = [f"Left out, as they are summed out: {', '.join(self.left_out)}."] if self.left_out else []
         sizes = (
             f"{self.num_data} data simulated from the model, {self.num_draws} draws of the guide for each, seed {self.seed}; p is "
             f"corrected for {self.p_values.numel()} tests, and counts up to {self.level:g}. Finitely many draws pull scales towards 1."
         )
-        return "\n".join([f"{'':<{width}}  {'shift':>7}  {'scale':>7}  {'p':>7}", *lines, *rest, sizes, *out, self.verdict])
+        table = pd.DataFrame({name: list(column) for name, column in texts.items()}, index=rows.index)
+        return Shown(table, [*rest, sizes, *out, self.verdict], prose=["finding"])
 
 
 def _p_text(p: float) -> str:

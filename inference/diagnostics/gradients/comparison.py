@@ -8,12 +8,13 @@ import pandas as pd
 
 from inference.diagnostics.gradients.pictures import draw_noise
 from inference.formatting import format_with_error
+from inference.markup import Record, Shown
 
 _NEAR = 3  # times the floor, below which a ratio is mostly its own error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GradientNoise:
+class GradientNoise(Record):
     """Noise of the gradients of objectives, of the loss in nats per datum.
 
     Attributes:
@@ -47,13 +48,17 @@ class GradientNoise:
         draw_noise(self.table, Path(path))
 
     def __repr__(self) -> str:
+        texts, notes, _ = self._shown()
+        return "\n".join([texts.to_string(), *notes])
+
+    def _shown(self) -> Shown:
         is_whole = self.batch_size == self.num_data
         frame = pd.DataFrame([_texts(row, is_whole) for _, row in self.table.iterrows()], index=self.table.index)
         which = "all data" if is_whole else f"mini-batches of {self.batch_size}"
         sizes = f"{self.num_repeats} pairs of gradients of the loss in nats per datum, {which} of {self.num_data} data, seed {self.seed}."
         words = "Variances are summed over parameters; SNR is the mean over parameters of |mean| / standard deviation."
         near = f"* below {_NEAR} times what it would be if the mean were zero: at most this. Take more repeats."
-        return "\n".join([frame.to_string(), sizes, words, *([near] if frame.map(lambda text: text.endswith("*")).any(axis=None) else [])])
+        return Shown(frame, [sizes, words, *([near] if frame.map(lambda text: text.endswith("*")).any(axis=None) else [])])
 
 
 def _texts(row: pd.Series, is_whole: bool) -> Mapping[str, str]:

@@ -1,1 +1,1 @@
-"""Plots of runs, scores, samples and latent spaces, as PNG files."""
+"""Pictures that only a report has, as PNG files; the others are drawn by :mod:`inference.plots`."""

@@ -1,5 +1,6 @@
 """Bidirectional Monte Carlo: bounds on log p(x) from both sides, on data simulated from the model."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from tqdm.auto import tqdm
 from inference.densities.broadcasting import choose_layout
 from inference.densities.scope import check_scorable, scoring
 from inference.formatting import format_value, format_with_error
+from inference.markup import Lines
 from inference.processes import is_first, join
 from inference.scoring.annealed.annealer import Annealer, backward, forward, log_mean
 from inference.scoring.annealed.score import NUM_CHAINS, NUM_STEPS, chain_assembly, make_annealer, num_densities
@@ -33,7 +35,7 @@ _LAYOUT_ROWS = 1024  # on which the layout of particles is tried
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BidirectionalBounds:
+class BidirectionalBounds(Lines):
     """Bounds on log p(x) of simulated data, in nats: in expectation, log p(x) lies between them.
 
     Attributes:
@@ -87,15 +89,11 @@ class BidirectionalBounds:
         columns = {"lower": self.lower.numpy(), "upper": self.upper.numpy(), "gap": (self.upper - self.lower).numpy()}
         return pd.DataFrame(columns, index=pd.RangeIndex(len(self.lower), name="datum"))
 
-    def __repr__(self) -> str:
+    def _lines(self) -> Iterator[tuple[str, str]]:
         low, high = (format_value(float(bound.mean()), self.gap_error) for bound in (self.lower, self.upper))
-        return "\n".join(
-            [
-                f"{low} <= log p(x) <= {high} nats per datum, on average over {len(self.lower)} simulated data",
-                f"gap {format_with_error(self.gap, self.gap_error)}",
-                f"K = {self.num_particles} chains of {self.num_steps} steps each way, seed {self.seed}, proposal: {self.proposal}",
-            ]
-        )
+        yield "", f"{low} <= log p(x) <= {high} nats per datum, on average over {len(self.lower)} simulated data"
+        yield "gap", format_with_error(self.gap, self.gap_error)
+        yield "", f"K = {self.num_particles} chains of {self.num_steps} steps each way, seed {self.seed}, proposal: {self.proposal}"
 
 
 def bidirectional(

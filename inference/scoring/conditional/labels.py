@@ -1,6 +1,6 @@
 """Posterior probabilities of a label: of one that the model sums out, or of one that the pair is given."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from inference.densities.layout import Layout, run_model
 from inference.densities.log_density import guide_draws, log_joint
 from inference.densities.scope import check_scorable, scoring
 from inference.formatting import format_share
+from inference.markup import Lines
 from inference.numerics import seeded_blocks
 from inference.scoring.chunks import Chunks
 from inference.scoring.evaluation import Evaluation
@@ -26,7 +27,7 @@ from pyro_lvm.structure import Structure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LabelPosterior:
+class LabelPosterior(Lines):
     """Posterior probabilities p(y|x) of a label with V values, float64, on the CPU.
 
     Attributes:
@@ -69,17 +70,14 @@ class LabelPosterior:
         share = float((self.most_probable == truth).double().mean())
         return share, (share * (1 - share) / len(truth)) ** 0.5
 
-    def __repr__(self) -> str:
+    def _lines(self) -> Iterator[tuple[str, str]]:
         surest = self.probabilities.max(1).values
         error = float(self.errors.gather(1, self.most_probable[:, None]).mean())
-        lines = [
-            f"p(y|x) of {len(surest)} data, {self.probabilities.shape[1]} values, K = {self.num_particles}, seed {self.seed}",
-            f"mean of the largest probability {float(surest.mean()):.3f}, mean of its error over the draws {error:.2g}",
-        ]
+        yield "", f"p(y|x) of {len(surest)} data, {self.probabilities.shape[1]} values, K = {self.num_particles}, seed {self.seed}"
+        yield "mean of the largest probability", f"{float(surest.mean()):.3f}, mean of its error over the draws {error:.2g}"
         if not bool(self.pareto_k.isnan().all()):
             share = format_share(float(self.is_unreliable.double().mean()), len(surest))
-            lines.append(f"k-hat above {pareto_k_threshold(max(self.num_particles, 2)):.2f} for {share} of the data")
-        return "\n".join(lines)
+            yield f"k-hat above {pareto_k_threshold(max(self.num_particles, 2)):.2f}", f"for {share} of the data"
 
 
 def label_posterior(pair: object, *data: Any, site: str | None = None, num_particles: int = 1000, seed: int = 0) -> LabelPosterior:

@@ -1,18 +1,20 @@
 """The likelihood of a part of the data given another part, such as one modality given another."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from inference.formatting import format_error, format_with_error
+from inference.markup import Lines
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate
 from inference.scoring.reduction import standard_error_of_mean
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ConditionalScore:
+class ConditionalScore(Lines):
     r"""Estimates of log p(x1|x2) = log p(x1, x2) - log p(x2), in nats.
 
     Both terms are too low in expectation, so that their difference is no bound: :attr:`bias` may have either sign.
@@ -55,15 +57,14 @@ class ConditionalScore:
         """Which data have a k-hat that is too high in either score, ``[N]``."""
         return self.joint.is_unreliable | self.marginal.is_unreliable
 
-    def __repr__(self) -> str:
-        lines = [
-            f"log p(x1|x2) = {format_with_error(self.mean, self.standard_error)} nats per datum, a difference of estimates and no bound",
-            f"log p(x1, x2) = {format_with_error(self.joint.mean, self.joint.standard_error)}, "
-            f"log p(x2) = {format_with_error(self.marginal.mean, self.marginal.standard_error)}",
-            f"bias of the difference {format_error(abs(self.bias))} {'below' if self.bias < 0 else 'above'} log p(x1|x2), not corrected; "
-            f"k-hat marks {int(self.is_unreliable.sum())} of {len(self.log_prob)} data",
-        ]
-        return "\n".join(lines)
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        mean = format_with_error(self.mean, self.standard_error)
+        yield "log p(x1|x2)", f"= {mean} nats per datum, a difference of estimates and no bound"
+        joint, marginal = (format_with_error(score.mean, score.standard_error) for score in (self.joint, self.marginal))
+        yield "log p(x1, x2)", f"= {joint}, log p(x2) = {marginal}"
+        side = "below" if self.bias < 0 else "above"
+        marked = f"k-hat marks {int(self.is_unreliable.sum())} of {len(self.log_prob)} data"
+        yield "bias of the difference", f"{format_error(abs(self.bias))} {side} log p(x1|x2), not corrected; {marked}"
 
 
 def conditional_log_prob(pair: object, data: Any, given: Any, **options: Any) -> ConditionalScore:

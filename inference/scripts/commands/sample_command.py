@@ -100,7 +100,8 @@ def write_tables(arrays: dict[str, Tensor], columns: Sequence[Column], out: Path
 
 def draw(arrays: dict[str, Tensor], out: Path) -> None:
     """Write pictures if the data are images, and otherwise print that they are not."""
-    from inference.report.plots.images import are_images, draw_images
+    from inference.drawing import save_axes
+    from inference.plots.images import are_images, plot_samples
 
     shape = arrays["data"].shape[1:]
     if not are_images(shape) or "samples" not in arrays:
@@ -108,10 +109,10 @@ def draw(arrays: dict[str, Tensor], out: Path) -> None:
         return
     means = {"means": arrays["sample_means"]} if "sample_means" in arrays else {}
     samples = {"data": arrays["data"]} | means | {"draws": arrays["samples"]}
-    draw_images(samples, out / "samples.png", title="Draws from the prior, decoded")
+    save_axes(plot_samples(samples), out / "samples.png", title="Draws from the prior, decoded")
     reconstructions = {"data": arrays["data"], "mean" if means else "draw": arrays["reconstructions"]}
-    draw_images(reconstructions, out / "reconstructions.png", title="Data, encoded and decoded")
+    save_axes(plot_samples(reconstructions), out / "reconstructions.png", title="Data, encoded and decoded")
     given = {name.removeprefix("means_").replace("_", " "): arrays[name] for name in arrays if name.startswith("means_given")}
     if given:
         rows = {"data": arrays["data"]} | given | {"given all": arrays["reconstructions"]}
-        draw_images(rows, out / "levels.png", title="Upper levels held at codes of the data, the others drawn")
+        save_axes(plot_samples(rows), out / "levels.png", title="Upper levels held at codes of the data, the others drawn")

@@ -61,11 +61,12 @@ def main(args: Namespace) -> None:
             copy_state(finished, folder)
         resumed = from_first(lambda: folder / CHECKPOINT if (folder / LAST).is_file() else None)
         result = fit_run(run, folder, resume=resumed is not None, device=args.device, track=args.track)
-        from inference.report.plots.curves import draw_history
+        from inference.drawing import save_axes
+        from inference.plots.curves import plot_history
 
         if finished is not None:
             keep_what_holds(finished, folder)
-        draw_history({recipe.name: result.history}, folder / "history.png")
+        save_axes(plot_history(result), folder / "history.png")
 
     best = f"Best epoch {result.best_epoch}, validation loss {result.best_loss:.2f} nats"
     no_rows = f"Epoch {result.best_epoch}, without validation, as the pair's parameters belong to the training rows"

@@ -1,4 +1,4 @@
-"""Plots of scores: differences between models with their errors, and how far the estimates can be trusted."""
+"""Pictures of how far estimates of log p(x) can be trusted."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,39 +8,11 @@ from matplotlib.figure import Figure
 import numpy as np
 from torch import Tensor
 
-from inference.comparison.table import Comparison
-from inference.drawing import DPI, colors_of, label_width, make_axes, save
+from inference.drawing import DPI, colors_of, label_width, save
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.pareto import pareto_k_threshold
 
 _NUM_BINS = 30
-
-
-def draw_differences(table: Comparison, path: Path) -> None:
-    """Draw each model's difference in log p(x) from the best, with its standard error and its 95% interval.
-
-    Args:
-        table: A comparison in nats, as returned by :func:`inference.comparison.table.compare`.
-        path: File to write.
-    """
-    figure, axes = make_axes("log p(x) minus that of the best model (nats per datum)", "")
-    figure.set_size_inches(5.2 + label_width(table.index), 1.3 + 0.36 * len(table))
-    places, bounds = range(len(table)), table.attrs["bounds"]
-    for place, (name, row) in zip(places, table.iterrows(), strict=True):
-        ends = [row["difference"] - row["difference_se"], row["difference"] + row["difference_se"]]
-        axes.plot(ends, [place, place], color="#0072B2", linewidth=4)
-        if name in table.attrs["differences"]:
-            axes.plot(table.attrs["differences"][name].interval, [place, place], color="#0072B2", linewidth=1.2)
-        face = "white" if name in bounds else "#0072B2"
-        axes.plot(row["difference"], place, "o", color="#0072B2", markerfacecolor=face, markersize=6)
-    axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
-    axes.set_yticks(places, table.index)
-    axes.invert_yaxis()
-    axes.margins(y=0.25 if len(table) < 3 else 0.1)
-    axes.grid(axis="x", color="0.9", linewidth=0.8)
-    title = "Thick: one standard error; thin: 95% interval,\nbiases allowed for; hollow: a bound"
-    axes.set_title(title, loc="left", fontsize="medium")
-    save(figure, path)
 
 
 def draw_reliability(scores: Mapping[str, Evaluation], path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Plots on matplotlib's axes: codes and prior, images, comparisons, estimates against K, and learning curves."""
