@@ -84,3 +84,9 @@ def test_the_errors_explained_are_those_of_the_code() -> None:
         for part in re.findall(r"`(.*?)`", row):
             missing = [piece for piece in part.split(" ... ") if piece not in code]
             assert not missing, f"no message has {missing}"
+
+
+@pytest.mark.parametrize("page", [path for path in PAGES if path.suffix == ".md"], ids=lambda page: str(page.relative_to(DOCS)))
+def test_headings_have_no_links(page: Path) -> None:
+    """Sphinx makes no table of contents of them."""
+    assert not re.search(r"^#+ .*\]\(", re.sub(r"```.*?```", "", page.read_text(), flags=re.S), re.M)
