@@ -139,7 +139,7 @@ def test_sample_draws_from_the_model(both: list[Path], capsys: pytest.CaptureFix
 
 
 def test_tables_are_not_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = np.random.default_rng(0).normal(size=(200, 9)) * 100
+    rows = np.random.default_rng(0).normal(size=(200, 9)) * 10
     np.savetxt(tmp_path / "table.csv", rows, delimiter=",")
     command = f"train --data.source {{}} --out {{}} --model.likelihood gaussian {SMALL} --fit.batch_size 40"
     say(capsys, command, tmp_path / "table.csv", tmp_path / "run")
