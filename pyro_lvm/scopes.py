@@ -59,20 +59,21 @@ class Belongings:
         store: Values of the pair's ``pyro.param`` and ``pyro.module``.
         networks: What the pair's runs have shown.
         rows: Fingerprint of the training data, if parameters belong to their rows.
+        fitted: Fingerprint of some of the rows that the pair was fitted to.
         template: What the last check of the pair left; see :class:`pyro_lvm.structure.Template`.
     """
 
-    def __init__(self, store: ParamStoreDict | None = None, rows: str | None = None) -> None:
+    def __init__(self, store: ParamStoreDict | None = None, rows: str | None = None, fitted: str | None = None) -> None:
         self.store = ParamStoreDict() if store is None else store
         self.networks = Networks()
-        self.rows = rows
+        self.rows, self.fitted = rows, fitted
         self.template: Any = None
 
     def __deepcopy__(self, memo: dict) -> "Belongings":
-        return Belongings(deepcopy(_without_modules(self.store), memo), self.rows)
+        return Belongings(deepcopy(_without_modules(self.store), memo), self.rows, self.fitted)
 
     def __reduce__(self) -> tuple:
-        return Belongings, (_without_modules(self.store), self.rows)
+        return Belongings, (_without_modules(self.store), self.rows, self.fitted)
 
 
 def _without_modules(store: ParamStoreDict) -> ParamStoreDict:

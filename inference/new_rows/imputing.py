@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inference.densities.layout import LOOPED, run_guide, run_model
+from inference.densities.log_density import latents_of, log_density
 from inference.new_rows.missing import UnsplitError, filled, observed_site, takes_gaps, with_missing
 from inference.new_rows.posterior import Posterior, draw_posterior
 from inference.numerics import block_seed, seeded
@@ -21,6 +23,7 @@ from pyro_lvm.rows.lazy import plain
 from pyro_lvm.scopes import isolated
 from pyro_lvm.structure import Structure, run_pair
 
+_FEW = 16  # rows on which it is tried what a latent is for
 _CELLS = 6  # a stream of noise of its own
 _ROWS = 4096  # whose cells are drawn at once
 
@@ -121,8 +124,26 @@ def _of_latent(site: str, pair: object, batch: Batch, *, num_draws: int, num_par
             f"are {', '.join(structure.latents)}. Name the latent that holds the missing cells, or leave it out."
         )
     with eval_mode(pair):
+        _check_holds_missing(pair, site, tuple(x[:_FEW] for x in batch))
         posterior = draw_posterior(pair, batch, num_draws=num_draws, num_particles=num_particles, seed=seed)
     return posterior.latents[site], posterior
+
+
+def _check_holds_missing(pair: object, site: str, batch: Batch) -> None:
+    """Refuse a latent whose values where cells are observed change the densities of others, as those of missing cells do not."""
+    x, K = batch[0], 2
+    with isolated(pair), torch.random.fork_rng(), torch.no_grad():
+        latents = latents_of(run_guide(programs(pair)[1], batch, K, LOOPED), K, len(x), LOOPED)
+        moved = latents | {site: torch.where(x.isnan(), latents[site], latents[site].flip(0))}
+        first, second = (
+            log_density(run_model(programs(pair)[0], batch, each, K, LOOPED), K, len(x), LOOPED, where=lambda one: one["name"] != site)
+            for each in (latents, moved)
+        )
+    if not torch.allclose(first, second, rtol=1e-4, atol=1e-4):
+        raise ValueError(
+            f"site must be the latent that holds the missing cells; '{site}' also matters where cells are observed, as codes do. Name "
+            "another latent, or leave it out for a model whose likelihood draws the cells."
+        )
 
 
 def _cells(

@@ -69,7 +69,7 @@ def draw_posterior(pair: object, batch: Batch, *, num_draws: int, num_particles:
         parts = [*_blocks(pair, structure, batch, num_draws, num_particles, seed)]
     latents = {name: torch.cat([part[name] for part, _ in parts], dim=1) for name in parts[0][0]}
     summary = joined([part for _, part in parts])
-    is_poor = (summary.ess < LEAST_ESS) | (summary.pareto_k > pareto_k_threshold(max(num_particles, 2)))
+    is_poor = ~(summary.ess >= LEAST_ESS) | (summary.pareto_k > pareto_k_threshold(max(num_particles, 2)))
     return Posterior(latents, summary.ess, summary.pareto_k, is_poor)
 
 

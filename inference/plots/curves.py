@@ -9,7 +9,9 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 import pandas as pd
 
+from inference.comparison.table import check_evaluations
 from inference.drawing import colors_of, label, new_axes
+from inference.plots.marks import marked, with_note
 from inference.scoring.evaluation import Evaluation
 from inference.svi.loop import FitResult
 
@@ -70,7 +72,8 @@ def plot_curve(scores: Evaluation | Mapping[str, Evaluation], *, ax: Axes | None
     .. math:: \frac{1}{N} \sum_n \log \frac{1}{K} \sum_{k=1}^K w_{nk}
 
     In expectation, a curve rises towards the mean log p(x) and begins, at K = 1, with the ELBO of the proposal: an estimate that still
-    rises at its right end is too low. A bound and an exact value are one point. Curves have no errors, as those over the data are the same
+    rises at its right end is too low. A bound is one hollow point, an exact value a full one, and a star marks scores that k-hat calls
+    unreliable for most data. Curves have no errors, as those over the data are the same
     along a curve: :func:`~inference.plots.differences.plot_comparison` has those of differences.
 
     Args:
@@ -82,6 +85,7 @@ def plot_curve(scores: Evaluation | Mapping[str, Evaluation], *, ax: Axes | None
 
     Raises:
         TypeError: If something else is given than evaluations.
+        ValueError: If there are none, or they are not of the same data and measure.
 
     Example::
 
@@ -89,13 +93,18 @@ def plot_curve(scores: Evaluation | Mapping[str, Evaluation], *, ax: Axes | None
     """
     named = dict(scores) if isinstance(scores, Mapping) else {"": scores}
     _check_kind("scores", named, Evaluation)
+    check_evaluations(named)
     axes = label(new_axes() if ax is None else ax, "draws per datum, K", "mean estimate of log p(x) (nats per datum)")
     for (name, score), color in zip(named.items(), colors_of(named), strict=True):
         curve = score.curve_frame()
-        axes.plot(curve.index, curve["log_px"], "o-", color=color, markersize=3, label=name)
+        face = "white" if score.is_bound else color
+        axes.plot(
+            curve.index, curve["log_px"], "o-", color=color, markersize=3, markerfacecolor=face, label=marked(name, score.bad_k_share)
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_title("Rises towards log p(x); at K = 1, an ELBO", loc="left", fontsize="medium")
+    title = with_note("Rises towards log p(x); at K = 1, an ELBO", (score.bad_k_share for score in named.values()))
+    axes.set_title(title, loc="left", fontsize="medium")
     if isinstance(scores, Mapping):
         axes.legend(frameon=False)
     return axes

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 from matplotlib.axes import Axes
+import pandas as pd
 
 from inference.comparison.table import Comparison, compare
 from inference.drawing import COLORS, label, label_width, new_axes
+from inference.plots.marks import marked, with_note
 from inference.scoring.evaluation import Evaluation
 
 _TITLE = "Thick: one standard error; thin: 95% interval,\nbiases allowed for; hollow: a bound"
@@ -15,7 +17,8 @@ def plot_comparison(comparison: Comparison | Mapping[str, Evaluation], *, ax: Ax
     """Plot each model's difference in log p(x) from the best one in nats per datum, with its standard error and its 95% interval.
 
     A dot is the mean difference, a thick line reaches one standard error to either side, and a thin one is the interval, which also allows
-    for the biases of both estimates; a model whose interval includes zero cannot be told apart from the best one. A hollow dot is a bound.
+    for the biases of both estimates; a model whose interval includes zero cannot be told apart from the best one. A hollow dot is a bound,
+    and a star marks models whose estimates k-hat calls unreliable for most data.
 
     Args:
         comparison: What :func:`~inference.comparison.table.compare` or :func:`~inference.comparison.recipes.compare_recipes` returns, in
@@ -36,6 +39,7 @@ def plot_comparison(comparison: Comparison | Mapping[str, Evaluation], *, ax: Ax
     table = comparison if isinstance(comparison, Comparison) else _compared(comparison)
     if "log_px" not in table:
         raise ValueError("comparison must be in nats; got one in bits/dim. Leave out unit, and give plot_comparison that.")
+    bad_k = table["bad_k"] if "bad_k" in table else pd.Series(0.0, table.index)
     best = table.attrs.get("best", table.index[0])
     from_whom = "the best model's" if best == table.index[0] else f"that of {best}"  # a yardstick may be above it
     size = (5.2 + label_width(map(str, table.index)), 1.3 + 0.36 * len(table))
@@ -43,11 +47,11 @@ def plot_comparison(comparison: Comparison | Mapping[str, Evaluation], *, ax: Ax
     for place, name in enumerate(table.index):
         _draw_row(axes, table, place, name)
     axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
-    axes.set_yticks(range(len(table)), table.index)
+    axes.set_yticks(range(len(table)), [marked(name, share) for name, share in bad_k.items()])
     axes.yaxis.set_inverted(True)
     axes.margins(y=0.25 if len(table) < 3 else 0.1)
     axes.grid(axis="x", color="0.9", linewidth=0.8)
-    axes.set_title(_TITLE, loc="left", fontsize="medium")
+    axes.set_title(with_note(_TITLE, bad_k), loc="left", fontsize="medium")
     return axes
 
 

@@ -105,6 +105,8 @@ def _check_rows(rows: Mapping[str, Tensor]) -> None:
 
 def _on_gray_scale(strips: Sequence[Tensor], first: Tensor) -> list[Tensor]:
     """Images with 0 for black and 1 for white."""
+    if any(bool(strip.isinf().any()) for strip in strips):
+        raise ValueError("images must be finite, or NaN where values are missing; got inf. Leave these images out, or clip them.")
     known = first[~first.isnan()].double()
     low, high = (min(0.0, float(known.min())), float(known.max())) if len(known) else (0.0, 1.0)
     return [((strip.double() - low) / ((high - low) or 1.0)).clamp(0, 1) for strip in strips]

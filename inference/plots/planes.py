@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 import numpy as np
+import pandas as pd
 from scipy.linalg import eigh
 from scipy.ndimage import gaussian_filter
 import torch
@@ -151,6 +152,8 @@ def _checked_labels(labels: Any, size: int) -> np.ndarray:
     values = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels).reshape(-1)
     if len(values) != size:
         raise ValueError(f"labels must have one value for each of {size} data; got {len(values)}.")
+    if pd.isna(values).any():
+        raise ValueError(f"labels must not be missing; got {int(pd.isna(values).sum())} that are. Give them a value of their own.")
     if (count := len(np.unique(values))) > _MOST_LABELS:
         raise ValueError(f"labels must have at most {_MOST_LABELS} values, which colors tell apart; got {count}. Join some of them.")
     return values

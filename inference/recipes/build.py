@@ -1,7 +1,7 @@
 """Data, models, fits and scores built from options."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +204,8 @@ def fit_pair(
 
 def evaluate_pair(pair: object, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
     """Score a split of the data; see :func:`inference.scoring.importance.evaluate`."""
-    return evaluate_rows(pair, data.batch(options.split), options, device=device, progress=progress)
+    score = evaluate_rows(pair, data.batch(options.split), options, device=device, progress=progress)
+    return replace(score, is_fitted=options.split == "train")
 
 
 def evaluate_rows(pair: object, batch: Batch, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from math import log, nan
 import os
 from typing import TYPE_CHECKING
-import warnings
 
 import pandas as pd
 import torch
@@ -61,6 +60,7 @@ class Evaluation(Lines):
             proposal. By default, it is NaN everywhere.
         num_steps: Steps of a chain in annealed importance sampling, or 0.
         given_id: Fingerprint of the arguments that are not observed, such as labels, so that p(x) is given them; empty without any.
+        is_fitted: Whether the rows are known to be those that the pair was fitted to, so that the figure says little of other data.
 
     Raises:
         ValueError: If shapes, dtypes or fields are inconsistent.
@@ -86,6 +86,7 @@ class Evaluation(Lines):
     normal_elbo: Tensor | None = None
     num_steps: int = 0
     given_id: str = ""
+    is_fitted: bool = False
 
     def __post_init__(self) -> None:
         size = self.log_px.numel()
@@ -260,12 +261,7 @@ class Evaluation(Lines):
 
     def to_arviz(self) -> "InferenceData | DataTree":
         """Return :meth:`to_datatree` in the form that ArviZ accepts: InferenceData before its version 1, a DataTree from then on."""
-        with warnings.catch_warnings():
-            # ArviZ 0.23 announces its version 1 on every import
-            warnings.simplefilter("ignore", FutureWarning)
-            import arviz
-        convert = getattr(vars(arviz).get("InferenceData"), "from_datatree", None)  # as an attribute, ArviZ 1 warns of it
-        return convert(self.to_datatree()) if convert else self.to_datatree()
+        return netcdf.for_arviz(self.to_datatree())
 
     def to_netcdf(self, path: str | os.PathLike[str]) -> None:
         """Write a netCDF file for ArviZ and :meth:`from_netcdf`; an existing file is replaced completely or not at all."""
@@ -287,6 +283,8 @@ class Evaluation(Lines):
         yield "log p(x)", f"{'>=' if self.is_bound else '='} {log_px} nats per datum ({self.measure})"
         yield "ELBO", format_with_error(float(self.elbo.mean()), standard_error_of_mean(self.elbo))
         yield "", f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}, {annealed}proposal: {self.proposal}"
+        if self.is_fitted:
+            yield "", "these are the rows that the model was fitted to: other data may score much lower"
         if self.given_id:
             yield "", "p(x) is given the arguments that the pair does not observe"
         if self.precision != "full":
@@ -297,7 +295,8 @@ class Evaluation(Lines):
             yield from self._reliability()
 
     def _reliability(self) -> Iterator[tuple[str, str]]:
-        if population := format_interval(*self.population_interval(), self.standard_error):
+        population = format_interval(*self.population_interval(), self.standard_error)
+        if population and not self.is_fitted:
             yield f"{LEVEL:.0%} interval of the mean in the population:", population
         if self.is_exact:
             yield "", "Exact: every latent is summed out"

@@ -7,12 +7,14 @@ import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+import warnings
 
 import torch
 
 from inference.files import replacing_file
 
 if TYPE_CHECKING:
+    from arviz import InferenceData
     from xarray import DataTree
 
 
@@ -22,8 +24,10 @@ GROUP = "is_stats"
 PER_DATUM = ("log_px", "mc_error", "ess", "pareto_k", "elbo")
 LATER_PER_DATUM = ("normal_elbo",)  # missing in older files
 ATTRIBUTES = ("num_particles", "seed", "measure", "data_id", "is_bound", "num_dims")
-LATER_ATTRIBUTES = ("precision", "rounding_bias", "rounding_error", "is_unit_scaled", "num_steps", "given_id")  # missing in older files
-FLAGS = ("is_bound", "is_unit_scaled")  # stored as 0 and 1
+LATER_ATTRIBUTES = (  # missing in older files
+    *("precision", "rounding_bias", "rounding_error", "is_unit_scaled", "num_steps", "given_id", "is_fitted"),
+)
+FLAGS = ("is_bound", "is_unit_scaled", "is_fitted")  # stored as 0 and 1
 _FIELDS = (*PER_DATUM, *LATER_PER_DATUM, "curve", *ATTRIBUTES, *LATER_ATTRIBUTES)
 
 
@@ -36,6 +40,16 @@ def to_datatree(evaluation: Any) -> "DataTree":
     coordinates = {"datum": range(len(evaluation.log_px)), "curve_particles": list(evaluation.curve_particles)}
     attributes = {name: _storable(getattr(evaluation, name)) for name in (*ATTRIBUTES, *LATER_ATTRIBUTES)}
     return DataTree.from_dict({f"/{GROUP}": Dataset(variables, coordinates, attributes)})
+
+
+def for_arviz(tree: "DataTree") -> "InferenceData | DataTree":
+    """Convert a tree to the form that ArviZ accepts."""
+    with warnings.catch_warnings():
+        # ArviZ 0.23 announces its version 1 on every import
+        warnings.simplefilter("ignore", FutureWarning)
+        import arviz
+    convert = getattr(vars(arviz).get("InferenceData"), "from_datatree", None)  # as an attribute, ArviZ 1 warns of it
+    return convert(tree) if convert else tree
 
 
 def write(evaluation: Any, path: str | os.PathLike[str], *, origin: Mapping[str, object] | None = None) -> None:

@@ -24,7 +24,7 @@ from inference.svi.options import check_kinds, check_options, check_sites
 from inference.svi.parameters import guide_parameters, trainable_parameters
 from inference.svi.rows import first_run
 from inference.svi.scales import warn_of_scales
-from inference.svi.state import Keeper, find_fit, last_path, sample_id, state_of, tensors_of
+from inference.svi.state import Keeper, find_fit, id_of_batches, last_path, state_of, tensors_of
 from inference.svi.step import SharedStep, Step
 from inference.svi.training import Training, Validation
 from pyro_lvm.dtypes import Transform
@@ -164,11 +164,12 @@ def fit(
         if world() > 1:
             _check_divisible(structure, free_bits, compile)
             step, compile = SharedStep(**vars(step), modules=modules, tensors=tensors_of(pair, modules)), False
-        keeper, state = None, None
+        keeper, state, fitted = None, None, id_of_batches(train)
+        belongings(pair).fitted = fitted or None
         if checkpoint is not None:
             facts = {
                 "seed": seed,
-                "data": [len(batch[0]), train.num_data, sample_id(train), None if held_out is None else sample_id(held_out)],
+                "data": [len(batch[0]), train.num_data, fitted, None if held_out is None else id_of_batches(held_out)],
                 "elbo": type(elbo).__name__,
                 "optimizer": [[type(each).__name__, each.param_groups[0]["lr"]] for each in optimizers],
                 "scheduler": [[type(each).__name__, each.state_dict()] for each in schedulers],

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from inference.checkpoint import all_tensors, put_back
 from inference.data.batches import Batches, TensorBatches
-from inference.data.fingerprint import data_id
+from inference.data.fingerprint import sample_id
 from inference.files import replacing_file
 from pyro_lvm.checks import warn_caller
 
 CHECKPOINT = "checkpoint.safetensors"  # of a folder
 _FORMAT, _ENTRY = 1, "pyro_lvm_fit"
-_SAMPLE = 1000  # rows by which data are recognized
 _EVERY = 5.0  # seconds between two files, at least, so that short epochs are not spent on writing
 
 
@@ -194,8 +193,6 @@ def set_tensors(tensors: list[Tensor], values: list[Tensor]) -> None:
     put_back(list(zip(tensors, values, strict=True)))
 
 
-def sample_id(batches: Batches) -> str:
+def id_of_batches(batches: Batches) -> str:
     """Return a fingerprint of some rows of the data, or none for a loader's."""
-    if not isinstance(batches, TensorBatches):
-        return ""
-    return data_id(*(x[:: max(1, len(x) // _SAMPLE)] for x in batches.tensors))
+    return sample_id(*batches.tensors) if isinstance(batches, TensorBatches) else ""

@@ -213,3 +213,26 @@ def test_draws_depend_on_the_seed_alone():
     x[:, 1] = NAN
     first, again, other = (impute(oracle.broad, x, seed=seed).draws for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_one_draw_is_not_to_be_trusted():
+    oracle = LinearGaussian()
+    x = oracle.sample(6)
+    x[:, 0] = NAN
+    assert impute(oracle.broad, x, num_particles=1, seed=0).is_poor.all()
+
+
+def test_a_latent_that_explains_observed_cells_holds_no_missing_ones():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).mask(~x.isnan()).to_event(1), obs=x.nan_to_num())
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.nan_to_num() / 2, 1.0).to_event(1))
+
+    x = torch.randn(20, 3)
+    x[::2, 1] = NAN
+    with pytest.raises(ValueError, match="'z' also matters where cells are observed"):
+        impute(lvm.Pair(model, guide), x, site="z")

@@ -54,3 +54,11 @@ def test_what_has_no_intervals_is_refused():
 
 def test_many_models_have_many_colors():
     assert all(len(set(colors_of(dict.fromkeys(range(count))))) == count for count in (1, 7, 8, 20))
+
+
+def test_stars_mark_what_cannot_be_trusted():
+    heavy = SCORES | {"heavy": evaluation_of(lognormal(200, seed=4, scale=6.0))}
+    axes = plot_comparison(heavy)
+    assert heavy["heavy"].bad_k_share > 0.5 and "heavy *" in [tick.get_text() for tick in axes.get_yticklabels()]
+    assert "*: unreliable for most data, by k-hat" in axes.get_title("left")
+    assert "*" not in plot_comparison(SCORES).get_title("left")

@@ -81,3 +81,11 @@ def test_curves_are_the_estimates_from_the_first_draws():
 def test_other_things_are_refused(plot, thing):
     with pytest.raises(TypeError, match="must be of type"):
         plot(thing)
+
+
+def test_scores_of_other_data_are_not_drawn_together_and_bounds_are_hollow():
+    density = evaluation_of(lognormal(20), measure="density")
+    with pytest.raises(ValueError, match="measure must be the same everywhere"):
+        plot_curve({"mass": evaluation_of(lognormal(20)), "density": density})
+    axes = plot_curve({"estimate": evaluation_of(lognormal(20)), "bound": evaluation_of(lognormal(1))})
+    assert [line.get_markerfacecolor() == "white" for line in axes.lines] == [False, True]

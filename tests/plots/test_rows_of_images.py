@@ -62,3 +62,5 @@ def test_what_cannot_be_drawn_is_refused():
         plot_samples(torch.zeros(2, 9))
     with pytest.raises(ValueError, match="columns must be an integer of at least 1"):
         plot_samples(torch.zeros(2, 64), columns=0)
+    with pytest.raises(ValueError, match="images must be finite"):
+        plot_samples(torch.full((2, 8, 8), torch.inf))

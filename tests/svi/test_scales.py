@@ -70,3 +70,29 @@ def test_a_pair_that_has_units_of_its_own_is_not_warned_of():
             pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
 
     assert warned(lvm.Pair(model, guide), torch.as_tensor(rows()) * units) == []
+
+
+def test_columns_far_from_zero_are_warned_of_unless_the_model_begins_there():
+    x = rows() + np.array([0.0, 0.0, 1990.0], dtype=np.float32)
+    encoder = lvm.NormalEncoder(torch.nn.Sequential(lvm.Standardize(x), lvm.MLP(3, [8], 4)))
+    vae = lvm.VAE(prior=lvm.StandardNormal(2), likelihood=lvm.GaussianLikelihood(lvm.MLP(2, [8], 3)), encoder=encoder)
+    (message,) = warned(vae, x)
+    assert "observes column 2 with a mean of 1.99e+03" in message
+    data = load_data(x)
+    assert warned(make_pair(data, likelihood="gaussian", **SMALL), data) == []  # whose decoder begins at the means
+
+
+def test_logarithms_of_data_are_no_units():
+    x, decoder = torch.exp(torch.as_tensor(rows()) + 7), lvm.MLP(2, [8], 3)
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.LogNormal(7 + decoder(z), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+    assert warned(lvm.Pair(model, guide), x) == []
