@@ -112,6 +112,7 @@ def public_reference(app: Sphinx, env: BuildEnvironment, node: pending_xref, tex
 def links_of_the_root(*event: Any) -> None:
     """Lead links to and between the pages at the top of the repository to their pages on the site."""
     content = event[-1]
-    for place in ("](../CHANGELOG.md)", "](CHANGELOG.md)"):
-        content[0] = content[0].replace(place, "](changelog.md)")
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        for place in (f"](../{name})", f"]({name})"):
+            content[0] = content[0].replace(place, f"]({name.lower()})")
     content[0] = content[0].replace("](docs/", "](")

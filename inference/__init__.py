@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from inference.expost.flow import fit_flow
     from inference.expost.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
     from inference.new_rows.imputing import Imputation, impute
+    from inference.new_rows.reading import read_rows
     from inference.plots.curves import plot_curve, plot_history
     from inference.plots.differences import plot_comparison
     from inference.plots.images import plot_samples
@@ -60,6 +61,7 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "expost.flow": "fit_flow",
     "expost.gaussian_mixture": "fit_gaussian fit_gaussian_mixture",
     "new_rows.imputing": "Imputation impute",
+    "new_rows.reading": "read_rows",
     "plots.curves": "plot_curve plot_history",
     "plots.differences": "plot_comparison",
     "plots.images": "plot_samples",

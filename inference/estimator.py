@@ -5,12 +5,15 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 import torch
 from torch import Tensor
 
+from inference.data.columns import some
 from inference.data.load import Data
 from inference.data.splits import cut_rows
 from inference.predictive.draws import Values, decode, encode, of_data, sample_prior
@@ -71,8 +74,10 @@ class LatentVariableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
             y: Not used.
 
         Raises:
-            ValueError: If there are too few rows to hold some out, or the options or the values of the table do not go together.
+            ValueError: If a table has words or missing cells, there are too few rows to hold some out, or the options or the values of the
+                table do not go together.
         """
+        _refuse_raw(X)
         x = _rows(validate_data(self, X, dtype=[np.float32, np.float64], ensure_min_samples=2))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         held_out = max(1, round(self.valid_fraction * len(x)))
@@ -121,8 +126,27 @@ class LatentVariableModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
 
     def _checked(self, X: Any) -> tuple[Tensor, np.dtype]:
         check_is_fitted(self)
+        _refuse_raw(X)
         x = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
         return _rows(x), x.dtype
+
+
+def _refuse_raw(table: Any) -> None:
+    """Refuse a table with columns or cells that are no numbers.
+
+    Raises:
+        ValueError: If it has any.
+    """
+    if not isinstance(table, pd.DataFrame):
+        return
+    words = [name for name, dtype in table.dtypes.items() if not is_numeric_dtype(dtype)]
+    gaps = [name for name, has_gaps in table.isna().any().items() if has_gaps]
+    if words or gaps:
+        got = f"no numbers in {some(words)}" if words else f"missing cells in {some(gaps)}"
+        raise ValueError(
+            f"LatentVariableModel takes complete numbers; got a table with {got}. Read the table with data = load_data(table) and fit "
+            "make_pair(data), which take words, categories and missing cells, or turn its columns into complete numbers first."
+        )
 
 
 def _rows(x: np.ndarray) -> Tensor:

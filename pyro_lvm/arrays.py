@@ -19,6 +19,16 @@ def is_array(value: object) -> bool:
     return isinstance(value, Tensor) or hasattr(value, "__array__") or hasattr(value, "toarray")
 
 
+def named_table(value: Any) -> Any:
+    """Return a value as a table of pandas, if it is a table that names its columns, of pandas, Polars or PyArrow; otherwise None."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None or isinstance(value, Tensor | np.ndarray):
+        return None
+    table = value.to_pandas() if is_array(value) and hasattr(value, "to_pandas") else value
+    is_named = isinstance(table, pandas.DataFrame) and not all(isinstance(name, int) for name in table.columns)
+    return table if is_named else None
+
+
 def as_tensor(value: Any, name: str = "data") -> Tensor:
     """Return a tensor of the same values: of a tensor, a NumPy array, a pandas table or anything else with ``__array__``.
 
@@ -125,7 +135,10 @@ def _of_table(table: Any, name: str) -> np.ndarray:
     columns = [(str(column), dtype) for column, dtype in table.dtypes.items()]
     words = [f"{column!r} ({dtype})" for column, dtype in columns if not types.is_numeric_dtype(dtype) or types.is_complex_dtype(dtype)]
     if words:
-        raise TypeError(f"{name} must be a table of real numbers; got columns {', '.join(words)}. Encode them as numbers, or drop them.")
+        raise TypeError(
+            f"{name} must be a table of real numbers; got columns {', '.join(words)}. Drop them, or read the table with load_data, and "
+            "fit the pair to what it returns, which gives codes to values."
+        )
     has_gaps = bool(table.isna().to_numpy().any())
     if not has_gaps and all(types.is_bool_dtype(dtype) for _, dtype in columns):
         return table.to_numpy(dtype=bool)

@@ -99,7 +99,9 @@ class Pair:
             with PriorMessenger(site, prior):
                 return model(*batch)
 
-        return Pair(model_with_prior, guide, param_store=self.param_store)
+        other = Pair(model_with_prior, guide, param_store=self.param_store)
+        belongings(other).reader = belongings(self).reader
+        return other
 
     def __getstate__(self) -> dict[str, object]:
         self._check_guides("pickled or copied")

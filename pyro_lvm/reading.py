@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset, default_collate
 
-from pyro_lvm.arrays import as_tensor, is_array
+from pyro_lvm.arrays import as_tensor, is_array, named_table
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.dtypes import Transform, suited
 from pyro_lvm.pair import Batch
 from pyro_lvm.rows.gathered import Gathered
 from pyro_lvm.rows.values import MOST_HELD
+from pyro_lvm.scopes import belongings
 
 _BLOCK = 1000  # rows of a data set that are read at a time
 
@@ -34,32 +35,35 @@ def split_batch(data: Splits, split: str) -> Batch:
     return (getattr(data, split),) if batch is None else batch(split)
 
 
-def read_rows(data: Any, *, split: str = "test") -> Batch:
+def read_rows(data: Any, *, split: str = "test", pair: object = None) -> Batch:
     """Read all rows of data as tensors, one for each argument of a pair; dtypes are kept.
 
     Args:
         data: A tensor, an array or a table ``[N, *X]``; a tuple of these; a torch Dataset; an iterable of batches, such as a list or a
             DataLoader, whose order is kept; or a data set in splits.
         split: The split to read from a data set in splits.
+        pair: The pair that the data are for. A table with names of columns is read as the rows were that it is fitted to.
 
     Returns:
         Tensors ``[N, ...]``.
 
     Raises:
         TypeError: If the data are none of these, or do not hold numbers.
-        ValueError: If there are no data, values are masked, or batches differ in their number of arguments or in shape.
+        ValueError: If a table or data set does not suit the rows that the pair is fitted to, there are no data, values are masked, or
+            batches differ in their number of arguments or in shape.
     """
     if isinstance(data, Splits):
+        check_codes(data, pair)
         data = split_batch(data, split)
     if is_array(data) or isinstance(data, tuple):
-        return read_item(data, "data")
+        return read_item(data, "data", pair=pair)
     if isinstance(data, TensorDataset):
         return read_item(data.tensors, "data")
     check_collection(data)
     is_loaded = is_dataset(data) or isinstance(data, IterableDataset)
     source = DataLoader(data, batch_size=_BLOCK, collate_fn=collated, generator=torch.Generator()) if is_loaded else data
     _warn_of_shuffling(data)
-    rows = _joined(read_item(batch) for batch in source)
+    rows = _joined(read_item(batch, pair=pair) for batch in source)
     if getattr(data, "drop_last", False) and len(rows[0]) < len(data.dataset):
         warn_caller(f"the loader's drop_last leaves out {len(data.dataset) - len(rows[0])} of {len(data.dataset)} rows.")
     return rows
@@ -76,11 +80,12 @@ def read_batch(pair: object, batch: tuple[Any, ...]) -> Batch:
         TypeError: As :func:`read_rows`; also if the pair takes another number of arguments.
         ValueError: As :func:`read_rows`; also if a number cannot be represented in the dtype of the pair.
     """
-    return suited(pair, read_rows(batch[0] if len(batch) == 1 else batch))
+    return suited(pair, read_rows(batch[0] if len(batch) == 1 else batch, pair=pair))
 
 
-def read_item(item: Any, name: str = "a batch") -> Batch:
-    """Read a batch: a tensor, an array or a table, or a tuple or list of these."""
+def read_item(item: Any, name: str = "a batch", *, pair: object = None) -> Batch:
+    """Read a batch: a tensor, an array or a table, or a tuple or list of these; a table with names as the pair's own rows were read."""
+    item = _by_names(item, pair)
     if isinstance(item, Mapping):
         keys, parts = ", ".join(map(str, item)), ", ".join(f"batch[{key!r}]" for key in item)
         raise TypeError(
@@ -93,6 +98,21 @@ def read_item(item: Any, name: str = "a batch") -> Batch:
         got = f"a list of {type(item[0]).__name__}" if isinstance(item, list) and item else f"a {type(item).__name__}"
         raise TypeError(f"{name} must be a tensor, an array, a table or a tuple of these; got {got}. Use torch.as_tensor.")
     return tuple(as_tensor(x, f"argument {i}") for i, x in enumerate(item))
+
+
+def check_codes(data: Splits, pair: object) -> None:
+    """Check that the numbers of a data set mean what those of the rows mean that a pair is fitted to, if both are known."""
+    reader = None if pair is None else belongings(pair).reader
+    if reader is not None:
+        reader.check(data)
+
+
+def _by_names(item: Any, pair: object) -> Any:
+    """Return the arguments that a table with names of columns stands for, as the first or only one; anything else as it is."""
+    first, others = (item[0], tuple(item[1:])) if isinstance(item, tuple | list) and item else (item, ())
+    table = None if pair is None else named_table(first)
+    reader = None if table is None else belongings(pair).reader
+    return item if reader is None else reader(table, others)
 
 
 def is_dataset(data: object) -> bool:

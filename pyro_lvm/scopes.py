@@ -6,7 +6,7 @@ from copy import deepcopy
 from itertools import count
 from threading import RLock
 from traceback import walk_tb
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import pyro
@@ -52,6 +52,16 @@ class Networks:
         self.loose |= other.loose
 
 
+class Reader(Protocol):
+    """Reads tables for a pair as the rows that it is fitted to were read."""
+
+    def __call__(self, table: Any, others: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return what the pair is called with for a table with names of columns, and for its other arguments, if any are passed."""
+
+    def check(self, data: Any) -> None:
+        """Refuse a data set in splits whose numbers mean something else."""
+
+
 class Belongings:
     """What belongs to a pair besides its attributes; it is copied and pickled with the pair, except for what a run will show again.
 
@@ -60,20 +70,27 @@ class Belongings:
         networks: What the pair's runs have shown.
         rows: Fingerprint of the training data, if parameters belong to their rows.
         fitted: Fingerprint of some of the rows that the pair was fitted to.
+        reader: Reads tables with names of columns; None if such a table holds the numbers that the pair sees.
         template: What the last check of the pair left; see :class:`pyro_lvm.structure.Template`.
     """
 
-    def __init__(self, store: ParamStoreDict | None = None, rows: str | None = None, fitted: str | None = None) -> None:
+    def __init__(
+        self,
+        store: ParamStoreDict | None = None,
+        rows: str | None = None,
+        fitted: str | None = None,
+        reader: Reader | None = None,
+    ) -> None:
         self.store = ParamStoreDict() if store is None else store
         self.networks = Networks()
-        self.rows, self.fitted = rows, fitted
+        self.rows, self.fitted, self.reader = rows, fitted, reader
         self.template: Any = None
 
     def __deepcopy__(self, memo: dict) -> "Belongings":
-        return Belongings(deepcopy(_without_modules(self.store), memo), self.rows, self.fitted)
+        return Belongings(deepcopy(_without_modules(self.store), memo), self.rows, self.fitted, self.reader)
 
     def __reduce__(self) -> tuple:
-        return Belongings, (_without_modules(self.store), self.rows, self.fitted)
+        return Belongings, (_without_modules(self.store), self.rows, self.fitted, self.reader)
 
 
 def _without_modules(store: ParamStoreDict) -> ParamStoreDict:

@@ -12,7 +12,7 @@ from pyro_lvm.arrays import is_array
 from pyro_lvm.contract import check_batch
 from pyro_lvm.dtypes import Suit, Transform
 from pyro_lvm.pair import Batch
-from pyro_lvm.reading import Splits, check_collection, collated, is_dataset, read_item, split_batch
+from pyro_lvm.reading import Splits, check_codes, check_collection, collated, is_dataset, read_item, split_batch
 from pyro_lvm.rows.lazy import Rows
 
 _BATCH_SIZE = 100
@@ -41,7 +41,7 @@ class IterableBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         for item in self.source:
-            yield self.suit.transformed(self.suit(read_item(item)))
+            yield self.suit.transformed(self.suit(read_item(item, pair=self.suit.pair)))
 
 
 Batches = TensorBatches | IterableBatches
@@ -110,7 +110,7 @@ def as_batches(
     """
     suit = Suit(pair, transform=transform, device=device)
     if is_array(data) or isinstance(data, tuple):
-        tensors = tuple(x.to(device) for x in read_item(data, "data"))
+        tensors = tuple(x.to(device) for x in read_item(data, "data", pair=pair))
         tensors = tuple(x if isinstance(x, Rows) else x.contiguous() for x in suit(tensors))  # a row's values may be far apart
         check_batch(*tensors)
         return TensorBatches(tensors, suit, _batch_size(batch_size, len(tensors[0])), shuffle=shuffle, drop_last=drop_last)
@@ -131,9 +131,12 @@ def as_validation(data: Any, pair: object, device: torch.device) -> Batches:
     return as_batches(data, pair, batch_size=None, device=device, shuffle=not is_ordered)
 
 
-def split_of(data: Any, split: str) -> Any:
-    """Return a split of a data set in splits, and any other data as they are."""
-    return split_batch(data, split) if isinstance(data, Splits) else data
+def split_of(data: Any, split: str, pair: object) -> Any:
+    """Return a split of a data set in splits, whose codes are to be those that the pair knows, and any other data as they are."""
+    if not isinstance(data, Splits):
+        return data
+    check_codes(data, pair)
+    return split_batch(data, split)
 
 
 def batch_sizes(num_data: int, batch_size: int, *, drop_last: bool = False) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 Kind = Literal["real", "count", "ordinal", "category", "binary"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 NUMBERS: tuple[Kind, ...] = ("real", "count")  # whose cells are the numbers themselves
-_NAMED = 6  # columns of a kind that a summary names
+_NAMED = 40  # columns of a kind that a summary names
 _MANY = 5  # names that an error lists
 
 
@@ -48,3 +48,8 @@ def _in_words(column: Column) -> str:
 def some(names: Sequence[Any]) -> str:
     """The first of some names, in words."""
     return ", ".join(map(str, names[:_MANY])) + (", ..." if len(names) > _MANY else "")
+
+
+def has(names: Sequence[Any]) -> str:
+    """The verb of a sentence about some names."""
+    return "has" if len(names) == 1 else "have"

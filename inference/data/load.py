@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inference.data.columns import Column, kinds_in_words
+from inference.data.columns import Column
 from inference.data.conversion import as_float32, checked
 from inference.data.given import LABELS, TOTAL, given_by_name, refuse_conditions, totals, with_labels, without_conditions
 from inference.data.media.images import ImageFolder, images_of, read_images
@@ -188,7 +188,7 @@ def load_data(
     given, num_categories, said = given_by_name(content, labelled, seed)
     return Data(
         name=content.name,
-        description=f"{content.origin} ({sizes}); {treated if content.kinds is None else kinds_in_words(content.kinds)}{said}.",
+        description=f"{content.origin} ({sizes}); {(table and table.in_words()) or treated}{said}.",
         train=tensors["train"],
         valid=tensors["valid"],
         test=tensors["test"],

@@ -130,9 +130,11 @@ def read_csv(path: Path, *, has_gaps: bool = False) -> Arrays:
             file.seek(0)
             convert = _number_or_gap if has_gaps else None
             rows = np.loadtxt(file, delimiter=",", quotechar='"', comments=None, skiprows=skipped, ndmin=2, converters=convert)
-            return {"data": rows}  # [N, D]
     except ValueError as error:
         raise ValueError(f"{path} must be a table of numbers, separated by commas; {error}") from error
+    if rows.size == 0:
+        raise ValueError(f"{path} must be a table of numbers, not empty; it has no row. Give some rows.")
+    return {"data": rows}  # [N, D]
 
 
 def column_names(path: Path) -> tuple[str, ...] | None:
@@ -200,11 +202,24 @@ def parquet_frame(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        return pd.read_parquet(path, engine="pyarrow")
+        return _with_whole_numbers(pd.read_parquet(path, engine="pyarrow"), path)
     except ImportError as error:
         raise ImportError(f"reading {path} needs pyarrow. Run: pip install pyro-lvm[parquet]") from error
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} must be a Parquet table; {error}") from error
+
+
+def _with_whole_numbers(frame: "pd.DataFrame", path: Path) -> "pd.DataFrame":
+    """A Parquet table whose columns of whole numbers with gaps are of a dtype that has both; pandas reads them as float64."""
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    whole = {field.name for field in parquet.read_schema(path) if pa.types.is_integer(field.type)}
+    names = [name for name in frame.columns if name in whole and frame[name].isna().any()] if frame.columns.is_unique else []
+    if names:
+        frame[names] = pd.read_parquet(path, engine="pyarrow", columns=names, dtype_backend="numpy_nullable")
+    return frame
 
 
 def read_parquet(path: Path) -> Arrays:

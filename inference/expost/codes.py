@@ -40,7 +40,7 @@ def codes_of(
     if transform is None and isinstance(data, Splits):
         transform = data.transform
     suit = Suit(pair, transform=transform)
-    batch = suit(read_rows(data, split="train"))
+    batch = suit(read_rows(data, split="train", pair=pair))
     check_batch(*batch)
 
     def encoded(*rows: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Missing cells of new rows, drawn from the model given the others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inference.data.columns import Column
 from inference.densities.layout import LOOPED, run_guide, run_model
 from inference.densities.log_density import latents_of, log_density
+from inference.new_rows.centers import centers
 from inference.new_rows.missing import UnsplitError, filled, observed_site, takes_gaps, with_missing
 from inference.new_rows.posterior import Posterior, draw_posterior
 from inference.numerics import block_seed, seeded
@@ -48,8 +51,24 @@ class Imputation:
 
     @property
     def mean(self) -> Tensor:
-        """The mean of the draws, ``[B, *X]``; of categories and counts, it is no value that can occur."""
+        """The mean of the draws, ``[B, *X]``; of categories and counts, it is no value that can occur, see :meth:`center`."""
         return self.draws.mean(0)
+
+    def center(self, kinds: Sequence[Column]) -> Tensor:
+        """Return rows of a table with one value for each missing cell, ``[B, D]``, as ``impute --center`` does.
+
+        A real cell has the mean of its draws, a count or an ordinal code their median, and a category or a binary code the value that most
+        of them have. ``data.table(found.center(data.kinds))`` is the table with names of columns and values.
+
+        Args:
+            kinds: The columns, :attr:`Data.kinds <inference.data.load.Data.kinds>`.
+
+        Raises:
+            ValueError: If the rows have another number of columns.
+        """
+        if self.draws.dim() != 3 or self.draws.shape[-1] != len(kinds):
+            raise ValueError(f"kinds must have one column for each of the rows [B, D]; got {len(kinds)} for {tuple(self.draws.shape[1:])}.")
+        return centers(self.draws, kinds)
 
 
 def impute(

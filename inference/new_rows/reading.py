@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from inference.data.alike import check_columns, given_alike, some
 from inference.data.columns import Column
 from inference.data.conversion import as_float32, checked
 from inference.data.load import READERS, TEXT, Data
@@ -20,7 +21,6 @@ from inference.data.tables.choice import frame_of, given_values
 from inference.data.tables.coding import code
 from inference.data.text import encode_like, windows
 from inference.data.treatments import Treatment, treat_alike
-from inference.new_rows.given import given_alike
 from inference.new_rows.missing import filled
 from inference.numerics import row_slices
 from pyro_lvm.arrays import as_tensor, is_array
@@ -33,7 +33,6 @@ from pyro_lvm.scopes import isolated
 from pyro_lvm.structure import known_row_parameters
 
 _CHECKED = 1024  # rows that are checked at once
-_MANY = 3  # names of columns that an error lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +63,29 @@ class NewRows:
         return (self.x, *self.given.values())
 
 
+def read_rows(data: Data, source: Any, *, has_gaps: bool = False) -> Batch:
+    """Read all rows of a file or a table as those of a data set were read, in their order: ``encode(pair, *read_rows(data, "new.csv"))``.
+
+    Nothing is found out from the rows. Columns, codes and categories, the highest gray level, the alphabet and the treatment are those of
+    the data, and so is what a pair is given besides, which is read from the same source.
+
+    Args:
+        data: The data set that the pair was fitted to.
+        source: The path of a .npy, .npz, .csv, .parquet or, for text, .txt file, of a folder or glob of arrays; or an array or table.
+        has_gaps: Whether cells may be missing, as for :func:`~inference.new_rows.imputing.impute`; they become NaN. Those of a table whose
+            columns have kinds always may.
+
+    Returns:
+        What a pair is called with: the rows, float32 ``[N, *X]``, then what it is given.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        TypeError: If the source is no path, array or table.
+        ValueError: If the rows are not as those of the data; the error names the file, and says what was expected.
+    """
+    return read_alike(source, data, None, has_gaps=has_gaps).batch
+
+
 def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False) -> NewRows:
     """Read rows from a file or an array as the test data of a data set were read, in their order.
 
@@ -73,7 +95,7 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
     Args:
         source: The path of a .npy, .npz, .csv, .parquet or, for text, .txt file, of a folder or glob of arrays; or an array or table.
         data: The data set that the pair was fitted to.
-        pair: The pair, whose likelihood must be able to have generated the rows.
+        pair: The pair, whose likelihood must be able to have generated the rows; None if that is not checked.
         has_gaps: Whether cells may be missing: NaN, and in a .csv file empty or NA. Those of a table whose columns have kinds always may,
             if the likelihood leaves them out.
 
@@ -93,7 +115,7 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
     name, arrays, columns = _read(source)
     arrays, columns = _with_columns(arrays, columns, tuple(data.given))
     array = _only(name, {key: values for key, values in arrays.items() if key not in data.given})
-    _check_columns(name, columns, data)
+    check_columns(name, columns, data)
     gaps = _gaps(name, array, has_gaps=has_gaps)
     complete = array if gaps is None else np.where(gaps, 0.0, np.asarray(array))
     values = _reshaped(name, checked(complete, name), data, columns)
@@ -122,14 +144,14 @@ def _read_table(source: Any, data: Data, kinds: Sequence[Column]) -> NewRows | N
         return None
     name, frame = found
     besides = {*data.left_out, *data.given}
-    _check_columns(name, tuple(column for column in frame.columns if column not in besides), data)
+    check_columns(name, tuple(column for column in frame.columns if column not in besides), data)
     given = {one: given_values(frame[one], data.words.get(one), name) for one in data.given if one in frame}
-    x = torch.from_numpy(code(frame, kinds, name))
+    x = torch.from_numpy(code(frame, kinds, name, is_new=True))
     return NewRows(name, x, data.columns, frame=frame, given=given_alike(name, given, data, x))
 
 
 def _check_guide(source: Any, pair: object) -> None:
-    parameters = known_row_parameters(pair)
+    parameters = [] if pair is None else known_row_parameters(pair)
     if parameters:
         raise ValueError(
             f"{'new rows' if is_array(source) else source} cannot be encoded: the parameters {parameters} of the "
@@ -195,29 +217,11 @@ def _only(name: str, arrays: dict[str, Any]) -> Any:
     return next(iter(arrays.values()))
 
 
-def _check_columns(name: str, columns: tuple[str, ...] | None, data: Data) -> None:
-    expected = data.columns
-    if columns is None or expected is None or columns == expected:
-        return
-    if sorted(columns) == sorted(expected):
-        place, (got, own) = next((i, pair) for i, pair in enumerate(zip(columns, expected, strict=True)) if pair[0] != pair[1])
-        raise ValueError(f"{name} must have its columns in the order of {data.name}; column {place + 1} is {got}, not {own}. Reorder them.")
-    missing, more = [c for c in expected if c not in columns], [c for c in columns if c not in expected]
-    said = " and ".join(
-        [*([f"it lacks {_some(missing)}"] if missing else []), *([f"it also has {_some(more)}"] if more else [])] or ["some come twice"]
-    )
-    raise ValueError(f"{name} must have the {len(expected)} columns of {data.name}; {said}. Add, rename or drop columns.")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(str, names[:_MANY])) + (", ..." if len(names) > _MANY else "")
-
-
 def _reshaped(name: str, values: Values, data: Data, columns: tuple[str, ...] | None) -> Values:
     got, own, seen = tuple(values.shape[1:]), data.treatment.row_shape, tuple(data.train.shape[1:])
     if got in (own, seen):
         return values if got == seen else Chosen(values, shape=seen)
-    named = "" if columns is None else f" ({_some(columns)})"
+    named = "" if columns is None else f" ({some(columns)})"
     either = seen if own in (None, seen) else f"{own} or {seen}"
     raise ValueError(
         f"{name} must hold rows of shape {either}, as {data.name} does; got rows of shape {got}{named}. Reshape them, or choose columns."
@@ -258,6 +262,8 @@ def _read_windows(source: Any, data: Data, alphabet: str, pair: object) -> NewRo
 
 def _check_support(name: str, batch: Batch, pair: object, *, is_filled: bool = True) -> None:
     """Check that the likelihood can have generated rows, where they are not missing; if they are filled, in place of missing cells too."""
+    if pair is None:
+        return
     with isolated(pair), torch.no_grad(), eval_mode(pair):
         for rows in row_slices(len(batch[0]), _CHECKED):
             part = plain(batch[0][rows])

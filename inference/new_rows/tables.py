@@ -96,32 +96,20 @@ def _table(values: Mapping[str, np.ndarray], columns: Mapping[str, Sequence[str]
     return pd.concat(frames, axis=1)
 
 
-def as_named(values: np.ndarray, columns: Sequence[Column], frame: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return rows of a table whose columns have kinds, ``[N, D]`` or of several draws ``[M, N, D]``, with the values that codes stand for.
-
-    Args:
-        values: Numbers and codes.
-        columns: The columns.
-        frame: The table of N rows whose missing cells were drawn: cells that are known, and its other columns, stay as they are.
-    """
+def as_named(values: np.ndarray, columns: Sequence[Column]) -> pd.DataFrame:
+    """Return rows ``[N, D]``, or of M draws ``[M, N, D]``, of a table whose columns have kinds, with the values that codes stand for."""
     if values.ndim == 2:
-        return _filled_in(decode_table(values, columns), frame)
-    parts = [_filled_in(decode_table(draw, columns), frame) for draw in values]
-    for number, part in enumerate(parts):
+        return decode_table(values, columns)
+    return numbered([decode_table(draw, columns) for draw in values])
+
+
+def numbered(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables of several draws as one, with the numbers of draw and row in the first columns."""
+    own = [part.copy() for part in parts]
+    for number, part in enumerate(own):
         part.insert(0, "row", np.arange(len(part)))
         part.insert(0, "draw", number)
-    return pd.concat(parts, ignore_index=True)
-
-
-def _filled_in(drawn: pd.DataFrame, frame: pd.DataFrame | None) -> pd.DataFrame:
-    if frame is None:
-        return drawn
-    filled = frame.reset_index(drop=True).copy()
-    for name in drawn:
-        gaps = filled[name].isna()
-        if gaps.any():
-            filled[name] = filled[name].astype(object).where(~gaps, drawn[name].astype(object)).infer_objects()
-    return filled
+    return pd.concat(own, ignore_index=True)
 
 
 def names_of(values: Mapping[str, Tensor]) -> dict[str, list[str]]:

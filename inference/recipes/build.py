@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from inference.checkpoint import move_
+from inference.data.alike import remember_reading
 from inference.data.columns import Column
 from inference.data.load import Data, load_data
 from inference.data.media.sequences import MASK
@@ -61,6 +62,7 @@ def build_pair(recipe: Recipe, data: Data, *, folder: Path | None = None) -> tup
     if recipe.pair is None:
         return _of_parts(recipe.model, data), plugins
     pair, file = make_own(recipe.pair, recipe.code, data, seed=recipe.model.seed, folder=folder)
+    remember_reading(pair, data)
     run_first(pair, data.batch("train")).scorable()
     return pair, [file, *plugins]
 
@@ -96,7 +98,9 @@ def _of_parts(options: ModelOptions, data: Data) -> Any:
     _check_known(options.structure, data)
     train, *given = batch_seen(data, seed=options.seed)
     num_categories = [data.num_categories.get(name) for name in data.given]
-    return build_model(options, train, given, num_categories, data.kinds, list(data.given))
+    pair = build_model(options, train, given, num_categories, data.kinds, list(data.given))
+    remember_reading(pair, data)
+    return pair
 
 
 def build_model(

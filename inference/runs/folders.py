@@ -5,12 +5,14 @@ from contextlib import nullcontext
 from dataclasses import replace
 import math
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from jsonargparse import ArgumentParser
 import pandas as pd
 
 from inference.checkpoint import load_checkpoint
+from inference.data.columns import some
 from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.data.published.catalogue import DATASETS
@@ -84,9 +86,18 @@ def read_recipe(folder: Path) -> Recipe:
     """
     for name in (CONFIG, CHECKPOINT, HISTORY, SUMMARY):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} must hold a finished run; it has no {name}. Train one: pyro-lvm train --out {folder}")
+            raise FileNotFoundError(f"{folder} must hold a finished run; {_instead(folder, name)}")
     _check_unchanged(folder, CONFIG, *_own_code(folder))  # before any of it is run
     return parse_recipe(folder)
+
+
+def _instead(folder: Path, missing: str) -> str:
+    """What a folder that holds no finished run holds, and what to do."""
+    runs = [path.parent for path in sorted(folder.glob(f"*/{SUMMARY}")) if (path.parent / CONFIG).is_file()]
+    if runs and missing == CONFIG:
+        holds = f"{len(runs)} run{'s' * (len(runs) > 1)}, {some([run.name for run in runs])}"
+        return f"it holds {holds}. Name one of these: {quote(str(runs[0]))}"
+    return f"it has no {missing}. Train one: pyro-lvm train --out {folder}"
 
 
 def _own_code(folder: Path) -> list[str]:

@@ -166,7 +166,7 @@ def evaluate(
     check_counts(chunk_size=chunk_size)
     check_seeds(seed=seed)
     check_compile(compile)
-    rows = read_rows(data)
+    rows = read_rows(data, pair=pair)
     batch = suited(pair, rows)
     size = check_batch(*batch)
     join(batch[0].device)

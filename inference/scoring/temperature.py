@@ -50,7 +50,7 @@ def fit_temperature(
     check_counts(num_particles=num_particles, num_data=num_data)
     check_positive(start=start)
     check_seeds(seed=seed)
-    rows, known = read_rows(valid, split="valid"), {}
+    rows, known = read_rows(valid, split="valid", pair=soften(start)), {}
     chosen = random_rows(torch.arange(check_batch(*rows)), num_data, seed=seed)
     few = tuple(x[chosen.to(x.device)] for x in rows)
 

@@ -8,6 +8,7 @@ import os
 import sys
 
 from inference.scripts.errors import reported_errors, terminable
+from inference.scripts.warned import plain_warnings
 
 COMMANDS = {
     "train": "fit a model and save it as a run folder",
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the console command."""
     command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if command in COMMANDS:
-        with reported_errors(rest), terminable():
+        with reported_errors(rest), plain_warnings(rest), terminable():
             _run(command, rest)
     elif command in ("-h", "--help"):
         print(_usage())

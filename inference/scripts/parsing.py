@@ -45,7 +45,7 @@ def _parsed(command: str, purpose: str, words: Sequence[str]) -> tuple[Namespace
     source, plugins = load_own(words)
     parser = ArgumentParser(usage=f"pyro-lvm {command} {usage}", description=purpose, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file of options; options that follow it take precedence.")
-    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
+    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error, and where warnings come from.")
     add_options(parser)
     if command in _OF_RECIPES:
         add_pair(parser, source)

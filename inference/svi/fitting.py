@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from inference.data.alike import remember_reading
 from inference.data.batches import as_batches, as_validation, split_of
 from inference.data.units import warn_of_other_units
 from inference.numerics import check_device, flushed_denormals, keep_freed_memory
@@ -131,6 +132,7 @@ def fit(
         FloatingPointError: If the loss is no longer finite; the message names epoch, batch and site. With validation data, training
             stops instead, with a warning, and the best weights are kept.
     """
+    whole = data
     if isinstance(data, Splits):
         valid, transform = data if valid is None else valid, data.transform if transform is None else transform
         data = split_batch(data, "train")
@@ -144,8 +146,9 @@ def fit(
     keep_freed_memory()
     with isolated(pair), torch.random.fork_rng(), torch.enable_grad(), flushed_denormals():
         torch.manual_seed(seed)
+        remember_reading(pair, whole)
         train = as_batches(data, pair, batch_size=batch_size, device=device, transform=transform, shuffle=shuffle, drop_last=drop_last)
-        held_out = None if valid is None else as_validation(split_of(valid, "valid"), pair, device)
+        held_out = None if valid is None else as_validation(split_of(valid, "valid", pair), pair, device)
         steering = Steering(kl_weight, warmup_epochs, free_bits)
         with eval_mode(pair):
             train, batch, structure = first_run(pair, train, batch_size, valid)

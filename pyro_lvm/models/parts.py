@@ -25,7 +25,8 @@ def with_parts(model: Model, **parts: nn.Module) -> Model:
     other = copy(model)
     for registry in ("_parameters", "_buffers", "_modules"):
         vars(other)[registry] = dict(vars(model)[registry])
-    attach(other, Belongings(belongings(model).store))
+    own = belongings(model)
+    attach(other, Belongings(own.store, fitted=own.fitted, reader=own.reader))
     for name, part in parts.items():
         setattr(other, name, part)
     return other

@@ -1,11 +1,11 @@
 """The pages of the site can be found, their links lead somewhere, and every public name has its entry."""
 
-from fnmatch import fnmatch
 from os.path import normpath
 from pathlib import Path
 import re
 
 import pytest
+import yaml
 
 import inference
 from inference.scripts.cli import COMMANDS
@@ -23,13 +23,29 @@ def listed(page: str) -> set[str]:
     """The pages that the tables of contents of a page name."""
     text, folder = (DOCS / f"{page}.md").read_text(), Path(page).parent
     entries = [line for block in re.findall(r"```\{toctree\}\n(.*?)```", text, re.S) for line in block.split() if line[0] != ":"]
-    patterns = [normpath(folder / entry) for entry in entries]
-    return {name for name in NAMES for pattern in patterns if fnmatch(name, pattern) and name != page}
+    return {normpath(folder / entry) for entry in entries}
 
 
 def words(text: str) -> str:
     """A text without its programs."""
     return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
+
+
+def linked(path: Path) -> set[Path]:
+    """The files of the repository to which the plain Markdown links of a page lead."""
+    if path.suffix != ".md":
+        return set()
+    targets = re.findall(r"\]\((?!https?://)([^)#\s]+)", words(path.read_text()))
+    return {(path.parent / target).resolve() for target in targets}
+
+
+def clicks() -> dict[Path, int]:
+    """The files that plain Markdown links reach from README.md, as on a code host, with the fewest clicks."""
+    reached, front = {ROOT / "README.md": 0}, {ROOT / "README.md"}
+    while front:
+        front = {target for path in front for target in linked(path)} - set(reached)
+        reached |= dict.fromkeys(front, max(reached.values()) + 1)
+    return reached
 
 
 def anchors(path: Path) -> set[str]:
@@ -40,8 +56,43 @@ def anchors(path: Path) -> set[str]:
 
 def test_every_page_is_at_most_two_clicks_from_the_front_page() -> None:
     sections = listed("index")
-    pages = {"index"} | sections | {page for section in sections for page in listed(section)}
-    assert not set(NAMES) - pages, "list it on the index page of its section, or in a folder that one takes all of"
+    assert {"index"} | sections | {page for section in sections for page in listed(section)} == set(NAMES), (
+        "list it on the index page of its section, under the links and in the table of contents"
+    )
+
+
+def test_index_pages_link_what_their_tables_of_contents_list() -> None:
+    for section in listed("index"):
+        links = {path.with_suffix("") for path in linked(DOCS / f"{section}.md")}
+        assert {DOCS / page for page in listed(section) - {"changelog"}} <= links
+
+
+def test_every_page_is_at_most_three_clicks_from_the_readme() -> None:
+    """By plain Markdown links; a page that only includes a file of the root is that file there, and the site's front page the readme."""
+    pages = {*PAGES, *DOCS.glob("examples/*.py"), *DOCS.glob("skeletons/*.py"), ROOT / "CITATION.cff"}
+    pages -= {DOCS / f"{name}.md" for name in ("index", "changelog", "contributing")}
+    pages |= {ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md")}
+    reached = clicks()
+    far = sorted(str(page.relative_to(ROOT)) for page in pages if reached.get(page, 4) > 3)
+    assert not far, "link it on the index page of its section"
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["explanations/which_prior", "explanations/differences", "reference/cite"]
+    + [f"how-to/{name}" for name in ("paper", "own-prior", "gpu", "large-data", "codes-in-scikit-learn", "own-table", "missing-values")],
+)
+def test_what_is_asked_most_is_at_most_two_clicks_from_the_readme(page: str) -> None:
+    assert clicks()[DOCS / f"{page}.md"] <= 2
+
+
+def test_the_citation_is_the_file_and_its_figures() -> None:
+    page, file = (DOCS / "reference" / "cite.md").read_text(), (ROOT / "CITATION.cff").read_text()
+    citation = yaml.safe_load(file)
+    author, title, version = citation["authors"][0]["name"], citation["title"], citation["version"]
+    assert f"```yaml\n{file}```" in page
+    assert f"> {author}. {title}: latent variable models in Pyro, version {version}. {citation['license']} license." in page
+    assert f"author = {{{{{author}}}}}" in page and f"title = {{{title}: latent" in page and f"version = {{{version}}}" in page
 
 
 @pytest.mark.parametrize("section", ["tutorials", "how-to/index", "explanations/index", "reference/index"])

@@ -108,3 +108,20 @@ def test_a_likelihood_of_one_kind_on_a_table(place: Path, capsys: pytest.Capture
     options = f"--data.drop id --model.likelihood poisson {TINY}"
     message = refusal(capsys, f"train --data.source {{}} --out {{}} {options}", place / "people.csv", tmp_path / "poisson")
     assert "likelihood 'poisson' takes numbers without gaps" in message and "mixed" in message
+
+
+def test_imputed_text_differs_only_where_cells_were_missing(place: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = (place / "people.csv").read_text().replace(",", ";").replace(".", ",").replace("\n1", "\n001")  # id 100 is 00100
+    (tmp_path / "new.csv").write_text(text)
+    options = "impute {} --data.source {} --out {} --num_particles 20"
+    say(capsys, options, place / "runs" / "standard", tmp_path / "new.csv", tmp_path / "out.csv")
+    before, after = ([line.split(";") for line in part.splitlines()] for part in (text, (tmp_path / "out.csv").read_text()))
+    pairs = [(old, new) for was, now in zip(before, after, strict=True) for old, new in zip(was, now, strict=True)]
+    assert text.startswith("id;income;visits") and before[1][0] == "00100"
+    assert all(old == new for old, new in pairs if old) and all(new and "." not in new for _, new in pairs)
+
+
+def test_a_folder_of_runs_names_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("evaluate {}", "encode {} --out codes.csv", "compare {}"):
+        message = refusal(capsys, command, place / "runs")
+        assert f"must hold a finished run; it holds 3 runs, mixture, standard, vamp. Name one of these: {place}/runs/mixture" in message

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from inference.data.columns import Column, some
+from inference.data.columns import Column, kinds_in_words, some
 from inference.data.given import MISSING, held, refuse_conditions
 from inference.data.tables.coding import code
+from inference.data.tables.doubts import doubts_of_copies, doubts_of_file, doubts_of_table
 from inference.data.tables.frames import checked_names, chosen, is_named, read_frame
 from inference.data.tables.kinds import find_columns
+from inference.data.tables.remedies import drop
 from pyro_lvm.checks import warn_caller
 
 
@@ -72,6 +75,13 @@ class Table:
     left_out: tuple[str, ...] = ()
     words: dict[str, Column] = field(default_factory=dict, repr=False)
 
+    def in_words(self) -> str:
+        """Which columns are of which kind, and how many cells are missing; nothing of plain numbers."""
+        if self.kinds is None:
+            return ""
+        missing = int(np.isnan(self.values).sum())
+        return kinds_in_words(self.kinds) + (f"; {missing} of {self.values.size} cells missing" if missing else "")
+
 
 def table_of(source: Any, choice: Choice) -> Table | None:
     """Read a table with named columns: a .csv or .parquet file or a table of pandas. Other sources are none, and None is returned.
@@ -102,6 +112,9 @@ def table_of(source: Any, choice: Choice) -> Table | None:
     kinds = find_columns(rest, name, choice.kinds)
     values = code(rest, kinds, name)
     _check_rows(values, rest, name)
+    doubts = chain(doubts_of_file(source, frame), doubts_of_table(rest, kinds, list(choice.kinds or ())), doubts_of_copies(values, kinds))
+    for doubt in doubts:
+        warn_caller(f"{name}: {doubt}")
     return Table(name, values, tuple(rest.columns), kinds, given, left_out, words)
 
 
@@ -124,7 +137,7 @@ def plain_numbers(frame: pd.DataFrame, source: str) -> np.ndarray:
     """
     words = [str(name) for name, dtype in frame.dtypes.items() if not types.is_numeric_dtype(dtype)]
     if words:
-        raise ValueError(f"{source} must hold numbers; got columns {some(words)}. Encode or drop these: --data.drop {' '.join(words[:5])}.")
+        raise ValueError(f"{source} must hold numbers; got columns {some(words)}. Encode or drop these: {drop(*words)}")
     return frame.to_numpy(dtype=np.float64, na_value=np.nan)
 
 

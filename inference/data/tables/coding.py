@@ -6,36 +6,48 @@ import numpy as np
 import pandas as pd
 
 from inference.data.columns import NUMBERS, Column, some
+from inference.data.readers import is_number
 from inference.data.tables.kinds import written
+from inference.data.tables.remedies import drop, kind_of
 
 _LARGEST_ERROR = 1e-3  # of float32, in standard deviations of a column
 
 
-def code(frame: pd.DataFrame, columns: Sequence[Column], source: str) -> np.ndarray:
+def code(frame: pd.DataFrame, columns: Sequence[Column], source: str, *, is_new: bool = False) -> np.ndarray:
     """Return the cells of a table ``[N, D]`` as float32 numbers: codes where a column has values, and NaN where cells are missing.
 
     Args:
         frame: The table.
         columns: Its columns; names that it has besides these are left out.
         source: What it is called in errors.
+        is_new: Whether the rows are new ones, which may be few and much alike, so that rounding is not measured by their spread.
 
     Raises:
         ValueError: If a cell has a value that its column has not, is no number where it should be one, or cannot be held in float32.
     """
-    return np.stack([_exact(_coded(frame[column.name], column, source), column, source) for column in columns], axis=1)  # [N, D]
+    return np.stack(
+        [_exact(_coded(frame[column.name], column, source), column, source, is_new=is_new) for column in columns], axis=1
+    )  # [N, D]
 
 
-def _exact(cells: np.ndarray, column: Column, source: str) -> np.ndarray:
+def _exact(cells: np.ndarray, column: Column, source: str, *, is_new: bool) -> np.ndarray:
     """Cells ``[N]`` as float32, which keeps their differences."""
     with np.errstate(over="ignore"):
         rounded = cells.astype(np.float32)
-    if np.isinf(rounded).any():
-        raise ValueError(f"{source}: column {column.name} must be finite in float32; got {cells[np.isinf(rounded)][0]}. Rescale it.")
-    error, spread = np.nanmax(np.abs(rounded - cells)), np.nanstd(cells)
+    wrong = np.flatnonzero(np.isinf(rounded))
+    if len(wrong):
+        remedy = "Correct the cell, or leave it empty" if np.isinf(cells[wrong[0]]) else "Rescale the column"
+        raise ValueError(
+            f"{source}: column {column.name} must be finite in float32; got {cells[wrong[0]]} in row {wrong[0]}, counted from 0. {remedy}."
+        )
+    if is_new:
+        return rounded
+    known = ~np.isnan(cells)
+    error, spread = np.abs(rounded - cells)[known].max(initial=0.0), np.std(cells[known]) if known.any() else 0.0
     if error > _LARGEST_ERROR * spread > 0:
         raise ValueError(
-            f"{source}: column {column.name} has large numbers that differ little, such as {written(cells[~np.isnan(cells)][0])}, and "
-            f"loses these differences in float32. Leave it out if they are identifiers, --data.drop {column.name}, or subtract a constant."
+            f"{source}: column {column.name} has large numbers that differ little, such as {written(cells[known][0])}, and "
+            f"loses these differences in float32. Subtract a constant or, if they are identifiers, train without it: {drop(column.name)}"
         )
     return rounded
 
@@ -43,18 +55,21 @@ def _exact(cells: np.ndarray, column: Column, source: str) -> np.ndarray:
 def _coded(cells: pd.Series, column: Column, source: str) -> np.ndarray:
     if column.kind in NUMBERS:
         return _numbers(cells, column, source)
-    words = _as_written(cells, column)
+    words = as_written(cells, column)
     places = {value: float(place) for place, value in enumerate(column.values)}
     unknown = words[words.notna() & ~words.isin(list(places))]
     if len(unknown):
+        value = unknown.iloc[0]
+        is_higher = column.kind == "ordinal" and not column.is_text and is_number(value) and float(value) >= 0 and float(value).is_integer()
         raise ValueError(
-            f"{source}: column {column.name} must hold one of {some(column.values)}; got {unknown.iloc[0]!r} in row "
-            f"{int(unknown.index[0])}, counted from 0. Correct it, or leave it empty."
+            f"{source}: column {column.name} must hold one of {some(column.values)}; got {value!r} in row "
+            f"{int(unknown.index[0])}, counted from 0. Correct it, or leave it empty"
+            + (f"; if the column is a count, train with {kind_of(column.name, 'count')}" if is_higher else ".")
         )
     return words.map(places).to_numpy(np.float64)
 
 
-def _as_written(cells: pd.Series, column: Column) -> pd.Series:
+def as_written(cells: pd.Series, column: Column) -> pd.Series:
     """Cells as words, numbers as the values of the column are written; missing ones stay missing."""
     cells = cells.astype(object).where(cells.notna(), None)
     if column.is_text:
@@ -97,6 +112,11 @@ def _name(numbers: np.ndarray, column: Column) -> str:
 def _decoded(numbers: np.ndarray, column: Column) -> pd.Series:
     if column.kind == "real" or (column.kind in ("count", "binary") and not _is_whole(numbers)):
         return pd.Series(numbers)
+    if not _is_whole(numbers):
+        raise ValueError(
+            f"column {column.name} must hold codes, whole numbers from 0 to {len(column.values) - 1}; got {numbers[numbers % 1 > 0][0]:g}. "
+            "A mean of codes stands for no value: take a draw, such as Imputation.draws[0], or Imputation.center(data.kinds)."
+        )
     codes = pd.Series(numbers).astype("Int64")  # which holds missing cells
     if column.kind == "count":
         return codes

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from inference.data.columns import KINDS, NUMBERS, Column, Kind, some
+from inference.data.columns import KINDS, NUMBERS, Column, Kind, has, some
+from inference.data.tables.remedies import drop, kind_of
+from inference.data.tables.words import look_like_numbers
 from pyro_lvm.checks import warn_caller
 
 MOST_LEVELS = 20  # of whole numbers without gaps that are taken for ordered values
@@ -71,14 +73,14 @@ def _column(cells: pd.Series, name: str, source: str, said: str | None) -> Colum
 
 def _check_cells(known: pd.Series, name: str, source: str) -> None:
     if len(known) == 0:
-        raise ValueError(f"{source}: column {name} has no value: all cells are missing. Leave it out: --data.drop {name}.")
+        raise ValueError(f"{source}: column {name} has no value: all cells are missing. Leave it out: {drop(name)}")
     looks_dated = types.is_datetime64_any_dtype(known.dtype) or types.is_timedelta64_dtype(known.dtype)
     if not looks_dated and types.is_object_dtype(known.dtype) or types.is_string_dtype(known.dtype):
         looks_dated = bool(known.map(lambda cell: not isinstance(cell, int | float) and bool(_DATES.fullmatch(str(cell).strip()))).all())
     if looks_dated:
         raise ValueError(
             f"{source}: column {name} holds dates, such as {known.iloc[0]}, which no likelihood models. Make numbers of them, such as days "
-            f"since a date, or leave it out: --data.drop {name}."
+            f"since a date, or leave it out: {drop(name)}"
         )
 
 
@@ -95,9 +97,13 @@ def _numbers_of(known: pd.Series, name: str, source: str, said: str | None) -> p
         odd = words[numbers.isna()]
         raise ValueError(
             f"{source}: column {name} holds numbers and words: {len(odd)} of {len(words)} cells, such as {odd.iloc[0]!r}, are no numbers. "
-            f"Correct them or leave them empty, or take all for categories: --data.kinds '{{{name}: category}}'."
+            f"{_remedy(odd)}, or take all for categories: {kind_of(name, 'category')}"
         )
     return words
+
+
+def _remedy(words: pd.Series) -> str:
+    return "Write plain numbers" if look_like_numbers(list(words.unique())) else "Correct them or leave them empty"
 
 
 def _kind(known: pd.Series, is_text: bool) -> Kind:
@@ -116,9 +122,11 @@ def _kind(known: pd.Series, is_text: bool) -> Kind:
 
 def _check_kind(known: pd.Series, name: str, source: str, kind: str, is_text: bool, said: str | None) -> None:
     if is_text and said is None and known.nunique() > MOST_VALUES or is_text and _all_differ(known) and said is None:
+        is_number = look_like_numbers(list(known.unique()))
+        plain = "They look like numbers: write plain numbers, s" if is_number else "S"
         raise ValueError(
             f"{source}: column {name} holds text of {known.nunique()} different values in {len(known)} rows, such as {known.iloc[0]!r}, "
-            f"more than categories have. Leave it out: --data.drop {name}, or say --data.kinds '{{{name}: category}}'."
+            f"more than categories have. {plain}ay {kind_of(name, 'category')} or leave it out: {drop(name)}"
         )
     wrong = None
     if kind in NUMBERS and is_text:
@@ -157,17 +165,13 @@ def written(value: object) -> str:
 def _warnings(frame: pd.DataFrame, columns: tuple[Column, ...], source: str, said: Mapping[str, str]) -> Iterator[str]:
     constant = [f"{column.name} ({column.values[0]})" for column in columns if len(column.values) == 1 and column.name not in said]
     if constant:
-        yield f"{source}: {some(constant)} {_has(constant)} one value in all rows and add{'s' * (len(constant) == 1)} nothing to log p(x)."
+        yield f"{source}: {some(constant)} {has(constant)} one value in all rows and add{'s' * (len(constant) == 1)} nothing to log p(x)."
     ids = [column.name for column in columns if column.kind in NUMBERS and column.name not in said and _is_id(frame[column.name])]
     if ids:
         yield (
-            f"{source}: {some(ids)} {_has(ids)} another whole number in every row, as identifiers do, and would be modelled like a "
-            f"measurement. Leave it out: --data.drop {' '.join(ids)}."
+            f"{source}: {some(ids)} {has(ids)} another whole number in every row, as identifiers do, and would be modelled like a "
+            f"measurement. Leave it out: {drop(*ids)}"
         )
-
-
-def _has(names: list[str]) -> str:
-    return "has" if len(names) == 1 else "have"
 
 
 def _is_id(cells: pd.Series) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from inference.data.batches import TensorBatches, as_batches
+from inference.data.batches import TensorBatches, as_batches, split_of
 from inference.diagnostics.gradients.comparison import GradientNoise
 from inference.diagnostics.gradients.groups import grouped_parameters
 from inference.diagnostics.gradients.moments import Figures, Moments
@@ -26,7 +26,7 @@ from inference.svi.step import Step
 from pyro_lvm.checks import check_counts
 from pyro_lvm.modules import eval_mode, modules_of, train_mode
 from pyro_lvm.pair import Batch, programs
-from pyro_lvm.reading import Splits, read_batch, split_batch
+from pyro_lvm.reading import Splits, read_batch
 from pyro_lvm.scopes import belongings, isolated
 from pyro_lvm.structure import Structure
 
@@ -114,9 +114,8 @@ def _check_options(objectives: Mapping[str, ELBO | None], num_repeats: int, seed
 
 def _read(pair: object, data: Any, batch_size: int | None) -> tuple[TensorBatches, Batch, Structure]:
     """All rows of the data, to be divided into mini-batches, the first of them, and the structure of the pair."""
-    is_split = isinstance(data, Splits)
-    rows = read_batch(pair, (split_batch(data, "train") if is_split else data,))
-    transform = data.transform if is_split else None
+    rows = read_batch(pair, (split_of(data, "train", pair),))
+    transform = data.transform if isinstance(data, Splits) else None
     batches = as_batches(rows, pair, batch_size=batch_size, device=rows[0].device, transform=transform)
     batches, batch, structure = first_run(pair, batches, batch_size, None)
     return cast(TensorBatches, batches), batch, structure

@@ -155,7 +155,7 @@ def class_posterior(
             or a prior is given although the pair has its own, or scores are only bounds.
     """
     check_counts(2, num_labels=num_labels)
-    rows = read_rows(data)
+    rows = read_rows(data, pair=pair)
     if not 0 < place < len(rows):
         raise ValueError(
             f"place must be that of an argument after the observations, 1 to {len(rows) - 1}; got {place}. Pass data with labels."

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from inference.new_rows.cells import write_filled
 from inference.new_rows.centers import centers, probabilities
 from inference.new_rows.imputing import Imputation, impute
 from inference.new_rows.tables import TABLES, as_named, write_table, write_values
@@ -42,10 +43,12 @@ def _write(rows: Asked, x: torch.Tensor, found: Imputation, args: Namespace) -> 
     else:
         draws = _as_given(rows, found)  # [M, N, *X]
         draws = draws if len(draws) > 1 else draws[0]
-    if kinds is not None and rows.out.suffix in TABLES:
-        write_table(rows.out, as_named(draws, kinds, frame))
-    else:
+    if kinds is None or rows.out.suffix not in TABLES:
         write_values(rows.out, {"x": draws}, {"x": rows.columns}, has_draws=draws.ndim > x.dim())
+    elif frame is None:
+        write_table(rows.out, as_named(draws, kinds))
+    else:
+        write_filled(rows.out, draws, kinds, frame, args.data.source)
     return [str(beside)] if args.center else []
 
 

@@ -1,0 +1,178 @@
+"""Rows and what a pair is given beside them, read as those of a data set were: by names, with the same codes and categories."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from inference.data.conversion import checked
+from inference.data.given import MISSING, TOTAL, totals
+from inference.data.load import Data
+from inference.data.tables.choice import given_values
+from inference.data.tables.coding import code
+from inference.data.tables.frames import checked_names
+from pyro_lvm.arrays import as_tensor
+from pyro_lvm.reading import Splits
+from pyro_lvm.rows.lazy import plain
+from pyro_lvm.rows.values import Held
+from pyro_lvm.scopes import belongings
+
+_TABLE = "the table of new rows"  # in errors
+_MANY = 3  # names of columns that an error lists
+
+
+@dataclass(frozen=True, eq=False)
+class TableReader:
+    """Reads tables of pandas as the rows of a data set were read: columns by name, in any order, with the codes of the data.
+
+    Args:
+        data: The data set, whose rows are not needed.
+    """
+
+    data: Data
+
+    def __call__(self, table: pd.DataFrame, others: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return what a pair is called with for the rows of a table.
+
+        Args:
+            table: The rows. Columns that the data left out may be there, and are left out.
+            others: What the pair is given besides; if empty, it is taken from the table.
+
+        Raises:
+            ValueError: If columns are missing or unknown, or a cell has a value that its column has not.
+        """
+        x, given = _numbers(checked_names(table, _TABLE), self.data)
+        return (x, *(others or given_alike(_TABLE, given, self.data, x).values()))
+
+    def check(self, data: Splits) -> None:
+        """Check that the columns and codes of a data set are the same.
+
+        Raises:
+            ValueError: If they are not, so that its numbers mean something else.
+        """
+        if not isinstance(data, Data) or data.columns is None:
+            return
+        check_columns(data.name, data.columns, self.data)
+        for name, own, other in zip(data.columns, _values(self.data), _values(data), strict=True):
+            if own != other:
+                raise ValueError(
+                    f"{data.name} must have the codes of the data that the pair is made for or fitted to; column {name} has codes of "
+                    f"{some(own) or 'no values'} there, and of {some(other) or 'no values'} here. Pass the table itself, or "
+                    "read_rows(data, table) with those data."
+                )
+
+
+def _values(data: Data) -> list[tuple[str, ...]]:
+    """What the codes of each column stand for; nothing if they stand for themselves, as all other numbers do."""
+    values = [column.values for column in data.kinds] if data.kinds is not None else [()] * len(data.columns or ())
+    return [() if each == tuple(map(str, range(len(each)))) else each for each in values]
+
+
+def remember_reading(pair: object, data: object) -> None:
+    """Make a pair read tables with names of columns as a data set was read that it is made for or fitted to."""
+    if isinstance(data, Data):
+        belongings(pair).reader = _reader(data)
+
+
+def _reader(data: Data) -> TableReader | None:
+    """What reads tables as a data set was read; None if its columns have no names, or its values are treated."""
+    if data.columns is None or data.treatment.name is not None:
+        return None
+    none = torch.empty(0, *data.train.shape[1:])
+    given = {name: {"test": _one(values["test"])} for name, values in data.given.items()}
+    return TableReader(replace(data, train=none, valid=none, test=none, transform=None, labels=None, given=given))
+
+
+def _one(values: Tensor) -> Tensor:
+    """One of the values ``[N, ...]``, which is a category unless all are missing."""
+    return values[values.argmax()][None] if values.dim() == 1 else values[:1].clone()
+
+
+def _numbers(frame: pd.DataFrame, data: Data) -> tuple[Tensor, dict[str, np.ndarray]]:
+    """The rows of a table ``[N, *X]``, by the names of the columns and with the codes of a data set, and what a pair is given."""
+    columns, besides = list(data.columns or ()), {*data.left_out, *data.given}
+    names = [name for name in frame.columns if name not in besides]
+    if sorted(names) != sorted(columns):
+        check_columns(_TABLE, tuple(names), data)
+    given = {one: given_values(frame[one], data.words.get(one), _TABLE) for one in data.given if one in frame}
+    if data.kinds is not None:
+        return torch.from_numpy(code(frame, data.kinds, _TABLE, is_new=True)), given
+    return as_tensor(frame[columns], _TABLE).reshape(len(frame), *data.train.shape[1:]), given
+
+
+def check_columns(name: str, columns: tuple[str, ...] | None, data: Data) -> None:
+    """Check that columns are those of a data set, in their order, if both are named.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    expected = data.columns
+    if columns is None or expected is None or columns == expected:
+        return
+    if sorted(columns) == sorted(expected):
+        place, (got, own) = next((i, pair) for i, pair in enumerate(zip(columns, expected, strict=True)) if pair[0] != pair[1])
+        raise ValueError(f"{name} must have its columns in the order of {data.name}; column {place + 1} is {got}, not {own}. Reorder them.")
+    missing, more = [c for c in expected if c not in columns], [c for c in columns if c not in expected]
+    said = " and ".join(
+        [*([f"it lacks {some(missing)}"] if missing else []), *([f"it also has {some(more)}"] if more else [])] or ["some come twice"]
+    )
+    raise ValueError(f"{name} must have the {len(expected)} columns of {data.name}; {said}. Add, rename or drop columns.")
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of some names, in words."""
+    return ", ".join(map(str, names[:_MANY])) + (", ..." if len(names) > _MANY else "")
+
+
+def given_alike(name: str, values: Mapping[str, np.ndarray], data: Data, x: Tensor) -> dict[str, Tensor]:
+    """Return what a pair is given beside rows: categories, int64 ``[N]``, and covariates, float32 ``[N, *C]``.
+
+    A label that was missing in all test data may be missing in new rows, too: it is -1. A total is computed, unless the file holds one.
+
+    Args:
+        name: What the rows are called in errors.
+        values: What the file of the rows holds, by name.
+        data: The data set that the pair was fitted to.
+        x: The rows, ``[N, *X]``.
+
+    Raises:
+        ValueError: If something is not there, has another number or shape of rows, or is none of the categories.
+    """
+    found = dict(values)
+    if TOTAL in data.given and TOTAL not in found:
+        found |= totals({TOTAL: Held(plain(x).numpy())}, name)
+    return {condition: _alike(f"{name}: {condition}", found.get(condition), condition, data, len(x)) for condition in data.given}
+
+
+def _alike(name: str, values: np.ndarray | None, condition: str, data: Data, num_rows: int) -> Tensor:
+    own = data.given[condition]
+    if values is None and condition in data.num_categories and bool((own["test"] == MISSING).all()):
+        return torch.full((num_rows,), MISSING)
+    if values is None:
+        raise ValueError(
+            f"{name} must be in the file beside the rows, as the pair is given it; got none. Add a column or array of that name."
+        )
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold numbers, as those of {data.name} are; got {values[:1].tolist()}. Code them in the same way.")
+    numbers, row_shape = checked(values, name).whole(), tuple(own["test"].shape[1:])
+    if numbers.shape in ((num_rows,), (num_rows, 1)) and row_shape in ((), (1,)):
+        numbers = numbers.reshape(num_rows, *row_shape)
+    if numbers.shape != (num_rows, *row_shape):
+        raise ValueError(f"{name} must have shape {(num_rows, *row_shape)}; got {numbers.shape}. Give one value for each row.")
+    if condition in data.num_categories:
+        return _as_categories(name, numbers, data.num_categories[condition])
+    return torch.from_numpy(numbers.astype(np.float32))
+
+
+def _as_categories(name: str, numbers: np.ndarray, count: int) -> Tensor:
+    is_one = (numbers == np.rint(numbers)) & (numbers >= MISSING) & (numbers < count)
+    if not is_one.all():
+        wrong = numbers[~is_one][0]
+        raise ValueError(
+            f"{name} must be whole numbers from 0 to {count - 1}, as those of the run are, or {MISSING} if missing; got {wrong:g}."
+        )
+    return torch.from_numpy(numbers.astype(np.int64))
