@@ -1,6 +1,6 @@
 """Rows and what a pair is given beside them, read as those of a data set were: by names, with the same codes and categories."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from inference.data.columns import some
 from inference.data.conversion import checked
 from inference.data.given import MISSING, TOTAL, totals
 from inference.data.load import Data
@@ -22,7 +23,7 @@ from pyro_lvm.rows.values import Held
 from pyro_lvm.scopes import belongings
 
 _TABLE = "the table of new rows"  # in errors
-_MANY = 3  # names of columns that an error lists
+MANY = 3  # names of columns that an error lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class TableReader:
             if own != other:
                 raise ValueError(
                     f"{data.name} must have the codes of the data that the pair is made for or fitted to; column {name} has codes of "
-                    f"{some(own) or 'no values'} there, and of {some(other) or 'no values'} here. Pass the table itself, or "
+                    f"{some(own, MANY) or 'no values'} there, and of {some(other, MANY) or 'no values'} here. Pass the table itself, or "
                     "read_rows(data, table) with those data."
                 )
 
@@ -118,14 +119,10 @@ def check_columns(name: str, columns: tuple[str, ...] | None, data: Data) -> Non
         raise ValueError(f"{name} must have its columns in the order of {data.name}; column {place + 1} is {got}, not {own}. Reorder them.")
     missing, more = [c for c in expected if c not in columns], [c for c in columns if c not in expected]
     said = " and ".join(
-        [*([f"it lacks {some(missing)}"] if missing else []), *([f"it also has {some(more)}"] if more else [])] or ["some come twice"]
+        [*([f"it lacks {some(missing, MANY)}"] if missing else []), *([f"it also has {some(more, MANY)}"] if more else [])]
+        or ["some come twice"]
     )
     raise ValueError(f"{name} must have the {len(expected)} columns of {data.name}; {said}. Add, rename or drop columns.")
-
-
-def some(names: Sequence[str]) -> str:
-    """The first of some names, in words."""
-    return ", ".join(map(str, names[:_MANY])) + (", ..." if len(names) > _MANY else "")
 
 
 def given_alike(name: str, values: Mapping[str, np.ndarray], data: Data, x: Tensor) -> dict[str, Tensor]:

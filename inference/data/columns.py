@@ -45,9 +45,9 @@ def _in_words(column: Column) -> str:
     return f"{column.name}: {len(column.values)} value{plural}" if column.kind in ("category", "ordinal") else column.name
 
 
-def some(names: Sequence[Any]) -> str:
+def some(names: Sequence[Any], most: int = _MANY) -> str:
     """The first of some names, in words."""
-    return ", ".join(map(str, names[:_MANY])) + (", ..." if len(names) > _MANY else "")
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def has(names: Sequence[Any]) -> str:

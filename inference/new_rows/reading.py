@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inference.data.alike import check_columns, given_alike, some
-from inference.data.columns import Column
+from inference.data.alike import MANY, check_columns, given_alike
+from inference.data.columns import Column, some
 from inference.data.conversion import as_float32, checked
 from inference.data.load import READERS, TEXT, Data
 from inference.data.media.images import images_of, read_images
@@ -221,7 +221,7 @@ def _reshaped(name: str, values: Values, data: Data, columns: tuple[str, ...] | 
     got, own, seen = tuple(values.shape[1:]), data.treatment.row_shape, tuple(data.train.shape[1:])
     if got in (own, seen):
         return values if got == seen else Chosen(values, shape=seen)
-    named = "" if columns is None else f" ({some(columns)})"
+    named = "" if columns is None else f" ({some(columns, MANY)})"
     either = seen if own in (None, seen) else f"{own} or {seen}"
     raise ValueError(
         f"{name} must hold rows of shape {either}, as {data.name} does; got rows of shape {got}{named}. Reshape them, or choose columns."
