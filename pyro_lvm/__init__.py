@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pyro_lvm.networks.conv import ConvDecoder, ConvEncoder
     from pyro_lvm.networks.flows import InverseFlow, iaf, inverse_spline, maf, spline, whitened
     from pyro_lvm.networks.grids import GridDecoder, GridEncoder, SequenceDecoder, SequenceEncoder
-    from pyro_lvm.networks.initialize import he_normal_, set_output_bias_
+    from pyro_lvm.networks.initialize import glorot_uniform_, he_normal_, set_output_bias_
     from pyro_lvm.networks.inputs import Conditions, LabelIndicators, LogCounts, Offset, OneHot, Standardize
     from pyro_lvm.networks.mlp import MLP, GatedMLP
     from pyro_lvm.networks.network import Join
@@ -101,7 +101,7 @@ _NAMES = {  # by module: each is imported when a name in it is first asked for, 
     "networks.conv": "ConvDecoder ConvEncoder",
     "networks.flows": "InverseFlow iaf inverse_spline maf spline whitened",
     "networks.grids": "GridDecoder GridEncoder SequenceDecoder SequenceEncoder",
-    "networks.initialize": "he_normal_ set_output_bias_",
+    "networks.initialize": "glorot_uniform_ he_normal_ set_output_bias_",
     "networks.inputs": "Conditions LabelIndicators LogCounts Offset OneHot Standardize",
     "networks.mlp": "MLP GatedMLP",
     "networks.network": "Join",

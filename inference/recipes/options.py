@@ -94,7 +94,7 @@ class ModelOptions(_Compared):
             vectors, vq, fsq, straight-through or gumbel for discrete codes; with several levels, normal at each.
         likelihood: p(x|z); auto is mixed for a table, each column of which has a density of its kind, and bernoulli for other data.
         network: Kind of network of the encoder and the decoder.
-        init: Initialization of the hidden layers of mlp and gated networks: torch's own, or with He's variance.
+        init: Initialization of the layers of mlp and gated networks: torch's own, or with the variance of He or of Glorot.
         seed: Seed of the initial weights and of the choice of pseudo-inputs.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import math
 
 import torch
@@ -50,7 +51,37 @@ def he_normal_(module: nn.Module) -> None:
     References:
         He, Zhang, Ren, Sun (2015), Delving Deep into Rectifiers. https://arxiv.org/abs/1502.01852
     """
-    for network in (part for part in module.modules() if isinstance(part, Network)):
-        for layer in [part for part in network.modules() if isinstance(part, nn.Linear)][:-1]:
+    for *hidden, _ in _linear_layers(module):
+        for layer in hidden:
             nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.in_features))
             nn.init.zeros_(layer.bias)
+
+
+def glorot_uniform_(module: nn.Module) -> None:
+    r"""Initialize the linear layers of all networks in a module with Glorot's variance and zero bias, in place.
+
+    .. math:: W_{ij} \sim \mathcal U(-a, a), \quad a = \sqrt{6 / (n + m)}, \quad b = 0
+
+    for n inputs and m outputs, which keeps the signal through layers with hyperbolic tangents. The bias of the last linear layer of each
+    network, which may hold the data's mean, and all convolutions are unchanged.
+
+    Args:
+        module: Network, or a model that contains networks.
+
+    References:
+        Glorot, Bengio (2010), Understanding the difficulty of training deep feedforward neural networks.
+        https://proceedings.mlr.press/v9/glorot10a.html
+    """
+    for *hidden, last in _linear_layers(module):
+        for layer in hidden:
+            nn.init.zeros_(layer.bias)
+        for layer in (*hidden, last):
+            nn.init.xavier_uniform_(layer.weight)
+
+
+def _linear_layers(module: nn.Module) -> Iterator[list[nn.Linear]]:
+    """Yield the linear layers of each network in a module that has some."""
+    for network in (part for part in module.modules() if isinstance(part, Network)):
+        layers = [part for part in network.modules() if isinstance(part, nn.Linear)]
+        if layers:
+            yield layers

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pyro_lvm.networks.conv import ConvDecoder, ConvEncoder
-from pyro_lvm.networks.initialize import he_normal_, set_output_bias_
+from pyro_lvm.networks.initialize import glorot_uniform_, he_normal_, set_output_bias_
 from pyro_lvm.networks.mlp import MLP, GatedMLP
 from pyro_lvm.networks.network import Join
 
@@ -147,3 +147,18 @@ def test_hes_start_keeps_the_signal_and_the_last_layer(make) -> None:
     # torch's start divides it by 6 or 12
     least = 0.8 if make is MLP else 0.5**4
     assert hidden(x).square().mean() > least > 20 * torch_start
+
+
+@pytest.mark.parametrize("make", [MLP, GatedMLP])
+def test_glorots_start_has_its_variance_and_keeps_the_bias_of_the_output(make) -> None:
+    torch.manual_seed(0)
+    network = make(300, (200, 300), 100)
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    output_bias = layers[-1].bias.clone()
+    glorot_uniform_(torch.nn.ModuleList([torch.nn.Sequential(network)]))
+    assert torch.equal(layers[-1].bias, output_bias)
+    assert not any(layer.bias.any() for layer in layers[:-1])
+    for layer in layers:
+        limit = (6 / (layer.in_features + layer.out_features)) ** 0.5
+        assert layer.weight.abs().max() <= limit
+        torch.testing.assert_close(layer.weight.var(), torch.tensor(limit**2 / 3), rtol=0.03, atol=0)  # five standard errors

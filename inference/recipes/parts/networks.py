@@ -1,6 +1,7 @@
 """Networks and initializations of their weights, by name."""
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from inference.recipes.registries import INITS, NETWORKS
 from inference.recipes.sizes import MakeNetwork
@@ -11,8 +12,16 @@ if TYPE_CHECKING:
 
 
 @NETWORKS.register("mlp")
-def _mlp() -> tuple[MakeNetwork, MakeNetwork]:
-    return lvm.MLP, lvm.MLP
+def _mlp(*, activation: Literal["relu", "tanh", "silu"] = "relu") -> tuple[MakeNetwork, MakeNetwork]:
+    """Build perceptrons.
+
+    Args:
+        activation: Activation between the layers of perceptrons.
+    """
+    from torch import nn
+
+    make = partial(lvm.MLP, activation={"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}[activation])
+    return make, make
 
 
 @NETWORKS.register("gated")
@@ -33,3 +42,8 @@ def _torch(pair: "nn.Module") -> None:
 @INITS.register("he")
 def _he(pair: "nn.Module") -> None:
     lvm.he_normal_(pair)
+
+
+@INITS.register("glorot")
+def _glorot(pair: "nn.Module") -> None:
+    lvm.glorot_uniform_(pair)
