@@ -135,7 +135,8 @@ def _collapsed(name: str, site: str, units: Sequence[int], error: float, total: 
     varies = f"the mean of q(z|x) hardly varies over the data (its variance is at most {largest})"
     remedy = "--fit.warmup_epochs or --fit.free_bits"
     if len(units) == total:
-        return f"{name} does not use its latent {site}: in all {total} units, {varies}. Keep it from collapsing by {remedy}."
+        collapsed = f"{name} does not use its latent {site}: in all {total} units, {varies}."
+        return f"{collapsed} Keep it from collapsing by {remedy}, or by gradients with less noise (--fit.objective stl, --fit.analytic_kl true)."
     named = ", ".join(map(str, units[:_MOST_NAMED])) + (", ..." if len(units) > _MOST_NAMED else "")
     verb, count = "is unused" if len(units) == 1 else "are unused", format_count(len(units), error)
     return f"{name}: {count} of {total} units of {site} {verb}, as {varies}: {named}. Use fewer units, or {remedy}."

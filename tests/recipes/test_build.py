@@ -65,6 +65,15 @@ def test_pseudo_inputs_are_training_rows_within_the_range_of_the_data() -> None:
         assert (rows[:, None] == x).all(-1).any(1).all()
 
 
+def test_perceptrons_have_the_activation_and_start_that_are_asked_for() -> None:
+    x = draw("bernoulli", 50, 6)
+    plain, vae = (build_model(options, x) for options in (SMALL, replace(SMALL, activation="tanh", init="glorot")))
+    kinds = {type(module) for module in vae.modules()}
+    assert nn.Tanh in kinds and nn.ReLU not in kinds
+    torch.testing.assert_close(vae.likelihood.network.layers[-1].bias, plain.likelihood.network.layers[-1].bias)
+    assert not vae.encoder.network.layers[0].bias.any()
+
+
 def test_a_seed_makes_the_model_and_leaves_the_callers_alone() -> None:
     x = draw("bernoulli", 50, 6)
     torch.manual_seed(3)
