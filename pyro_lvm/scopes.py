@@ -72,6 +72,7 @@ class Belongings:
         fitted: Fingerprint of some of the rows that the pair was fitted to.
         reader: Reads tables with names of columns; None if such a table holds the numbers that the pair sees.
         template: What the last check of the pair left; see :class:`pyro_lvm.structure.Template`.
+        former: What the last check of the pair left of which this one is a variant.
     """
 
     def __init__(
@@ -85,6 +86,17 @@ class Belongings:
         self.networks = Networks()
         self.rows, self.fitted, self.reader = rows, fitted, reader
         self.template: Any = None
+        self.former: Any = None
+
+    def of_variant(self, store: ParamStoreDict | None = None) -> "Belongings":
+        """What belongs to a pair that takes the same rows and has the same parameters, such as one with another prior.
+
+        Args:
+            store: Its parameter store; by default an empty one.
+        """
+        other = Belongings(store, self.rows, self.fitted, self.reader)
+        other.former = self.template or self.former
+        return other
 
     def __deepcopy__(self, memo: dict) -> "Belongings":
         return Belongings(deepcopy(_without_modules(self.store), memo), self.rows, self.fitted, self.reader)

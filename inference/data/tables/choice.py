@@ -17,6 +17,7 @@ from inference.data.tables.doubts import doubts_of_copies, doubts_of_file, doubt
 from inference.data.tables.frames import checked_names, chosen, is_named, read_frame
 from inference.data.tables.kinds import find_columns
 from inference.data.tables.remedies import drop
+from pyro_lvm.arrays import named_table
 from pyro_lvm.checks import warn_caller
 
 
@@ -120,9 +121,9 @@ def table_of(source: Any, choice: Choice) -> Table | None:
 
 def frame_of(source: Any) -> tuple[str, pd.DataFrame] | None:
     """The name and the cells of a table with named columns, or None if a source is none."""
-    if isinstance(source, pd.DataFrame):
-        is_numbered = all(isinstance(name, int) for name in source.columns)
-        return None if is_numbered else ("the table", checked_names(source, "the table"))
+    table = named_table(source)
+    if table is not None:
+        return "the table", checked_names(table, "the table")
     if not isinstance(source, str | Path):
         return None
     path = Path(source).expanduser()
