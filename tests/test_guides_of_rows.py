@@ -185,6 +185,6 @@ class Laplace(nn.Module):
 def test_another_prior_leaves_the_parameters_with_their_rows(variant):
     x, pair = torch.randn(8), Pair(local, AutoNormal(local))
     fit(pair, x, batch_size=None, epochs=1, progress=False)
-    assert evaluate(variant(pair), x, num_particles=5, progress=False).is_fitted
+    assert evaluate(variant(pair), x, num_particles=5, progress=False).num_fitted
     with pytest.raises(ValueError, match="belong to the rows of the training data, one each, and say nothing of other rows"):
         evaluate(variant(pair), torch.randn(8), num_particles=5, progress=False)

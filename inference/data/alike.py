@@ -64,11 +64,11 @@ class TableReader:
         if not isinstance(data, Data) or data.columns is None:
             return
         _check_columns(data.name, data.columns, self.data)
-        for own, other in zip(self.data.columns or (), data.columns, strict=False):
-            if own != other:
+        for column, place in zip(data.columns, self.data.columns or (), strict=True):
+            if column != place:
                 raise ValueError(
                     f"{data.name} must have its columns in the order of the data that the pair is made for or fitted to, as it hands "
-                    f"out numbers without names; {other} is in the place of {own}. Pass the table itself, which is read by names."
+                    f"out numbers without names; {column} is in the place of {place}. Pass the table itself, which is read by names."
                 )
         for name, own, other in zip(data.columns, _values(self.data), _values(data), strict=True):
             if own != other:
