@@ -22,7 +22,7 @@ from pyro_lvm.rows.lazy import plain
 from pyro_lvm.rows.values import Held
 from pyro_lvm.scopes import belongings
 
-_TABLE = "the table of new rows"  # in errors
+NEW_TABLE = "the table of new rows"  # in errors
 MANY = 3  # names of columns that an error lists
 
 
@@ -49,11 +49,11 @@ class TableReader:
         """
         if self.data.treatment.name is not None:
             raise ValueError(
-                f"{_TABLE} must be treated as {self.data.name} was: {self.data.treatment.said}. Pass read_rows(data, table) with them."
+                f"{NEW_TABLE} must be treated as {self.data.name} was: {self.data.treatment.said}. Pass read_rows(data, table) with them."
             )
-        values, given = read_by_names(_TABLE, checked_names(table, _TABLE), self.data)
-        x = as_tensor(values, _TABLE).reshape(len(values), *self.data.train.shape[1:])
-        return (x, *(others or given_alike(_TABLE, given, self.data, x).values()))
+        values, given = read_by_names(NEW_TABLE, checked_names(table, NEW_TABLE), self.data)
+        x = as_tensor(values, NEW_TABLE).reshape(len(values), *self.data.train.shape[1:])
+        return (x, *(others or given_alike(NEW_TABLE, given, self.data, x).values()))
 
     def check(self, data: Splits) -> None:
         """Check that the columns and codes of a data set are the same.

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inference.data.alike import MANY, given_alike, read_by_names
+from inference.data.alike import MANY, NEW_TABLE, given_alike, read_by_names
 from inference.data.columns import some
 from inference.data.conversion import as_float32, checked
 from inference.data.load import READERS, TEXT, Data
@@ -107,7 +107,7 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
     _check_guide(source, pair)
     if data.alphabet is not None:
         return _read_windows(source, data, data.alphabet, pair)
-    table = frame_of(source) or _by_places(source, data)
+    table = frame_of(source, NEW_TABLE) or _by_places(source, data)
     if table is not None and data.kinds is not None:
         rows = _read_table(*table, data)
         _check_support(rows.name, rows.batch, pair, is_filled=has_gaps)

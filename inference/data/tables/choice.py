@@ -119,11 +119,11 @@ def table_of(source: Any, choice: Choice) -> Table | None:
     return Table(name, values, tuple(rest.columns), kinds, given, left_out, words)
 
 
-def frame_of(source: Any) -> tuple[str, pd.DataFrame] | None:
-    """The name and the cells of a table with named columns, or None if a source is none."""
+def frame_of(source: Any, name: str = "the table") -> tuple[str, pd.DataFrame] | None:
+    """The name of the file, or the one given, and the cells of a table with named columns; None if a source is none."""
     table = named_table(source)
     if table is not None:
-        return "the table", checked_names(table, "the table")
+        return name, checked_names(table, name)
     if not isinstance(source, str | Path):
         return None
     path = Path(source).expanduser()
