@@ -11,6 +11,7 @@ from safetensors.torch import save
 import torch
 from torch import Tensor
 
+from inference.data.fingerprint import FittedRows
 from inference.files import replacing_file
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.modules import modules_of, roots_of, unregistered
@@ -18,7 +19,7 @@ from pyro_lvm.scopes import belongings
 
 State = dict[str, Tensor]
 FORMAT = "2"  # of the names in files; format 1 had no metadata, and names such as module0.prior.loc and param.scale
-_FACTS, _FORMAT, _ROWS, _FIXED, _ORIGIN, _DIGEST = "pyro_lvm", "format", "rows", "fixed", "origin", "digest"
+_FACTS, _FORMAT, _ROWS, _FITTED, _FIXED, _ORIGIN, _DIGEST = "pyro_lvm", "format", "rows", "fitted", "fixed", "origin", "digest"
 
 
 def pair_tensors(pair: object) -> State:
@@ -135,7 +136,9 @@ def save_checkpoint(pair: object, path: str | Path, *, origin: Mapping[str, obje
     _warn_of_nameless(pair)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {_FORMAT: FORMAT, _ROWS: belongings(pair).rows or "", _FIXED: _fingerprint(pair), _ORIGIN: dict(origin or {})}
+    own = belongings(pair)
+    facts = {_FORMAT: FORMAT, _ROWS: own.rows or "", _FIXED: _fingerprint(pair), _ORIGIN: dict(origin or {})}
+    facts |= {_FITTED: own.fitted.whole} if own.fitted is not None else {}
     facts[_DIGEST] = _digest(tensors, facts)
     metadata = {_FACTS: json.dumps(facts)}  # in one entry, as safetensors writes several in any order, and equal pairs have equal files
     with replacing_file(path) as temporary:
@@ -166,7 +169,8 @@ def load_checkpoint(pair: object, path: str | Path) -> None:
         restore(pair, state)
     except ValueError as error:
         raise ValueError(f"{path} does not fit the pair: {error}") from error
-    belongings(pair).rows = facts.get(_ROWS) or None
+    own = belongings(pair)
+    own.rows, own.fitted = facts.get(_ROWS) or None, FittedRows(facts[_FITTED]) if _FITTED in facts else None
 
 
 def saved_shapes(path: str | Path) -> dict[str, torch.Size]:

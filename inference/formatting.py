@@ -104,6 +104,12 @@ def format_bias(bias: float) -> str:
     return format_value(bias, nan if bias else 0)
 
 
+def format_fitted(num_fitted: int, size: int) -> str:
+    """Say how many of some rows are among those that a model was fitted to, if any are."""
+    which = "these are the rows" if num_fitted == size else f"{num_fitted} of these {size} rows are among those"
+    return f"{which} that the model was fitted to"
+
+
 def format_share(share: float, count: int) -> str:
     """Format a share of ``count`` data in percent, rounded at its binomial standard error.
 

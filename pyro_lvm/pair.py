@@ -99,8 +99,8 @@ class Pair:
             with PriorMessenger(site, prior):
                 return model(*batch)
 
-        other = Pair(model_with_prior, guide, param_store=self.param_store)
-        belongings(other).reader = belongings(self).reader
+        other = Pair(model_with_prior, guide)
+        attach(other, belongings(self).of_variant(self.param_store))
         return other
 
     def __getstate__(self) -> dict[str, object]:

@@ -62,6 +62,17 @@ class Reader(Protocol):
         """Refuse a data set in splits whose numbers mean something else."""
 
 
+class Known(Protocol):
+    """Rows that are recognized."""
+
+    @property
+    def whole(self) -> str:
+        """Fingerprint of all of them."""
+
+    def count(self, *batch: Tensor) -> int:
+        """Return how many rows of a batch are among them."""
+
+
 class Belongings:
     """What belongs to a pair besides its attributes; it is copied and pickled with the pair, except for what a run will show again.
 
@@ -69,22 +80,34 @@ class Belongings:
         store: Values of the pair's ``pyro.param`` and ``pyro.module``.
         networks: What the pair's runs have shown.
         rows: Fingerprint of the training data, if parameters belong to their rows.
-        fitted: Fingerprint of some of the rows that the pair was fitted to.
+        fitted: The rows that the pair was fitted to, if they are known.
         reader: Reads tables with names of columns; None if such a table holds the numbers that the pair sees.
         template: What the last check of the pair left; see :class:`pyro_lvm.structure.Template`.
+        former: What the last check of the pair left of which this one is a variant.
     """
 
     def __init__(
         self,
         store: ParamStoreDict | None = None,
         rows: str | None = None,
-        fitted: str | None = None,
+        fitted: Known | None = None,
         reader: Reader | None = None,
     ) -> None:
         self.store = ParamStoreDict() if store is None else store
         self.networks = Networks()
         self.rows, self.fitted, self.reader = rows, fitted, reader
         self.template: Any = None
+        self.former: Any = None
+
+    def of_variant(self, store: ParamStoreDict | None = None) -> "Belongings":
+        """What belongs to a pair that takes the same rows and has the same parameters, such as one with another prior.
+
+        Args:
+            store: Its parameter store; by default an empty one.
+        """
+        other = Belongings(store, self.rows, self.fitted, self.reader)
+        other.former = self.template or self.former
+        return other
 
     def __deepcopy__(self, memo: dict) -> "Belongings":
         return Belongings(deepcopy(_without_modules(self.store), memo), self.rows, self.fitted, self.reader)

@@ -110,6 +110,13 @@ def template_of(pair: object) -> Template | None:
     return belongings(pair).template
 
 
+def rows_seen(pair: object) -> tuple[Tensor, ...] | None:
+    """Return the rows that the last check of a pair, or of the one of which it is a variant, left; None if neither was checked."""
+    own = belongings(pair)
+    template: Template | None = own.template or own.former
+    return None if template is None else template.rows
+
+
 def known_row_parameters(pair: object) -> tuple[str, ...]:
     """Return the parameters that belong to rows of the training data, as the last check found; all of these rows must be run at once."""
     template = template_of(pair)

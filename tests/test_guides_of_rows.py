@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from inference import encode, evaluate, fit, load_checkpoint, log_weights, save_checkpoint
-from pyro_lvm import Pair, check_pair
+from pyro_lvm import Pair, WithPrior, check_pair
 
 ENUM = TraceEnum_ELBO(max_plate_nesting=1)
 
@@ -174,3 +174,17 @@ def test_the_weights_of_an_autoguide_in_a_partial_function_are_saved(tmp_path):
     check_pair(other, x)
     load_checkpoint(other, tmp_path / "weights.safetensors")
     assert torch.equal(encode(other, x, seed=0), encode(pair, x, seed=0))
+
+
+class Laplace(nn.Module):
+    def forward(self):
+        return dist.Laplace(0.0, 1.0)
+
+
+@pytest.mark.parametrize("variant", [lambda pair: pair.with_prior(Laplace(), site="z"), lambda pair: WithPrior(pair, Laplace(), site="z")])
+def test_another_prior_leaves_the_parameters_with_their_rows(variant):
+    x, pair = torch.randn(8), Pair(local, AutoNormal(local))
+    fit(pair, x, batch_size=None, epochs=1, progress=False)
+    assert evaluate(variant(pair), x, num_particles=5, progress=False).num_fitted
+    with pytest.raises(ValueError, match="belong to the rows of the training data, one each, and say nothing of other rows"):
+        evaluate(variant(pair), torch.randn(8), num_particles=5, progress=False)

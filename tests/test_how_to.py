@@ -48,8 +48,9 @@ def smaller(words: list[str]) -> list[str]:
     trains = command in ("train", "sweep") or (command == "compare" and options[0].startswith("--"))
     if trains and not {"--fit.epochs", "--resume"} & set(options):
         options += ["--fit.epochs", "300"]
-    if trains and command == "compare":
+    if trains and command != "train":
         options += ["--baselines", "independent-columns"]
+    if trains and command == "compare":
         options += [] if "--priors" in options else ["--priors", "standard,vamp"]
     if command == "sweep":
         options = [option for option in options if option != "2"]

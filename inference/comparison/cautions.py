@@ -68,7 +68,8 @@ def convergence(
         yield f"{name} was fitted without validation data, so that nothing says whether it has converged or is overfitted."
         return
     last = int(history["epoch"].iloc[-1]) if len(history) else 0
-    if last < epochs and (patience is None or last - best_epoch < patience):
+    is_patience_over = patience is not None and last - best_epoch >= patience
+    if last < epochs and not is_patience_over:
         yield f"{name} stopped after {last} of {epochs} epochs, as its loss was no longer finite. Take a smaller --fit.learning_rate."
     if best_epoch == 0:
         yield f"{name} is as it was before training: no epoch had a lower validation loss. Take a smaller --fit.learning_rate."
@@ -82,7 +83,8 @@ def convergence(
         return
     best = f"the best epoch is the last of {last}" if best_epoch == last else f"the best epoch is {best_epoch} of {last}"
     verb = "has not converged" if is_falling else "may not have converged"
-    yield f"{name} {verb}: {best}{_fall(window, is_falling)}. Train {_longer(last, epochs, is_scheduled)}."
+    longer = _longer(last, epochs, is_patience_over=is_patience_over, is_scheduled=is_scheduled)
+    yield f"{name} {verb}: {best}{_fall(window, is_falling)}. Train {longer}."
 
 
 def _fall(window: pd.DataFrame, is_falling: bool) -> str:
@@ -99,10 +101,15 @@ def _fall(window: pd.DataFrame, is_falling: bool) -> str:
     return f", and the validation loss {verb} by {amount} over the last {size}, {doubt}"
 
 
-def _longer(last: int, epochs: int, is_scheduled: bool) -> str:
-    if last < epochs:
-        return "with a larger --fit.patience"
-    return f"anew with --fit.epochs {2 * last}" if is_scheduled else f"longer: --resume --fit.epochs {2 * last}"
+def _longer(last: int, epochs: int, *, is_patience_over: bool, is_scheduled: bool) -> str:
+    """How to train for twice as many epochs: with more of them, more patience, or both, or with a loss that stays finite."""
+    if last < epochs and not is_patience_over:
+        return "with a smaller --fit.learning_rate"
+    more = 2 * last > epochs
+    if not is_patience_over:
+        return f"anew with --fit.epochs {2 * last}" if is_scheduled else f"longer: --resume --fit.epochs {2 * last}"
+    anew = "anew " if more and is_scheduled else ""
+    return f"{anew}with a larger --fit.patience" + (f" and --fit.epochs {2 * last}" if more else "")
 
 
 def unused_latents(name: str, use: LatentUse) -> Iterator[str]:

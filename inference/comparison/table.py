@@ -8,7 +8,7 @@ import pandas as pd
 
 from inference.comparison.beating import best_yardstick, in_words, not_beaten
 from inference.comparison.differences import Difference, heavy_tail, paired
-from inference.formatting import format_bias, format_error, format_share, format_value, markdown_table
+from inference.formatting import format_bias, format_error, format_fitted, format_share, format_value, markdown_table
 from inference.markup import Record, Shown
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.reduction import standard_error_of_mean
@@ -128,7 +128,7 @@ def compare(evaluations: Mapping[str, Evaluation], *, unit: str = "nats", yardst
     exact = [name for name in names if evaluations[name].is_exact]
     comparison.attrs = {"num_data": len(best.log_px), "fewer": _sampled_less(evaluations), "exact": exact, "rounded": rounded}
     comparison.attrs["given"] = {name: score.given_id for name, score in evaluations.items()}
-    comparison.attrs["fitted"] = [name for name in names if evaluations[name].is_fitted]
+    comparison.attrs["fitted"] = {name: num for name in names if (num := evaluations[name].num_fitted)}
     comparison.attrs["annealed"] = {name: score.num_steps for name, score in evaluations.items() if score.num_steps}
     comparison.attrs["best"], comparison.attrs["differences"] = first, differences
     comparison.attrs["bounds"] = [name for name in names if evaluations[name].is_bound]
@@ -214,9 +214,10 @@ def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
         yield "An estimate of log p(x) is a lower bound in expectation: off by about bias, which is not subtracted."
     if comparison.attrs["fewer"]:
         yield "num_particles*: fewer than for another estimate, which by itself lowers log p(x)."
-    if fitted := comparison.attrs["fitted"]:
-        rows = "scores of the rows that the model was fitted to, where more flexible models score higher"
-        yield f"{', '.join(fitted)}: {rows}; other data may score much lower."
+    fitted: dict[str, int] = comparison.attrs["fitted"]
+    for num in dict.fromkeys(fitted.values()):
+        names, rows = ", ".join(name for name, own in fitted.items() if own == num), format_fitted(num, comparison.attrs["num_data"])
+        yield f"{names}: {rows}, where more flexible models score higher; other data may score much lower."
     given = comparison.attrs["given"]
     if len(set(given.values())) > 1:
         names = ", ".join(name for name, known in given.items() if known)

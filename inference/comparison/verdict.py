@@ -112,9 +112,10 @@ def _listed(differences: Mapping[str, Difference] | Mapping[str, RecipeDifferenc
 
 
 def _trust(scores: Mapping[str, Evaluation], table: Comparison) -> Iterator[str]:
-    if fitted := table.attrs["fitted"]:
-        rows = f"the rows that {_joined(fitted)} {'was' if len(fitted) == 1 else 'were'} fitted to"
-        yield f"These scores are of {rows}, where more flexible models score higher: they say little of other data."
+    if fitted := list(table.attrs["fitted"]):
+        partly = "" if all(score.num_fitted in (0, len(score.log_px)) for score in scores.values()) else "partly "
+        rows = f"rows that {_joined(fitted)} {'was' if len(fitted) == 1 else 'were'} fitted to"
+        yield f"These scores are {partly}of {rows}, where more flexible models score higher: they say little of other data."
     bounds = list(table.index[table["is_bound"]])
     if bounds:
         yield f"For {_joined(bounds)}, only a lower bound on log p(x) is known, so the true differences may be larger or smaller."

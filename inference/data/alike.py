@@ -1,6 +1,6 @@
 """Rows and what a pair is given beside them, read as those of a data set were: by names, with the same codes and categories."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from inference.data.columns import some
 from inference.data.conversion import checked
 from inference.data.given import MISSING, TOTAL, totals
 from inference.data.load import Data
-from inference.data.tables.choice import given_values
+from inference.data.tables.choice import given_values, plain_numbers
 from inference.data.tables.coding import code
 from inference.data.tables.frames import checked_names
 from pyro_lvm.arrays import as_tensor
@@ -22,7 +22,7 @@ from pyro_lvm.rows.lazy import plain
 from pyro_lvm.rows.values import Held
 from pyro_lvm.scopes import belongings
 
-_TABLE = "the table of new rows"  # in errors
+NEW_TABLE = "the table of new rows"  # in errors
 MANY = 3  # names of columns that an error lists
 
 
@@ -44,10 +44,16 @@ class TableReader:
             others: What the pair is given besides; if empty, it is taken from the table.
 
         Raises:
-            ValueError: If columns are missing or unknown, or a cell has a value that its column has not.
+            ValueError: If columns are missing or unknown, a cell has a value that its column has not, or the data were treated, as gray
+                levels are.
         """
-        x, given = _numbers(checked_names(table, _TABLE), self.data)
-        return (x, *(others or given_alike(_TABLE, given, self.data, x).values()))
+        if self.data.treatment.name is not None:
+            raise ValueError(
+                f"{NEW_TABLE} must be treated as {self.data.name} was: {self.data.treatment.said}. Pass read_rows(data, table) with them."
+            )
+        values, given = read_by_names(NEW_TABLE, checked_names(table, NEW_TABLE), self.data)
+        x = as_tensor(values, NEW_TABLE).reshape(len(values), *self.data.train.shape[1:])
+        return (x, *(others or given_alike(NEW_TABLE, given, self.data, x).values()))
 
     def check(self, data: Splits) -> None:
         """Check that the columns and codes of a data set are the same.
@@ -57,7 +63,13 @@ class TableReader:
         """
         if not isinstance(data, Data) or data.columns is None:
             return
-        check_columns(data.name, data.columns, self.data)
+        _check_columns(data.name, data.columns, self.data)
+        for column, place in zip(data.columns, self.data.columns or (), strict=True):
+            if column != place:
+                raise ValueError(
+                    f"{data.name} must have its columns in the order of the data that the pair is made for or fitted to, as it hands "
+                    f"out numbers without names; {column} is in the place of {place}. Pass the table itself, which is read by names."
+                )
         for name, own, other in zip(data.columns, _values(self.data), _values(data), strict=True):
             if own != other:
                 raise ValueError(
@@ -80,8 +92,8 @@ def remember_reading(pair: object, data: object) -> None:
 
 
 def _reader(data: Data) -> TableReader | None:
-    """What reads tables as a data set was read; None if its columns have no names, or its values are treated."""
-    if data.columns is None or data.treatment.name is not None:
+    """What reads tables as a data set was read; None if its columns have no names."""
+    if data.columns is None:
         return None
     none = torch.empty(0, *data.train.shape[1:])
     given = {name: {"test": _one(values["test"])} for name, values in data.given.items()}
@@ -93,36 +105,39 @@ def _one(values: Tensor) -> Tensor:
     return values[values.argmax()][None] if values.dim() == 1 else values[:1].clone()
 
 
-def _numbers(frame: pd.DataFrame, data: Data) -> tuple[Tensor, dict[str, np.ndarray]]:
-    """The rows of a table ``[N, *X]``, by the names of the columns and with the codes of a data set, and what a pair is given."""
-    columns, besides = list(data.columns or ()), {*data.left_out, *data.given}
-    names = [name for name in frame.columns if name not in besides]
-    if sorted(names) != sorted(columns):
-        check_columns(_TABLE, tuple(names), data)
-    given = {one: given_values(frame[one], data.words.get(one), _TABLE) for one in data.given if one in frame}
-    if data.kinds is not None:
-        return torch.from_numpy(code(frame, data.kinds, _TABLE, is_new=True)), given
-    return as_tensor(frame[columns], _TABLE).reshape(len(frame), *data.train.shape[1:]), given
+def read_by_names(name: str, frame: pd.DataFrame, data: Data) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Read a table as that of a data set was read: by the names of the columns, in any order, and with their codes.
 
+    Columns that the data left out may be there, and are left out. Columns are in the order of the table only if those of the data have no
+    names.
 
-def check_columns(name: str, columns: tuple[str, ...] | None, data: Data) -> None:
-    """Check that columns are those of a data set, in their order, if both are named.
+    Args:
+        name: What the table is called in errors.
+        frame: The table, whose columns have names.
+        data: The data set.
+
+    Returns:
+        The rows ``[N, D]``, with NaN in missing cells, and columns that a pair is given, ``[N]``, by name.
 
     Raises:
-        ValueError: If they are not.
+        ValueError: If columns are missing or unknown, or a cell has a value that its column has not.
     """
+    names = [column for column in frame.columns if column not in {*data.left_out, *data.given}]
+    _check_columns(name, names, data)
+    given = {one: given_values(frame[one], data.words.get(one), name) for one in data.given if one in frame}
+    if data.kinds is not None:
+        return code(frame, data.kinds, name, is_new=True), given
+    return plain_numbers(frame[list(data.columns or names)], name), given
+
+
+def _check_columns(name: str, columns: Sequence[str], data: Data) -> None:
+    """Check that columns, each of another name, are those of a data set in any order, if these have names."""
     expected = data.columns
-    if columns is None or expected is None or columns == expected:
+    if expected is None or set(columns) == set(expected):
         return
-    if sorted(columns) == sorted(expected):
-        place, (got, own) = next((i, pair) for i, pair in enumerate(zip(columns, expected, strict=True)) if pair[0] != pair[1])
-        raise ValueError(f"{name} must have its columns in the order of {data.name}; column {place + 1} is {got}, not {own}. Reorder them.")
     missing, more = [c for c in expected if c not in columns], [c for c in columns if c not in expected]
-    said = " and ".join(
-        [*([f"it lacks {some(missing, MANY)}"] if missing else []), *([f"it also has {some(more, MANY)}"] if more else [])]
-        or ["some come twice"]
-    )
-    raise ValueError(f"{name} must have the {len(expected)} columns of {data.name}; {said}. Add, rename or drop columns.")
+    said = [*([f"it lacks {some(missing, MANY)}"] if missing else []), *([f"it also has {some(more, MANY)}"] if more else [])]
+    raise ValueError(f"{name} must have the {len(expected)} columns of {data.name}; {' and '.join(said)}. Add, rename or drop columns.")
 
 
 def given_alike(name: str, values: Mapping[str, np.ndarray], data: Data, x: Tensor) -> dict[str, Tensor]:

@@ -137,19 +137,6 @@ def read_csv(path: Path, *, has_gaps: bool = False) -> Arrays:
     return {"data": rows}  # [N, D]
 
 
-def column_names(path: Path) -> tuple[str, ...] | None:
-    """Return the names of the columns of a .csv or .parquet file that can be read; None if there are none, or it is of another kind."""
-    if path.suffix == ".parquet":
-        import pandas as pd
-
-        return tuple(map(str, pd.read_parquet(path, engine="pyarrow").columns))
-    if path.suffix != ".csv":
-        return None
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        fields = next(csv.reader(file), [])
-    return tuple(field.strip() for field in fields) if are_names(fields) else None
-
-
 def are_names(fields: Sequence[str]) -> bool:
     """Return whether the fields of a line are names: none is a number or stands for a missing one."""
     return not any(is_number(field) or field.strip() in _GAPS for field in fields)

@@ -10,15 +10,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inference.data.alike import MANY, check_columns, given_alike
-from inference.data.columns import Column, some
+from inference.data.alike import MANY, NEW_TABLE, given_alike, read_by_names
+from inference.data.columns import some
 from inference.data.conversion import as_float32, checked
 from inference.data.load import READERS, TEXT, Data
 from inference.data.media.images import images_of, read_images
-from inference.data.readers import column_names, read_csv, read_text
+from inference.data.readers import read_csv, read_text
 from inference.data.shards import read_shards, shards_of
-from inference.data.tables.choice import frame_of, given_values
-from inference.data.tables.coding import code
+from inference.data.tables.choice import frame_of
 from inference.data.text import encode_like, windows
 from inference.data.treatments import Treatment, treat_alike
 from inference.new_rows.missing import filled
@@ -102,20 +101,20 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
     Raises:
         FileNotFoundError: If there is no such file.
         TypeError: If the source is no path, array or table.
-        ValueError: If the file is damaged, or the rows have another width or shape, columns of other names or in another order, other
+        ValueError: If the file is damaged, or the rows have another width or shape, columns of other names, other
             characters, values that are not among the gray levels, or values outside the support of the likelihood.
     """
     _check_guide(source, pair)
     if data.alphabet is not None:
         return _read_windows(source, data, data.alphabet, pair)
-    table = _read_table(source, data, data.kinds) if data.kinds is not None else None
-    if table is not None:
-        _check_support(table.name, table.batch, pair, is_filled=has_gaps)
-        return table
-    name, arrays, columns = _read(source)
-    arrays, columns = _with_columns(arrays, columns, tuple(data.given))
+    table = frame_of(source, NEW_TABLE) or _by_places(source, data)
+    if table is not None and data.kinds is not None:
+        rows = _read_table(*table, data)
+        _check_support(rows.name, rows.batch, pair, is_filled=has_gaps)
+        return rows
+    name, arrays = _read(source) if table is None else _numbers(*table, data)
+    columns = data.columns or (None if table is None else tuple(column for column in table[1].columns if column not in data.given))
     array = _only(name, {key: values for key, values in arrays.items() if key not in data.given})
-    check_columns(name, columns, data)
     gaps = _gaps(name, array, has_gaps=has_gaps)
     complete = array if gaps is None else np.where(gaps, 0.0, np.asarray(array))
     values = _reshaped(name, checked(complete, name), data, columns)
@@ -124,30 +123,34 @@ def read_alike(source: Any, data: Data, pair: object, *, has_gaps: bool = False)
     if gaps is not None:
         x = plain(x).masked_fill(torch.from_numpy(gaps).reshape(x.shape), torch.nan)
     before = np.asarray(array, np.float64).reshape(x.shape) if has_gaps else None
-    rows = NewRows(name, x, columns or data.columns, before, given=given_alike(name, arrays, data, x))
+    rows = NewRows(name, x, columns, before, given=given_alike(name, arrays, data, x))
     _check_support(name, rows.batch, pair)
     return rows
 
 
-def _read_table(source: Any, data: Data, kinds: Sequence[Column]) -> NewRows | None:
-    """Read a table as the data were, by names and with the codes of their columns; None of a source without names: numbers and codes."""
-    found = frame_of(source)
-    if found is None and isinstance(source, str | Path) and Path(source).suffix == ".csv":
-        name, arrays, _ = _read(source)
-        array, expected = _only(name, arrays), (len(kinds),)
-        if array.shape[1:] != expected:
-            raise ValueError(
-                f"{name} must have the {len(kinds)} columns of {data.name}; got {array.shape[1]}. Name them, or choose columns."
-            )
-        found = name, pd.DataFrame(array, columns=list(data.columns or ()))
-    if found is None:
+def _by_places(source: Any, data: Data) -> tuple[str, pd.DataFrame] | None:
+    """A .csv file without names as a table whose columns are those of the data, in their order, if these have kinds; or None."""
+    if data.kinds is None or not isinstance(source, str | Path) or Path(source).suffix != ".csv":
         return None
-    name, frame = found
-    besides = {*data.left_out, *data.given}
-    check_columns(name, tuple(column for column in frame.columns if column not in besides), data)
-    given = {one: given_values(frame[one], data.words.get(one), name) for one in data.given if one in frame}
-    x = torch.from_numpy(code(frame, kinds, name, is_new=True))
+    name, arrays = _read(source)
+    array = _only(name, arrays)
+    if array.shape[1] != len(data.kinds):
+        raise ValueError(
+            f"{name} must have the {len(data.kinds)} columns of {data.name}; got {array.shape[1]}. Name them, or choose columns."
+        )
+    return name, pd.DataFrame(array, columns=list(data.columns or ()))
+
+
+def _read_table(name: str, frame: pd.DataFrame, data: Data) -> NewRows:
+    values, given = read_by_names(name, frame, data)
+    x = torch.from_numpy(values)
     return NewRows(name, x, data.columns, frame=frame, given=given_alike(name, given, data, x))
+
+
+def _numbers(name: str, frame: pd.DataFrame, data: Data) -> tuple[str, dict[str, Any]]:
+    """Return what a table is called, and its numbers by name, with columns that a pair is given as arrays of their own."""
+    values, given = read_by_names(name, frame, data)
+    return name, {"data": values} | given
 
 
 def _check_guide(source: Any, pair: object) -> None:
@@ -172,36 +175,20 @@ def _gaps(name: str, array: np.ndarray | Values, *, has_gaps: bool) -> np.ndarra
     return gaps if gaps.any() else None
 
 
-def _read(source: Any) -> tuple[str, dict[str, Any], tuple[str, ...] | None]:
-    """Return what the rows are called, the arrays by name, and the names of the columns."""
+def _read(source: Any) -> tuple[str, dict[str, Any]]:
+    """Return what rows without names of columns are called, and the arrays by name."""
     if is_array(source):
-        names = getattr(source, "columns", None)
-        is_named = names is not None and all(isinstance(name, str) for name in names)
-        array = as_tensor(source, "the new rows").cpu().numpy()
-        return "the new rows", {"data": array}, tuple(names) if names is not None and is_named else None
+        return "the new rows", {"data": as_tensor(source, "the new rows").cpu().numpy()}
     if not isinstance(source, str | Path):
         raise TypeError(f"new rows must be a path, an array or a table; got {type(source).__name__}. Try numpy.asarray.")
     images = images_of(source)
     if images is not None:
-        return str(source), {"data": read_images(images)}, None
+        return str(source), {"data": read_images(images)}
     path, shards = Path(source).expanduser(), shards_of(source)
     if shards is not None:
-        return str(source), read_shards(shards), None
+        return str(source), read_shards(shards)
     _check_file(path, str(source), tuple(READERS))
-    arrays = read_csv(path, has_gaps=True) if path.suffix == ".csv" else READERS[path.suffix](path)
-    return path.name, arrays, column_names(path)
-
-
-def _with_columns(
-    arrays: dict[str, Any], columns: tuple[str, ...] | None, wanted: Sequence[str]
-) -> tuple[dict[str, Any], tuple[str, ...] | None]:
-    """Take the columns of a table that a pair is given out of it, as arrays of their own."""
-    places = {name: columns.index(name) for name in wanted if name in columns} if columns is not None else {}
-    if columns is None or not places:
-        return arrays, columns
-    ((key, table),) = arrays.items()
-    own = {name: table[:, place] for name, place in places.items()}
-    return own | {key: np.delete(table, list(places.values()), axis=1)}, tuple(name for name in columns if name not in places)
+    return path.name, read_csv(path, has_gaps=True) if path.suffix == ".csv" else READERS[path.suffix](path)
 
 
 def _check_file(path: Path, source: str, suffixes: Sequence[str]) -> None:

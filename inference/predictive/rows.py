@@ -14,7 +14,7 @@ from pyro_lvm.pair import Batch, programs
 from pyro_lvm.reading import read_batch
 from pyro_lvm.rows.lazy import plain
 from pyro_lvm.sites import sites_of
-from pyro_lvm.structure import Structure, template_of
+from pyro_lvm.structure import Structure, rows_seen, template_of
 
 _FEW = 4  # rows on which it is tried whether values matter
 
@@ -33,13 +33,15 @@ def read_rows(pair: object, batch: tuple[Any, ...]) -> tuple[Batch, Structure]:
     if not is_number(batch):
         return _separate(batch), read_structure(pair, *batch)
     check_counts(num_draws=batch[0])
-    template = template_of(pair)
-    if template is None:
+    seen = rows_seen(pair)
+    if seen is None:
         raise ValueError(
             f"the pair must have been run on data before {int(batch[0])} draws can be asked for by number; it never was. Fit it, call "
             "check_pair(pair, *rows), or pass rows instead of a number."
         )
-    return tuple(x[:1].expand(int(batch[0]), *x.shape[1:]) for x in template.rows), template.structure
+    template = template_of(pair)
+    structure = read_structure(pair, *seen) if template is None else template.structure
+    return tuple(x[:1].expand(int(batch[0]), *x.shape[1:]) for x in seen), structure
 
 
 def _separate(rows: Batch) -> Batch:

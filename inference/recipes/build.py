@@ -14,6 +14,7 @@ from torch import Tensor
 from inference.checkpoint import move_
 from inference.data.alike import remember_reading
 from inference.data.columns import Column
+from inference.data.fingerprint import num_fitted
 from inference.data.load import Data, load_data
 from inference.data.media.sequences import MASK
 from inference.data.treatments import drawn_once
@@ -208,8 +209,7 @@ def fit_pair(
 
 def evaluate_pair(pair: object, data: Data, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
     """Score a split of the data; see :func:`inference.scoring.importance.evaluate`."""
-    score = evaluate_rows(pair, data.batch(options.split), options, device=device, progress=progress)
-    return replace(score, is_fitted=options.split == "train")
+    return evaluate_rows(pair, data.batch(options.split), options, device=device, progress=progress)
 
 
 def evaluate_rows(pair: object, batch: Batch, options: EvaluateOptions, *, device: str | None = None, progress: bool = False) -> Evaluation:
@@ -221,7 +221,8 @@ def evaluate_rows(pair: object, batch: Batch, options: EvaluateOptions, *, devic
     check_device(device)
     _ = options.counts  # which checks them
     move_(pair, device)
-    return METHODS.build(options.method, asdict(options), pair=pair, batch=tuple(x.to(device) for x in batch), progress=progress)
+    score = METHODS.build(options.method, asdict(options), pair=pair, batch=tuple(x.to(device) for x in batch), progress=progress)
+    return replace(score, num_fitted=num_fitted(pair, *batch))  # which methods of a user's own do not say
 
 
 def bound_pair(

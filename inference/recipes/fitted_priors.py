@@ -31,7 +31,7 @@ from pyro_lvm.pair import Pair, programs
 from pyro_lvm.priors.flow import FlowPrior
 from pyro_lvm.priors.gaussian_mixture import FullGaussianMixturePrior
 from pyro_lvm.priors.normal import StandardNormal
-from pyro_lvm.scopes import isolated
+from pyro_lvm.scopes import belongings, isolated
 from pyro_lvm.sites import Site, innermost_support, num_values, sample_sites
 from pyro_lvm.structure import known_row_parameters, template_of
 
@@ -129,6 +129,7 @@ def load_expost(pair: Any, data: Data, expost: str, recipe: Recipe, path: Path) 
     with torch.random.fork_rng():
         blank = _expost(expost, recipe).blank(pair, few, recipe, saved_shapes(path))
     load_checkpoint(blank, path)
+    belongings(blank).fitted = belongings(pair).fitted  # of which the file knows less
     return blank
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 import math
+import os
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -21,9 +22,10 @@ from inference.files.folders import recover
 from inference.recipes.build import load
 from inference.recipes.options import DataOptions, Recipe, add_recipe
 from inference.recipes.own_pairs import add_options, own_files
+from inference.recipes.stand_ins import stand_in
 from inference.recipes.user_code import CODE
 from inference.runs.reading import parse_yaml, read_sealed, read_text, reading
-from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, build_run, checksums, probe
+from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, build_run, checksums, load_weights, probe
 from inference.scoring.evaluation import Evaluation
 
 _SUMMARY: dict[str, type | tuple[type, ...]] = {"data_id": str, "num_parameters": int, "best_epoch": int, "seconds": (int, float)}
@@ -45,36 +47,72 @@ def load_runs(folders: Mapping[str, Path]) -> dict[str, Run]:
     return {name: _fitted(folders[name], recipe, data[places[name]]) for name, recipe in recipes.items()}
 
 
+class MissingDataError(FileNotFoundError):
+    """The file of a run's data is not found."""
+
+
+def load_without_data(folder: Path) -> tuple[Run, str]:
+    """Load a run as :func:`load_runs` does or, where the file of its data is not found, with a few rows that stand for them.
+
+    Returns:
+        The run, and in a sentence which file is missing; empty if none is.
+
+    Raises:
+        FileNotFoundError: If the folder holds no finished run, or the data are not found and are needed to build its pair.
+        ValueError: As :func:`load_runs`.
+    """
+    try:
+        return load_runs({str(folder): folder})[str(folder)], ""
+    except MissingDataError as error:
+        recipe, known = read_recipe(folder), read_summary(folder).get("without_data")
+        if known is None:
+            raise
+        try:
+            run = build_run(recipe, stand_in(known["data"]), folder=folder)
+            load_checkpoint(run.pair, folder / CHECKPOINT)
+            _check_probe(run, folder, known["probe"])
+        except ValueError as reason:
+            raise FileNotFoundError(f"{error} Without them, the pair cannot be built: {reason}") from reason
+        return run, str(error)
+
+
 def _located(options: DataOptions, folder: Path) -> DataOptions:
-    """The options of a run's data, with the path of a file from where the run was made if the current directory has no such file."""
-    place = read_summary(folder).get("data_file")
+    """The options of a run's data, whose file is looked for in the current directory, where it lay beside the run, and where it was."""
+    summary = read_summary(folder)
+    place, beside = summary.get("data_file"), summary.get("data_from_run")
     if options.source in DATASETS or is_there(options.source) or place is None:
         return options
-    if not is_there(place):
-        raise FileNotFoundError(
-            f"the data of {folder} must be in {options.source} of the current directory, or in {place}, where they were; they are in "
-            "neither. Restore the file, or go to the directory where it is."
+    places = [*([os.path.normpath(folder.resolve() / beside)] if beside is not None else []), place]
+    found = next(filter(is_there, places), None)
+    if found is None:
+        raise MissingDataError(
+            f"the data of {folder} must be in {options.source} of the current directory, or in {' or '.join(dict.fromkeys(places))}, where "
+            "they were; they are in none of these. Restore the file, or go to the directory where it is."
         )
-    return replace(options, source=place)
+    return replace(options, source=found)
 
 
 def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
-    trained_on, found = read_summary(folder)["data_id"], training_id(data)
-    if found != trained_on:
+    summary, found = read_summary(folder), training_id(data)
+    if found != summary["data_id"]:
         raise ValueError(
-            f"the data of {folder} must be those it was trained on, {trained_on}; {recipe.data.source} now "
+            f"the data of {folder} must be those it was trained on, {summary['data_id']}; {recipe.data.source} now "
             f"yields {found}. Restore the file, or train again."
         )
     with reading(folder / CONFIG, _RESTORE) if recipe.pair is None else nullcontext():  # errors of the user's file name its line
         run = build_run(recipe, data, folder=folder)
-    load_checkpoint(run.pair, folder / CHECKPOINT)
-    trained, now = read_summary(folder).get("probe"), probe(run)
+    load_weights(run, folder)
+    _check_probe(run, folder, summary.get("probe"))
+    return run
+
+
+def _check_probe(run: Run, folder: Path, trained: float | None) -> None:
+    now = None if trained is None else probe(run)
     if trained is not None and now is not None and not math.isclose(trained, now, rel_tol=1e-3, abs_tol=1e-3):
         raise ValueError(
-            f"the pair that {recipe.name} makes is not the one that was trained in {folder}: its log weights of a few data "
+            f"the pair that {run.recipe.name} makes is not the one that was trained in {folder}: its log weights of a few data "
             f"are {now:.6g}, and were {trained:.6g}. It must follow from its options, the data and the seed alone."
         )
-    return run
 
 
 def read_recipe(folder: Path) -> Recipe:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 import shutil
 
-from inference.checkpoint import load_checkpoint
 from inference.files.claims import dead_partials, live_partials
 from inference.files.folders import recover, resolved
 from inference.files.manifest import MANIFEST
@@ -15,7 +14,7 @@ from inference.recipes.registries import TRACKERS
 from inference.recipes.user_code import CODE
 from inference.runs.folders import parse_recipe, read_history, read_summary
 from inference.runs.kinds import RUN
-from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, fit_run
+from inference.runs.run import CHECKPOINT, CONFIG, HISTORY, SUMMARY, Run, fit_run, load_weights
 from inference.svi.state import last_path
 
 LAST = last_path(CHECKPOINT).name
@@ -57,7 +56,7 @@ def go_on(run: Run, folder: Path, *, device: str | None = None, track: str | Non
     if (folder / CONFIG).is_file():
         check_same(run.recipe, parse_recipe(folder), folder)
     if is_done(run.recipe, folder):
-        load_checkpoint(run.pair, folder / CHECKPOINT)
+        load_weights(run, folder)
         return
     (folder / SUMMARY).unlink(missing_ok=True)  # as long as the fit goes on, the run is not finished
     fit_run(run, folder, resume=(folder / LAST).is_file(), device=device, track=track)

@@ -1,31 +1,35 @@
 """Runs: a model with its options and data, fitted and saved in a folder."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 import math
+import os
 from pathlib import Path
 import sys
 from typing import Any
+import warnings
 
 import pandas as pd
 import torch
 
-from inference.checkpoint import device_of, num_parameters
-from inference.data.fingerprint import training_id
+from inference.checkpoint import device_of, load_checkpoint, num_parameters
+from inference.data.fingerprint import FittedRows, training_id
 from inference.data.load import Data
 from inference.data.published.catalogue import DATASETS
 from inference.files import named_errors, replacing_file, write_yaml
 from inference.predictive.draws import has_means
 from inference.recipes.build import build_pair, fit_pair
 from inference.recipes.options import Recipe
+from inference.recipes.stand_ins import facts_of, stand_in
 from inference.recipes.trackers import tracking
 from inference.recipes.user_code import CODE, UserFile, run_file
 from inference.runs.reading import checksum, parse_yaml, sealed
 from inference.scoring.importance import log_weights
 from inference.svi.loop import FitResult
 from inference.svi.state import CHECKPOINT
+from pyro_lvm.scopes import belongings
 from pyro_lvm.structure import known_row_parameters
 
 CONFIG, SUMMARY, HISTORY = "config.yaml", "summary.yaml", "history.csv"
@@ -70,6 +74,12 @@ def build_run(recipe: Recipe, data: Data, *, folder: Path | None = None) -> Run:
     return Run(recipe, data, *build_pair(recipe, data, folder=None if folder is None else folder / CODE))
 
 
+def load_weights(run: Run, folder: Path) -> None:
+    """Load the best weights of a run into its model, which then knows its training rows again."""
+    load_checkpoint(run.pair, folder / CHECKPOINT)
+    belongings(run.pair).fitted = FittedRows.of(*run.data.batch("train"))
+
+
 def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None = None, track: str | None = None) -> FitResult:
     """Fit a run's model and write its folder: options, the best weights, the last state and the history so far, and finally a summary.
 
@@ -96,7 +106,7 @@ def fit_run(run: Run, folder: Path, *, resume: bool = False, device: str | None 
         record(result.history)
     with replacing_file(folder / HISTORY) as temporary:  # whole, even where no epoch was left
         _write(result.history, temporary)
-    write_yaml(folder / SUMMARY, sealed(_summary(run, result) | _place(run.recipe) | {"files": checksums(folder)}))
+    write_yaml(folder / SUMMARY, sealed(_summary(run, result) | _place(run.recipe, folder) | {"files": checksums(folder)}))
     return result
 
 
@@ -123,17 +133,28 @@ def _summary(run: Run, result: FitResult) -> dict[str, object]:
         "stopped_early": result.stopped_early,
         "seconds": round(float(result.history["seconds"].sum()), 1),
         "torch": str(torch.__version__),
-        "probe": probe(run),
+        "probe": None if run.recipe.pair is None else probe(run),
+        "without_data": _without_data(run),
     }
 
 
-def probe(run: Run) -> float | None:
-    """The log weight of one draw for each of a few data, by which a pair of the user's own is recognized when it is built again.
-
-    It is None for models made of parts, and where a few data cannot be scored.
-    """
-    if run.recipe.pair is None:
+def _without_data(run: Run) -> dict[str, object] | None:
+    """What is needed to load a run where its data are not, and a probe on rows that stand for these; None where there is none."""
+    facts = facts_of(run.data)
+    if facts is None:
         return None
+    other = replace(run, data=stand_in(facts))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = probe(other)
+    except Exception:  # a program may raise any error at rows that are none of its data
+        return None
+    return None if found is None else {"data": facts, "probe": found}
+
+
+def probe(run: Run) -> float | None:
+    """The log weight of one draw for each of a few data, by which a pair is recognized when it is built again; None if there is none."""
     try:
         few = (x[:4].to(device_of(run.pair)) for x in run.data.batch("train"))
         return float(log_weights(run.pair, *few, num_particles=1, seed=0).double().sum())
@@ -141,10 +162,13 @@ def probe(run: Run) -> float | None:
         return None
 
 
-def _place(recipe: Recipe) -> dict[str, object]:
-    """Where the data are, if they are in a file: the path among the options may be relative to the directory of that day."""
+def _place(recipe: Recipe, folder: Path) -> dict[str, object]:
+    """Where the data are, if they are in a file, and where from the run; the path among the options may be relative."""
     source = recipe.data.source
-    return {} if source in DATASETS else {"data_file": str(Path(source).resolve())}
+    if source in DATASETS:
+        return {}
+    place = Path(source).expanduser().resolve()
+    return {"data_file": str(place), "data_from_run": os.path.relpath(place, folder.resolve())}
 
 
 def checksums(folder: Path) -> dict[str, str]:

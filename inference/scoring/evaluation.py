@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from inference.files import replacing_file
-from inference.formatting import format_bias, format_error, format_interval, format_share, format_value, format_with_error
+from inference.formatting import format_bias, format_error, format_fitted, format_interval, format_share, format_value, format_with_error
 from inference.markup import Lines
 from inference.scoring import intervals, netcdf
 from inference.scoring.intervals import LEVEL, DrawErrors, Interval
@@ -60,7 +60,7 @@ class Evaluation(Lines):
             proposal. By default, it is NaN everywhere.
         num_steps: Steps of a chain in annealed importance sampling, or 0.
         given_id: Fingerprint of the arguments that are not observed, such as labels, so that p(x) is given them; empty without any.
-        is_fitted: Whether the rows are known to be those that the pair was fitted to, so that the figure says little of other data.
+        num_fitted: How many of the rows are known to be among those that the pair was fitted to, of which other data may differ.
 
     Raises:
         ValueError: If shapes, dtypes or fields are inconsistent.
@@ -86,7 +86,7 @@ class Evaluation(Lines):
     normal_elbo: Tensor | None = None
     num_steps: int = 0
     given_id: str = ""
-    is_fitted: bool = False
+    num_fitted: int = 0
 
     def __post_init__(self) -> None:
         size = self.log_px.numel()
@@ -283,8 +283,8 @@ class Evaluation(Lines):
         yield "log p(x)", f"{'>=' if self.is_bound else '='} {log_px} nats per datum ({self.measure})"
         yield "ELBO", format_with_error(float(self.elbo.mean()), standard_error_of_mean(self.elbo))
         yield "", f"{len(self.log_px)} data, K = {self.num_particles}, seed {self.seed}, {annealed}proposal: {self.proposal}"
-        if self.is_fitted:
-            yield "", "these are the rows that the model was fitted to: other data may score much lower"
+        if self.num_fitted:
+            yield "", f"{format_fitted(self.num_fitted, len(self.log_px))}: other data may score much lower"
         if self.given_id:
             yield "", "p(x) is given the arguments that the pair does not observe"
         if self.precision != "full":
@@ -296,7 +296,7 @@ class Evaluation(Lines):
 
     def _reliability(self) -> Iterator[tuple[str, str]]:
         population = format_interval(*self.population_interval(), self.standard_error)
-        if population and not self.is_fitted:
+        if population and not self.num_fitted:
             yield f"{LEVEL:.0%} interval of the mean in the population:", population
         if self.is_exact:
             yield "", "Exact: every latent is summed out"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from inference.data.fingerprint import data_id, sample_id
+from inference.data.fingerprint import data_id, num_fitted
 from inference.densities.broadcasting import choose_layout
 from inference.densities.scope import check_scorable, scoring
 from inference.processes import is_first, join
@@ -29,7 +29,6 @@ from pyro_lvm.contract import check_batch
 from pyro_lvm.dtypes import suited
 from pyro_lvm.pair import Batch
 from pyro_lvm.reading import read_batch, read_rows
-from pyro_lvm.scopes import belongings
 from pyro_lvm.structure import Structure
 
 VERSION = 1  # of the figures: raised when evaluate gives others for the same arguments, so that kept scores are made anew
@@ -213,7 +212,7 @@ def evaluate(
         precision=precision,
         normal_elbo=result.normal_elbo,
         num_steps=num_steps,
-        is_fitted=belongings(pair).fitted == sample_id(*rows),
+        num_fitted=num_fitted(pair, *rows),
         **result.rounding._asdict(),
     )
 

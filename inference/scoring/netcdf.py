@@ -25,9 +25,10 @@ PER_DATUM = ("log_px", "mc_error", "ess", "pareto_k", "elbo")
 LATER_PER_DATUM = ("normal_elbo",)  # missing in older files
 ATTRIBUTES = ("num_particles", "seed", "measure", "data_id", "is_bound", "num_dims")
 LATER_ATTRIBUTES = (  # missing in older files
-    *("precision", "rounding_bias", "rounding_error", "is_unit_scaled", "num_steps", "given_id", "is_fitted"),
+    *("precision", "rounding_bias", "rounding_error", "is_unit_scaled", "num_steps", "given_id", "num_fitted"),
 )
-FLAGS = ("is_bound", "is_unit_scaled", "is_fitted")  # stored as 0 and 1
+EARLIER = "is_fitted"  # whether all rows were fitted, in older files
+FLAGS = ("is_bound", "is_unit_scaled", EARLIER)  # stored as 0 and 1
 _FIELDS = (*PER_DATUM, *LATER_PER_DATUM, "curve", *ATTRIBUTES, *LATER_ATTRIBUTES)
 
 
@@ -78,6 +79,8 @@ def read(path: str | os.PathLike[str], make: Callable[..., T]) -> tuple[T, dict[
             raise ValueError(f"the format {number}, and this version reads formats up to {FORMAT}")
         if number > 1 and root["checksum"] != _checksum(fields, root["origin"]):
             raise ValueError("other values than were written")
+        if fields.pop(EARLIER, False):
+            fields["num_fitted"] = len(fields["log_px"])
         return make(**fields), json.loads(root["origin"]) if number > 1 else None
     except Exception as error:  # of any of the libraries that read it
         reason = str(error) or type(error).__name__
@@ -93,7 +96,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]
             raise ValueError(f"groups {list(file)}")
         root, stats, known = _attributes(file), {name: file[GROUP][name][()] for name in file[GROUP]}, _attributes(file[GROUP])
     tensors = {name: torch.from_numpy(stats[name]) for name in (*PER_DATUM, *LATER_PER_DATUM, "curve") if name in stats}
-    attributes = {name: known[name] for name in (*ATTRIBUTES, *LATER_ATTRIBUTES) if name in known}
+    attributes = {name: known[name] for name in (*ATTRIBUTES, *LATER_ATTRIBUTES, EARLIER) if name in known}
     flags = {name: bool(attributes[name]) for name in FLAGS if name in attributes}
     return root, tensors | attributes | flags | {"curve_particles": tuple(stats["curve_particles"].tolist())}
 

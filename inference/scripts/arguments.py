@@ -75,6 +75,7 @@ def _sweep(parser: "ArgumentParser") -> None:
     parser.add_argument("--out", type=str, required=True, help="Folder of the runs; those that are already in it are kept, or go on.")
     parser.add_argument("--processes", type=PositiveInt | None, default=None, help="Runs at a time; by default, one for each core.")
     parser.add_argument("--engine", type=EngineName, default="processes", help="What runs them: processes here, or ray on its cluster.")
+    add_baselines(parser)
     parser.add_argument("--device", type=str, default="cpu", help="Device to fit and score on, such as cuda.")
     parser.add_argument("--track", type=names_of(TRACKERS) | None, default=None, help=_TRACK)
     add_recipe(parser)

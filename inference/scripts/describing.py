@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveInt
 
-from inference.recipes.options import Split, add_plugin, evaluate_options
+from inference.recipes.options import Split, add_baselines, add_plugin, evaluate_options
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -29,6 +29,7 @@ def _report(parser: "ArgumentParser") -> None:
     parser.add_argument("--out", type=str, default="report", help="Folder to write.")
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier report once the new one is complete.")
     parser.add_argument("--calibration", action="store_true", help=_CALIBRATION)
+    add_baselines(parser)
     parser.add_argument("--device", type=str, default="cpu", help="Device to score on, such as cuda.")
     parser.add_class_arguments(evaluate_options(), "evaluate")
     add_plugin(parser)

@@ -13,7 +13,7 @@ from inference.data.fingerprint import data_id
 from inference.new_rows.reading import NewRows, read_alike
 from inference.new_rows.tables import checked_file
 from inference.recipes.build import seen_by_model
-from inference.runs.folders import load_runs
+from inference.runs.folders import load_runs, load_without_data
 from inference.runs.run import Run
 from pyro_lvm.pair import Batch
 from pyro_lvm.rows.lazy import plain
@@ -60,7 +60,8 @@ def asked(args: Namespace, *, has_gaps: bool = False) -> Asked:
     if source is not None and split is not None:
         raise ValueError(f"--split has no effect with --data.source, whose rows are all taken; got {split}. Leave one of them out.")
     out = checked_file(args.out, overwrite=args.overwrite, inputs=[] if source is None else [source])
-    run = load_runs({"run": Path(args.run)})["run"]
+    folder = Path(args.run)
+    run = load_runs({"run": folder})["run"] if source is None else load_without_data(folder)[0]
     if source is None:
         batch, new, said = _own(run, split or "test", args.seed), None, f"The {split or 'test'} data of {args.run}."
         columns = run.data.columns

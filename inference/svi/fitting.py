@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from inference.data.alike import remember_reading
-from inference.data.batches import as_batches, as_validation, split_of
+from inference.data.batches import TensorBatches, as_batches, as_validation, split_of
+from inference.data.fingerprint import FittedRows
 from inference.data.units import warn_of_other_units
 from inference.numerics import check_device, flushed_denormals, keep_freed_memory
 from inference.processes import from_first, is_first, join, world
@@ -168,7 +169,7 @@ def fit(
             _check_divisible(structure, free_bits, compile)
             step, compile = SharedStep(**vars(step), modules=modules, tensors=tensors_of(pair, modules)), False
         keeper, state, fitted = None, None, id_of_batches(train)
-        belongings(pair).fitted = fitted or None
+        belongings(pair).fitted = FittedRows.of(*train.tensors) if isinstance(train, TensorBatches) else None
         if checkpoint is not None:
             facts = {
                 "seed": seed,

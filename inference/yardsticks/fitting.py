@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from inference.checkpoint import device_of
+from inference.data.fingerprint import FittedRows
 from inference.data.load import Data
 from inference.scoring.evaluation import Evaluation
 from inference.scoring.importance import evaluate
@@ -13,6 +14,7 @@ from inference.yardsticks.rows import NotApplicable, num_cells, table_of
 from pyro_lvm.checks import check_counts, check_seeds
 from pyro_lvm.dtypes import suited
 from pyro_lvm.pair import Batch
+from pyro_lvm.scopes import belongings
 from pyro_lvm.structure import run_pair
 
 Asked = Literal["auto"] | bool | Sequence[str]
@@ -92,9 +94,11 @@ def baselines(
     except NotApplicable as reason:
         found.left_out = dict.fromkeys(asked, str(reason))
         return found
+    rows = FittedRows.of(*data.batch("train"))
     for name in asked:
         try:
             found[name] = YARDSTICKS.build(name, options or {}, data=table)
+            belongings(found[name]).fitted = rows
         except NotApplicable as reason:
             found.left_out[name] = str(reason)
     return found

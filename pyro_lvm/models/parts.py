@@ -6,7 +6,7 @@ from typing import TypeVar
 from torch import nn
 
 from pyro_lvm.checks import check_types
-from pyro_lvm.scopes import Belongings, attach, belongings
+from pyro_lvm.scopes import attach, belongings
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -26,7 +26,7 @@ def with_parts(model: Model, **parts: nn.Module) -> Model:
     for registry in ("_parameters", "_buffers", "_modules"):
         vars(other)[registry] = dict(vars(model)[registry])
     own = belongings(model)
-    attach(other, Belongings(own.store, fitted=own.fitted, reader=own.reader))
+    attach(other, own.of_variant(own.store))
     for name, part in parts.items():
         setattr(other, name, part)
     return other

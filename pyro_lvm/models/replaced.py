@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pyro_lvm.checks import check_types
 from pyro_lvm.pair import PriorMessenger, programs, register
-from pyro_lvm.scopes import belongings
+from pyro_lvm.scopes import attach, belongings
 
 
 class WithPrior(nn.Module):
@@ -32,7 +32,7 @@ class WithPrior(nn.Module):
         programs(pair)  # whose error says what a pair is
         self.pair: Any = pair
         self.prior, self.site = prior, site
-        belongings(self).reader = belongings(pair).reader
+        attach(self, belongings(pair).of_variant())
 
     def model(self, *batch: Tensor) -> object:
         """Run the pair's model under the prior."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pyro_lvm.checks import check_types
 from pyro_lvm.models.parts import with_parts
 from pyro_lvm.pair import register
+from pyro_lvm.scopes import attach, belongings
 
 
 class VAE(nn.Module):
@@ -78,6 +79,7 @@ class TwoStageVAE(nn.Module):
         self.prior = second.prior
         self.code_likelihood, self.likelihood = second.likelihood, first.likelihood
         self.encoder, self.code_encoder = first.encoder, second.encoder
+        attach(self, belongings(first).of_variant())
 
     def model(self, x: Tensor) -> None:
         """Declare p(u), p(z|u) and p(x|z) for observations ``[B, *X]``."""

@@ -40,6 +40,23 @@ def test_a_fit_whose_loss_still_falls_has_not_converged():
     assert "has not converged: the best epoch is 59 of 60, and the validation loss still fell by 0.2" in line
 
 
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"epochs": 61, "patience": 1}, "with a larger --fit.patience and --fit.epochs 120"),  # more patience alone: one more epoch
+        ({"epochs": 60, "patience": 1}, "with a larger --fit.patience and --fit.epochs 120"),  # more epochs alone: none
+        ({"epochs": 61, "patience": 1, "is_scheduled": True}, "anew with a larger --fit.patience and --fit.epochs 120"),
+        ({"epochs": 300, "patience": 1}, "with a larger --fit.patience"),
+        ({"epochs": 60, "patience": 2}, "longer: --resume --fit.epochs 120"),
+        ({"epochs": 300, "patience": 9}, "with a smaller --fit.learning_rate"),  # the loss was no longer finite
+    ],
+)
+def test_the_remedy_is_more_of_what_ended_the_fit(options, remedy):
+    falling = 30 - 0.05 * np.arange(60)
+    falling[-1] = falling[-2] + 1e-4
+    assert of_fit(falling, **options)[-1].endswith(f" Train {remedy}.")
+
+
 def test_a_fit_that_has_converged_is_not_warned_of():
     losses = [converged(60, seed) for seed in range(300)]
     warned = [seed for seed, own in enumerate(losses) if of_fit(own, is_scheduled=True)]

@@ -10,7 +10,8 @@ from pyro.infer.autoguide import AutoNormal
 import pytest
 import torch
 
-from inference import decode_text, load_data, make_pair
+from inference import decode_text, load_data, make_pair, read_rows
+from inference.data.alike import TableReader
 from inference.new_rows.reading import read_alike
 import pyro_lvm as lvm
 
@@ -75,7 +76,6 @@ def test_values_outside_the_support_are_refused_by_the_name_of_the_file(tmp_path
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (["b", "a", "c"], "must have its columns in the order of old.csv; column 1 is b, not a"),
         (["a", "b"], "must have the 3 columns of old.csv; it lacks c"),
         (["id", "a", "b", "c"], "it also has id"),
         (["a", "b", "d"], "it lacks c and it also has d"),
@@ -93,8 +93,31 @@ def test_columns_of_tables_are_compared_by_name(columns, message, tmp_path):
         with pytest.raises(ValueError, match=message):
             read_alike(source, data, pair)
     table.to_parquet(tmp_path / "same.parquet", index=False)
-    for source in (tmp_path / "same.parquet", table, table.to_numpy()):
+    for source in (tmp_path / "same.parquet", table, table[["c", "a", "b"]], table.to_numpy()):
         assert torch.equal(read_alike(source, data, pair).x, torch.tensor(table.to_numpy(np.float32)))
+
+
+@pytest.mark.parametrize("options", [{"binarize": "half"}, {"binarize": None}, {}])
+def test_columns_in_another_order_are_put_right(options, tmp_path):
+    table = pd.DataFrame(np.random.default_rng(0).integers(0, 17, (40, 4)), columns=["id", "a", "b", "y"])
+    data = load_data(table, drop=["id"], condition="y", **options)
+    right, other = read_rows(data, table[["a", "b", "y"]]), table[["y", "b", "id", "a"]]
+    other.to_csv(tmp_path / "new.csv", index=False)
+    other.to_parquet(tmp_path / "new.parquet", index=False)
+    for source in (other, tmp_path / "new.csv", tmp_path / "new.parquet"):
+        new = read_alike(source, data, None, has_gaps=True)
+        assert all(map(torch.equal, new.batch, right)) and new.columns == ("a", "b")
+        assert new.source is None or np.array_equal(new.source, table[["a", "b"]])
+    reader = TableReader(data)
+    if options.get("binarize") is None:
+        assert all(torch.equal(own.double(), x.double()) for own, x in zip(reader(other, ()), right, strict=True))
+        with pytest.raises(ValueError, match="it also has z"):
+            reader(other.assign(z=1), ())
+    else:
+        with pytest.raises(ValueError, match=r"must be treated as the table was: .* Pass read_rows\(data, table\)"):
+            reader(other, ())
+    with pytest.raises(ValueError, match="columns in the order of the data .* b is in the place of a. Pass the table itself"):
+        reader.check(load_data(table[["b", "a", "y"]], condition="y", **options))
 
 
 def test_empty_fields_are_missing_cells_where_these_are_asked_for(tmp_path):

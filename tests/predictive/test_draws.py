@@ -9,7 +9,20 @@ import torch
 
 from inference import decode, encode, reconstruct, sample_prior
 from inference.predictive.draws import sample_latents
-from pyro_lvm import MLP, VAE, BernoulliLikelihood, FlowEncoder, NormalEncoder, Pair, StandardNormal, iaf
+from pyro_lvm import (
+    MLP,
+    VAE,
+    BernoulliLikelihood,
+    FlowEncoder,
+    GaussianLikelihood,
+    NormalEncoder,
+    Pair,
+    StandardNormal,
+    TwoStageVAE,
+    WithPrior,
+    check_pair,
+    iaf,
+)
 
 
 def test_prior_samples_have_the_moments_of_the_model(oracle):
@@ -113,3 +126,30 @@ def test_levels_are_held_one_by_one():
         assert (torch.cov(draws.T) - covariance).abs().max() < 6 * covariance.diag().max() * (2 / N) ** 0.5
     with pytest.raises(ValueError, match=r"held must contain only sites of the model, \('z3', 'z2', 'z1', 'x'\); got \('z4',\)"):
         sample_prior(oracle.vae, x[:2], held={"z4": x[:2]})
+
+
+def small_vae(D, likelihood):
+    return VAE(StandardNormal(2), likelihood(MLP(2, [4], D)), NormalEncoder(MLP(D, [4], 4)))
+
+
+def small_pair():
+    vae = small_vae(3, BernoulliLikelihood)
+    return Pair(vae.model, vae.guide)
+
+
+@pytest.mark.parametrize(
+    ("pair", "variant"),
+    [
+        (small_vae(3, BernoulliLikelihood), lambda vae: vae.with_prior(StandardNormal(2))),
+        (small_vae(3, BernoulliLikelihood), lambda vae: vae.with_prior(StandardNormal(2)).with_prior(StandardNormal(2))),
+        (small_vae(3, BernoulliLikelihood), lambda vae: TwoStageVAE(vae, small_vae(2, GaussianLikelihood))),
+        (small_pair(), lambda pair: pair.with_prior(StandardNormal(2), site="z")),
+        (small_pair(), lambda pair: WithPrior(pair, StandardNormal(2), site="z")),
+    ],
+)
+def test_a_pair_with_another_prior_draws_by_number_if_the_one_before_does(pair, variant):
+    with pytest.raises(ValueError, match="the pair must have been run on data before"):
+        sample_prior(variant(pair), 7)
+    check_pair(pair, torch.zeros(5, 3))
+    other = variant(pair)
+    assert torch.equal(sample_prior(other, 7, seed=0), sample_prior(variant(pair), torch.zeros(7, 3), seed=0))

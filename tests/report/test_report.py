@@ -30,7 +30,7 @@ def runs(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def written(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("written") / "report"
-    main(f"report {runs / 'standard'} {runs / 'vamp'} --out {out} --evaluate.num_particles 30".split())
+    main(f"report {runs / 'standard'} {runs / 'vamp'} --baselines false --out {out} --evaluate.num_particles 30".split())
     return out
 
 
@@ -71,7 +71,7 @@ def test_counts_in_a_table_with_one_latent_dimension(
     np.savetxt(tmp_path / "table.csv", np.random.default_rng(0).poisson(3, size=(300, 9)), delimiter=",")
     options = f"--model.likelihood poisson {SMALL} --model.latent_dim 1 --fit.batch_size 40"
     say(capsys, "train --data.source {} --out {} " + options, tmp_path / "table.csv", run)
-    say(capsys, "report {} --out {} --evaluate.num_particles 5", run, tmp_path / "out")
+    say(capsys, "report {} --baselines false --out {} --evaluate.num_particles 5", run, tmp_path / "out")
     html = (tmp_path / "out" / "report.html").read_text()
     assert len(check_self_contained(html).tables[1]) == 2 and "there is nothing to compare it with" in html
     assert "No pictures of samples: data of shape (9,) are not images." in html
@@ -83,7 +83,7 @@ def test_counts_in_a_table_with_one_latent_dimension(
 
     monkeypatch.setattr("inference.runs.scores.evaluate_pair", None)  # the kept evaluation serves, and the earlier report goes
     written = (tmp_path / "out").stat().st_ino
-    printed = say(capsys, "report {} --out {} --overwrite --evaluate.num_particles 5", run, tmp_path / "out")
+    printed = say(capsys, "report {} --baselines false --out {} --overwrite --evaluate.num_particles 5", run, tmp_path / "out")
     assert "may not have converged: the best epoch is the last of 2, and the validation loss fell by 0." in printed
     assert printed.endswith(f"Wrote {tmp_path / 'out' / 'report.html'}.\n")
     assert (tmp_path / "out" / "report.html").read_text() == html and (tmp_path / "out").stat().st_ino != written
@@ -92,7 +92,7 @@ def test_counts_in_a_table_with_one_latent_dimension(
 def test_fits_with_several_seeds_are_one_recipe(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(f"train --out {tmp_path / 'standard-seed1'} --model.seed 1 --fit.seed 1 {SMALL}".split())
     first = shutil.copytree(runs / "standard", tmp_path / "standard-seed0")
-    command = "report {} {} {} --out {} --evaluate.num_particles 30"
+    command = "report {} {} {} --baselines false --out {} --evaluate.num_particles 30"
     printed = say(capsys, command, first, tmp_path / "standard-seed1", runs / "vamp", tmp_path / "out")
     recipes = pd.read_csv(tmp_path / "out" / "recipes.csv", index_col="recipe")
     assert recipes["fits"].to_dict() == {"standard": 2, "vamp": 1} and len(pd.read_csv(tmp_path / "out" / "comparison.csv")) == 3
@@ -111,7 +111,9 @@ def test_fits_with_several_seeds_are_one_recipe(runs: Path, tmp_path: Path, caps
 def test_pictures_of_categories_are_of_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savetxt(tmp_path / "table.csv", np.random.default_rng(0).integers(3, size=(400, 64)), delimiter=",")
     say(capsys, f"train --data.source {{}} --out {{}} --model.likelihood categorical {SMALL}", tmp_path / "table.csv", tmp_path / "run")
-    say(capsys, "report {} --out {} --evaluate.num_particles 5", tmp_path / "run", tmp_path / "out")
+    options = "--evaluate.num_particles 5 --baselines independent-columns"
+    say(capsys, f"report {{}} --out {{}} {options}", tmp_path / "run", tmp_path / "out")
+    assert set(pd.read_csv(tmp_path / "out" / "comparison.csv")["model"]) == {"run", "independent-columns"}
     assert (tmp_path / "out" / "samples.png").exists() and (tmp_path / "out" / "walks.png").exists()
     say(capsys, "sample {} --num_draws 3", tmp_path / "run")
     with np.load(tmp_path / "run" / "samples" / "arrays.npz") as arrays:
@@ -134,7 +136,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(runs: Path, tmp_path: Path, ca
     before = sorted(run.iterdir())
     main(f"train --data.seed 5 --out {tmp_path / 'foreign'} {SMALL}".split())
     assert "data_id must be the same everywhere" in refusal(
-        capsys, "report {} {} --out {} --evaluate.num_particles 7", run, tmp_path / "foreign", tmp_path / "out"
+        capsys, "report {} {} --baselines false --out {} --evaluate.num_particles 7", run, tmp_path / "foreign", tmp_path / "out"
     )
     assert sorted(run.iterdir()) == before and not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
 

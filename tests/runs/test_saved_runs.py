@@ -1,21 +1,36 @@
 """A finished run with all that its folder holds, wherever it is loaded from; and seeds that files can hold."""
 
+from collections.abc import Iterator
 from pathlib import Path
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from shell import refusal
 import torch
 
 import inference
-from inference import evaluate, fit, load_data, load_run
+from inference import evaluate, fit, load_data, load_run, log_weights
 from inference.recipes.options import EvaluateOptions
 from inference.runs.folders import load_runs
 from inference.runs.scores import score_run
 from inference.scripts.cli import main
 import pyro_lvm as lvm
+from pyro_lvm.reading import read_rows
 
+OWN = """
+import pyro_lvm as lvm
+
+class Shifted(lvm.VAE):
+    def guide(self, x):
+        return super().guide(x - self.mean)
+
+def make_pair(data):
+    pair = Shifted(lvm.StandardNormal(2), lvm.GaussianLikelihood(lvm.MLP(2, [4], 3)), lvm.NormalEncoder(lvm.MLP(3, [4], 4)))
+    pair.mean = float(data.train.std())
+    return pair
+"""
 TINY = "--fit.epochs 1 --fit.batch_size 40 --model.latent_dim 2 --model.hidden [4]"
 
 
@@ -41,6 +56,15 @@ def test_a_run_is_loaded_with_all_it_holds(made: Path, tmp_path: Path, monkeypat
     assert "expost-gaussian" in repr(run)
 
 
+def test_a_loaded_run_knows_its_training_rows(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made)
+    run = load_runs({"run": Path("run")})["run"]
+    assert evaluate(run.pair, run.data.train.flip(0), num_particles=5, progress=False).num_fitted == len(run.data.train)
+    assert not evaluate(run.pair, run.data, num_particles=5, progress=False).num_fitted
+    rows = score_run(run, Path(shutil.copytree("run", tmp_path / "run")), ["gaussian"], EvaluateOptions(num_particles=20, split="train"))
+    assert [row.score.num_fitted for row in rows] == [len(run.data.train)] * 2  # the second one of a prior that is loaded
+
+
 def test_scores_of_other_weights_are_left_out(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(shutil.copytree(made / "run", tmp_path / "run"))
     pair = load_run(folder).pair
@@ -53,20 +77,69 @@ def test_scores_of_other_weights_are_left_out(made: Path, tmp_path: Path, capsys
     assert "checkpoint.safetensors was written; left out." in said
 
 
-def test_data_that_are_nowhere_are_named(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def moved(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """What was made, in another place; where it was made, there are no data, and neither are there in the current directory."""
+    monkeypatch.chdir(tmp_path)
     copy = Path(shutil.copytree(made, tmp_path / "copy"))
     shutil.move(made / "data.npy", made / "moved.npy")
-    try:
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(FileNotFoundError, match=f"must be in data.npy of the current directory, or in {made}/data.npy"):
-            load_run(copy / "run")
-        monkeypatch.chdir(copy)
-        assert len(load_run("run").data.train) == 96
-        np.save("data.npy", np.ones((120, 5), np.float32))
-        with pytest.raises(ValueError, match="must be those it was trained on"):
-            load_run("run")
-    finally:
-        shutil.move(made / "moved.npy", made / "data.npy")
+    yield copy
+    shutil.move(made / "moved.npy", made / "data.npy")
+
+
+def test_data_are_found_where_they_lay_beside_the_run(moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(load_run(moved / "run").data.train) == 96
+    monkeypatch.chdir(moved)
+    np.save("data.npy", np.ones((120, 5), np.float32))
+    with pytest.raises(ValueError, match="must be those it was trained on"):
+        load_run("run")
+
+
+def test_a_run_without_its_data_is_its_pair(made: Path, moved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, data = load_run(moved / "run"), moved / "data.npy"
+    new = data.rename(moved / "new.npy")
+    missing = f"data.npy of the current directory, or in {data} or {made}/data.npy, where they were; they are in none of these"
+    with pytest.warns(UserWarning, match=missing):
+        alone = load_run(moved / "run")
+    x = alone.read(new)
+    assert torch.equal(x, whole.read(new)) and alone.scores == {} and len(alone.history) == 1
+    assert torch.equal(log_weights(alone.pair, x, num_particles=3, seed=0), log_weights(whole.pair, x, num_particles=3, seed=0))
+    assert evaluate(alone.pair, whole.data.train, num_particles=2, progress=False).num_fitted == 96
+    with pytest.raises(FileNotFoundError, match=missing):
+        _ = alone.data
+    main(f"encode {moved}/run --data.source {new} --out {moved}/codes.npy".split())
+    assert len(np.load(moved / "codes.npy")) == 120
+    assert missing in refusal(capsys, f"encode {moved}/run --out {moved}/more.npy")
+
+
+def test_a_table_is_read_without_the_one_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=60), "n": rng.poisson(3, 60), "c": np.array(["x", "y", "z"])[rng.integers(0, 3, 60)]})
+    table.loc[:5, ["a", "c"]] = None
+    table["g"] = np.array(["u", "v"])[rng.integers(0, 2, 60)]
+    table.to_csv("data.csv", index=False)
+    main(f"train --data.source data.csv --data.condition g --model.structure conditional --out run {TINY}".split())
+    whole = load_run("run")
+    Path("data.csv").rename("new.csv")
+    with pytest.warns(UserWarning, match="the pair is loaded alone, and without scores"):
+        alone = load_run("run")
+    for rows in zip(alone.read("new.csv"), whole.read("new.csv"), read_rows(table[["g", "c", "n", "a"]], pair=alone.pair), strict=True):
+        assert all(torch.equal(x.nan_to_num(9), rows[0].nan_to_num(9)) for x in rows)
+    scores = [evaluate(run.pair, table, num_particles=5, progress=False) for run in (whole, alone)]
+    assert torch.equal(scores[0].log_px, scores[1].log_px)
+
+
+def test_what_its_data_alone_make_of_a_pair_is_not_loaded_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("data.npy", np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32))
+    Path("own.py").write_text(OWN)
+    main(
+        ["train", "--data.source", "data.npy", "--pair", "own.py:make_pair", "--out", "run", "--fit.epochs", "1", "--fit.batch_size", "40"]
+    )
+    Path("data.npy").rename("new.npy")
+    with pytest.raises(FileNotFoundError, match="Without them, the pair cannot be built: the pair that make_pair makes is not the one"):
+        load_run("run")
 
 
 @pytest.mark.parametrize("seed", ["-1", str(2**63), str(2**64), "0.5"])

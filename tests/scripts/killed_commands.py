@@ -18,7 +18,7 @@ KINDS = {
     "sample": Kind(("sample", "{}/run", "--num_draws=4", "--overwrite"), [(*SHORT[:-1], "--fit.epochs=1"), ("sample", "{}/run")]),
 }
 SWEEP = ("sweep", "--out={}/all", "--over", "model.prior", "standard", "mixture", "--over", "seed", "0", "1", "--fit.epochs=2")
-SWEEP = (*SWEEP, *TINY, "--evaluate.num_particles=10")
+SWEEP = (*SWEEP, *TINY, "--baselines=false", "--evaluate.num_particles=10")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -181,7 +181,8 @@ def in_this_process(jobs, commands, folder, *, processes):
 def test_a_sweep_compares_recipes_and_is_not_stopped_by_a_failure(tmp_path, monkeypatch, stopping, capsys):
     monkeypatch.setattr(sweeps, "run_jobs", in_this_process)
     words = (
-        f"sweep --over model.prior standard mixture --over seed 0,1 --fit.epochs 2 {TINY} --evaluate.num_particles 10 --out {tmp_path}/s"
+        f"sweep --over model.prior standard mixture --over seed 0,1 --fit.epochs 2 {TINY} --evaluate.num_particles 10 --out {tmp_path}/s "
+        "--baselines independent-columns"
     )
     stopping(2)  # of the first run
     with pytest.raises(SystemExit):
@@ -192,6 +193,7 @@ def test_a_sweep_compares_recipes_and_is_not_stopped_by_a_failure(tmp_path, monk
     run_cli(words)
     table = pd.read_csv(tmp_path / "s" / "comparison.csv", index_col=0)
     assert table["fits"].to_dict() == {"standard": 2, "mixture": 2}
+    assert "independent-columns, the best yardstick" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "s").iterdir() if path.is_dir()} == {
         f"{prior}-seed{seed}" for prior in ("standard", "mixture") for seed in (0, 1)
     }

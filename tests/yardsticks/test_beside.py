@@ -48,7 +48,9 @@ def test_yardsticks_are_scored_on_the_same_rows_with_as_many_latents(data: Data,
     valid = score_beside(
         data, "valid", {"truth": TRUTH}, {"truth": evaluate(TRUTH, data.valid, num_particles=10, progress=False)}, ["ppca"]
     )
-    assert len(valid.scores["ppca"].log_px) == len(data.valid)
+    assert len(valid.scores["ppca"].log_px) == len(data.valid) and not valid.scores["ppca"].num_fitted
+    (ppca,) = baselines(data, latent_dim=2, names=["ppca"]).values()
+    assert evaluate(ppca, data.train[:50], progress=False).num_fitted == 50
 
 
 def test_a_comparison_says_who_does_not_beat_the_best_yardstick(data: Data, score: Evaluation) -> None:

@@ -17,6 +17,7 @@ from inference.data.tables.doubts import doubts_of_copies, doubts_of_file, doubt
 from inference.data.tables.frames import checked_names, chosen, is_named, read_frame
 from inference.data.tables.kinds import find_columns
 from inference.data.tables.remedies import drop
+from pyro_lvm.arrays import named_table
 from pyro_lvm.checks import warn_caller
 
 
@@ -118,11 +119,11 @@ def table_of(source: Any, choice: Choice) -> Table | None:
     return Table(name, values, tuple(rest.columns), kinds, given, left_out, words)
 
 
-def frame_of(source: Any) -> tuple[str, pd.DataFrame] | None:
-    """The name and the cells of a table with named columns, or None if a source is none."""
-    if isinstance(source, pd.DataFrame):
-        is_numbered = all(isinstance(name, int) for name in source.columns)
-        return None if is_numbered else ("the table", checked_names(source, "the table"))
+def frame_of(source: Any, name: str = "the table") -> tuple[str, pd.DataFrame] | None:
+    """The name of the file, or the one given, and the cells of a table with named columns; None if a source is none."""
+    table = named_table(source)
+    if table is not None:
+        return name, checked_names(table, name)
     if not isinstance(source, str | Path):
         return None
     path = Path(source).expanduser()

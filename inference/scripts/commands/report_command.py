@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from inference.files.folders import checked_folder, replacing_folder
-from inference.runs.fits import with_sweeps
+from inference.runs.fits import stand_beside, with_sweeps
 from inference.runs.folders import load_runs
 from inference.runs.kinds import REPORT
 from inference.runs.run import CHECKPOINT, PAGE
@@ -23,7 +23,8 @@ def main(args: Namespace) -> None:
         models, scores = score_runs(runs, folders, args.evaluate, device=args.device)
         from inference.report.report import write_report
 
-        warnings = write_report(folders, models, scores, new, calibration=args.calibration)
+        beside = stand_beside(models, scores, args.evaluate.split, args.baselines)
+        warnings = write_report(folders, models, scores, new, beside, calibration=args.calibration)
     print(*warnings, f"Wrote {Path(args.out) / PAGE}.", sep="\n")
 
 

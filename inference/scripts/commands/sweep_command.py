@@ -21,7 +21,7 @@ def main(args: Namespace) -> None:
     recipes = checked_recipes({name: recipe_of(own) for name, own in parsed.items()})
     engine = partial(run_on_ray, num_gpus=int(args.device != "cpu")) if args.engine == "ray" else None
     chosen = {"processes": args.processes, "engine": engine, "device": args.device, "track": args.track}
-    sweep(jobs, recipes, args.evaluate, Path(args.out), **chosen)
+    sweep(jobs, recipes, args.evaluate, Path(args.out), **chosen, baselines=args.baselines)
 
 
 def _values(over: Sequence[Sequence[str]]) -> dict[str, list[str]]:
