@@ -138,8 +138,11 @@ def _expanded(mask: Tensor | bool, num_event: int) -> Tensor:
 
 
 def is_deterministic(site: Site) -> bool:
-    """Return whether a site was declared by ``pyro.deterministic``."""
-    return bool(site["infer"].get("_deterministic"))
+    """Return whether a site was declared by ``pyro.deterministic``, or computed from other sites by a reparameterization of Pyro."""
+    fn = site["fn"]
+    return bool(site["infer"].get("_deterministic")) or (
+        isinstance(fn, dist.MaskedDistribution) and fn._mask is False and is_point_mass(site)
+    )
 
 
 def innermost(fn: TorchDistribution) -> TorchDistribution:

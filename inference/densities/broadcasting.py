@@ -13,6 +13,7 @@ from torch import Tensor
 from inference.densities.layout import BROADCAST, LOOPED, TILED, Latents, Layout, run_guide, run_model
 from inference.densities.log_density import guide_density, guide_draws, latents_of, log_density, log_joint, model_density
 from inference.numerics import row_slices, values_kept
+from pyro_lvm.checks import warn_caller
 from pyro_lvm.modules import modules_of
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.scopes import belongings
@@ -45,12 +46,8 @@ def choose_layout(pair: object, batch: Batch, needs_all_rows: bool = False, num_
             if len(few[0]) == len(batch[0]):
                 raise
             comparison, needs_all_rows = _Comparison(pair, batch), True
-        if not needs_all_rows and comparison.mixes_rows():
-            raise ValueError(
-                "the model's density of a datum must not depend on other rows or on its place among them; it does. Look for means, softmax "
-                "or normalization along the first dimension, for networks that take it for another one (batch_first=True), and for "
-                "numbers that belong to rows, which must be arguments of the pair."
-            )
+        if not needs_all_rows:
+            comparison.check_rows()
         styles = (replace(layout, enumerates=comparison.enumerates) for layout in (BROADCAST, TILED))
         rows = torch.linspace(0, len(batch[0]) - 1, min(num_checked, len(batch[0]))).long().unique()
         many = tuple(x[rows.to(x.device)] for x in batch) if len(rows) > _NUM_ROWS and not needs_all_rows else None
@@ -124,7 +121,7 @@ class _Comparison:
         self.pair, self.batch = pair, batch
         self.model, self.guide = programs(pair)
         self.num_particles = 2 if len(batch[0]) == 3 else 3  # not the number of rows
-        drawn = latents_of(run_guide(self.guide, batch, self.num_particles, LOOPED), *self._shape(LOOPED))
+        drawn = latents_of(run_guide(self.guide, batch, self.num_particles, LOOPED), self.num_particles, len(batch[0]), LOOPED)
         model_trace = run_guide(self.model, batch, self.num_particles, LOOPED, drawn)
         self.enumerates = any(site["infer"].get("enumerate") and not site["is_observed"] for site in density_sites(model_trace))
         self.looped = replace(LOOPED, enumerates=self.enumerates)
@@ -174,20 +171,69 @@ class _Comparison:
         # A program that draws by itself has no densities to compare, and tiling works for any program that takes any number of rows.
         return not all(map(_are_close, self._at_same_parameters(self.looped), self.expected))
 
-    def mixes_rows(self) -> bool:
-        """Return whether the model's densities of data change if they stand in another order and without some of the others."""
+    def check_rows(self) -> None:
+        """Check that densities of data stay as they are if the data stand in another order and without some of the others.
+
+        Raises:
+            ValueError: If those of the model do not.
+
+        Warns:
+            UserWarning: If those of the guide do not, whose figures are right, but depend on the rows that are scored together.
+        """
         rows = torch.arange(len(self.batch[0])).flip(0)[::2] if len(self.batch[0]) > 2 else torch.arange(len(self.batch[0])).flip(0)
         some = tuple(x[rows.to(x.device)] for x in self.batch)
         latents = {name: value[:, rows.to(value.device)] for name, value in self.latents.items()}
         with self._parameters():
             try:
-                got = self._model_density(self.looped, some, latents)
-            except Exception:  # a program may raise any error on rows for which it is not made
-                return False
-            expected = self._model_density(self.looped, self.batch, self.latents)
-        is_repeatable = _are_close(expected, self.expected[1])  # not that of a program that draws by itself
-        relative, absolute = (1e-9, 1e-6) if expected.dtype == torch.float64 else (1e-3, 1e-2)  # of flows, whose rounding may grow
-        return is_repeatable and not torch.allclose(got, expected[:, rows.to(expected.device)], relative, absolute, equal_nan=True)
+                model_density = self._model_density(self.looped, some, latents)  # before the guide runs on these rows
+                got = self._guide_density(self.looped, some, latents), model_density
+            except Exception as error:  # a program may raise any error on rows for which it is not made
+                self._check_own_rows(some, latents, error)
+                return
+            again = self._densities(self.looped)
+            if not all(map(_are_close, again, self.expected)):
+                self._check_repeatable()
+                return
+        follows = [_agree(a, b[:, rows.to(b.device)]) for a, b in zip(got, self.expected, strict=True)]
+        if not follows[1]:
+            raise ValueError(
+                "the model's density of a datum must not depend on other rows or on its place among them; it does. Look for means, softmax "
+                "or normalization along the first dimension, for networks that take it for another one (batch_first=True), and for "
+                "numbers that belong to rows, which must be arguments of the pair."
+            )
+        if not follows[0]:
+            warn_caller(
+                "the guide's density of a datum depends on the other rows of the batch, as with batch normalization without running "
+                "statistics: figures depend on which rows are scored together. Give every datum a density of its own."
+            )
+
+    def _check_repeatable(self) -> None:
+        """Check that densities which are others in every run are the same with the same noise; the guide's are only warned of."""
+        runs = []
+        for _ in range(2):
+            torch.manual_seed(0)
+            runs.append(self._densities(self.looped))
+        guide, model = (_are_close(*each) for each in zip(*runs, strict=True))
+        text = (
+            "have the same density whenever it runs with the same values and noise of torch; it has not. Let it change nothing that it "
+            "uses, such as a counter of steps or a buffer in evaluation mode (see on_epoch of fit), and draw no noise from numpy or random."
+        )
+        if not model:
+            raise ValueError(f"the model must {text}")
+        if not guide:
+            warn_caller(f"figures depend on what has run before: the guide should {text}")
+
+    def _check_own_rows(self, batch: Batch, latents: Latents, error: Exception) -> None:
+        """Check that the model, which has failed on rows other than the guide's last ones, also fails after a run of the guide on them."""
+        try:
+            run_guide(self.guide, batch, self.num_particles, self.looped, latents)
+            self._model_density(self.looped, batch, latents)
+        except Exception:  # for the same reason
+            return
+        raise ValueError(
+            "the model must compute everything from its arguments and the latents; it uses what the guide has left in its last run, such "
+            "as features of x in an attribute. Pass on what it needs as a latent, or as an argument of the pair."
+        ) from error
 
     def is_bound_to_places(self) -> bool:
         """Return whether densities change if all rows stand in the opposite order."""
@@ -197,8 +243,7 @@ class _Comparison:
                 return False  # of a program that draws by itself
             self.batch, self.latents = flipped, {name: value.flip(1) for name, value in self.latents.items()}
             got = self._densities(self.looped)
-        relative, absolute = (1e-9, 1e-6) if got[0].dtype == torch.float64 else (1e-3, 1e-2)
-        return not all(torch.allclose(a.flip(1), b, relative, absolute, equal_nan=True) for a, b in zip(got, self.expected, strict=True))
+        return not all(_agree(a.flip(1), b) for a, b in zip(got, self.expected, strict=True))
 
     def _at_same_parameters(self, layout: Layout) -> tuple[Tensor, Tensor]:
         with self._parameters():
@@ -209,15 +254,14 @@ class _Comparison:
         return _displaced(self.pair) if self.is_displaced else nullcontext()
 
     def _densities(self, layout: Layout) -> tuple[Tensor, Tensor]:
-        guide_trace = run_guide(self.guide, self.batch, self.num_particles, layout, self.latents)
-        return guide_density(guide_trace, *self._shape(layout)), self._model_density(layout, self.batch, self.latents)
+        return self._guide_density(layout, self.batch, self.latents), self._model_density(layout, self.batch, self.latents)
+
+    def _guide_density(self, layout: Layout, batch: Batch, latents: Latents) -> Tensor:
+        return guide_density(run_guide(self.guide, batch, self.num_particles, layout, latents), self.num_particles, len(batch[0]), layout)
 
     def _model_density(self, layout: Layout, batch: Batch, latents: Latents) -> Tensor:
         trace = run_model(self.model, batch, latents, self.num_particles, layout)
         return log_density(trace, self.num_particles, len(batch[0]), layout)
-
-    def _shape(self, layout: Layout) -> tuple[int, int, Layout]:
-        return self.num_particles, len(self.batch[0]), layout
 
 
 def _at(site: Site, places: dict[int, int], shape: tuple[int, int]) -> Tensor:
@@ -262,6 +306,11 @@ def _displaced(pair: object) -> Iterator[None]:
             scale = _DISPLACEMENT * float(parameter.abs().mean()) if parameter.numel() else 0.0
             parameter += (scale or _DISPLACEMENT) * torch.randn(parameter.shape, generator=generator).to(parameter)
         yield
+
+
+def _agree(got: Tensor, expected: Tensor) -> bool:
+    relative, absolute = (1e-9, 1e-6) if expected.dtype == torch.float64 else (1e-3, 1e-2)  # of flows, whose rounding may grow
+    return torch.allclose(got, expected, relative, absolute, equal_nan=True)
 
 
 def _are_close(got: Tensor, expected: Tensor) -> bool:
