@@ -1,6 +1,7 @@
 """Reasons why a pair has no likelihood per datum, although it can be trained."""
 
 from collections.abc import Callable
+from math import prod
 from typing import NamedTuple
 
 import pyro
@@ -208,4 +209,4 @@ def _improper_refusal(latents: dict[str, Site]) -> str | None:
 
 
 def _num_elements(sites: list[Site]) -> int:
-    return sum(site["fn"].event_shape.numel() for site in sites)
+    return sum(prod(site["fn"].event_shape) for site in sites)

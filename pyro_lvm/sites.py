@@ -204,4 +204,4 @@ def _num_elements(fn: Any) -> Tensor:
         return sum_rightmost(_num_elements(fn.base_dist), fn.reinterpreted_batch_ndims)
     if isinstance(fn, dist.ExpandedDistribution):
         return _num_elements(fn.base_dist).expand(fn.batch_shape)
-    return torch.full(fn.batch_shape, fn.event_shape.numel())
+    return torch.full(fn.batch_shape, prod(fn.event_shape))  # not numel(): the shape of some of Pyro's distributions is a tuple

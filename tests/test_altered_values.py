@@ -182,3 +182,33 @@ def test_guide_messengers_take_their_sizes_from_all_rows():
     pair = Pair(normal_model, AutoNormalMessenger(normal_model))
     fit(pair, x, epochs=1, progress=False)
     assert check_pair(pair, x).row_parameters[:1] == ("locs.z",)
+
+
+def test_a_rare_row_that_changes_the_densities_of_others_is_found():
+    x = torch.cat([X, X, X.new_tensor([50.0])])
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0 if x.max() < 40 else 10.0), obs=x)
+
+    with pytest.raises(ValueError, match="density of a datum must not depend on other rows"):
+        evaluate(Pair(model, posterior), x, num_particles=2, progress=False)
+
+
+def test_a_distribution_whose_shapes_are_tuples():
+    def model(x):
+        one, shift = dist.Normal(x.new_zeros(1), 1.0).to_event(1), torch.eye(1, dtype=x.dtype)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            noise = dist.Normal(z[..., None, None].expand(*z.shape, 2, 1), 1.0).to_event(1)
+            pyro.sample("x", dist.GaussianHMM(one, shift, one, shift, noise, duration=2), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.mean((1, 2)) / 4, 0.9))
+
+    x = X.reshape(15, 2, 1)
+    covariance = torch.tensor([[4.0, 3.0], [3.0, 5.0]], dtype=torch.float64)  # of z, two steps of a random walk, and noise
+    expected = dist.MultivariateNormal(covariance.new_zeros(2), covariance).log_prob(x[..., 0])
+    torch.testing.assert_close(evaluate(Pair(model, guide), x, num_particles=2000, progress=False).log_px, expected, atol=0.05, rtol=0)
