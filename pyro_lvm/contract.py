@@ -189,7 +189,7 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
         refusal=refusal_of(
             size, plates, sites, {name: latents[name] for name in sampled}, [latents[name] for name in sorted(enumerated)], run.guide
         )
-        or value_refusal(values.scaled),
+        or value_refusal(values),
         networks=run.networks,
         num_elements=sum(int(num_elements(site).sum()) for site in observed),
         is_unit_scaled=all(_is_in_unit_interval(site) for site in observed),

@@ -23,12 +23,14 @@ class ComputedValues(NamedTuple):
     """Observed values that a model computes.
 
     Attributes:
-        moving: Names of the sites whose values depend on latents.
+        moving: Names of the sites whose values depend on latents, or are drawn anew in every run.
+        random: Those that are drawn anew at the same latents, too, as noise is that the model adds to data.
         shifted: Those with elements that depend on the data as well, so that their draws are none of data.
         scaled: Those that change by another amount with the data if the latents are others, so that their density is none of the data.
     """
 
     moving: set[str]
+    random: set[str]
     shifted: set[str]
     scaled: set[str]
 
@@ -45,20 +47,21 @@ def computed_values(pair: object, batch: Batch, names: list[str]) -> ComputedVal
         names: The sites whose values the model computes.
     """
     if not names:
-        return ComputedValues(set(), set(), set())
+        return ComputedValues(set(), set(), set(), set())
     with isolated(pair), torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(False), Watch(pair):
         runs = [_values_at(pair, batch, names, seed) for seed in _SEEDS]
-        first, second = (values(batch) for values in runs)
+        first, again, second = (values(batch) for values in (runs[0], *runs))
         moves = {name: ~_are_close(first[name], second[name]) for name in names}
+        random = {name for name in names if not bool(_are_close(first[name], again[name]).all())}
         moving = {name for name in names if bool(moves[name].any())}
-        others = [[values(rows) for values in runs] for rows in _shifted(batch)] if moving else []
+        others = [found for rows in _shifted(batch) if (found := _tried(runs, rows))] if moving - random else []
     shifted, scaled = set(), set()
-    for name in moving:
+    for name in moving - random:
         changes = [(a[name] - first[name], b[name] - second[name]) for a, b in others]
         changes = [each for each in changes if any(bool((moves[name] & (change.nan_to_num() != 0)).any()) for change in each)]
         shifted |= {name} if changes else set()
         scaled |= {name} if changes and not any(bool(_are_close(*each).all()) for each in changes) else set()
-    return ComputedValues(moving, shifted, scaled)
+    return ComputedValues(moving | random, random, shifted, scaled)
 
 
 def _values_at(pair: object, batch: Batch, names: list[str], seed: int) -> Callable[[Batch], dict[str, Tensor]]:
@@ -75,6 +78,13 @@ def _values_at(pair: object, batch: Batch, names: list[str], seed: int) -> Calla
     return values
 
 
+def _tried(runs: list[Callable[[Batch], dict[str, Tensor]]], rows: Batch) -> list[dict[str, Tensor]]:
+    try:
+        return [values(rows) for values in runs]
+    except Exception:  # a program may raise any error at numbers for which it is not made
+        return []
+
+
 def _shifted(batch: Batch) -> list[Batch]:
     """Return the batch with one argument shifted, for each that holds numbers, and not masks or indicators."""
     places = [i for i, x in enumerate(batch) if x.is_floating_point() and not bool(((x == 0) | (x == 1)).all())]
@@ -85,15 +95,21 @@ def _are_close(first: Tensor, second: Tensor) -> Tensor:
     return torch.isclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
-def value_refusal(names: set[str]) -> str | None:
-    """Return why values computed from data and latents have no density of the data, or None if there are none."""
-    if not names:
-        return None
-    return (
-        f"site '{min(names)}' observes a value that the model computes from data and latents, by more than a shift: its density is not "
-        "that of the data, which has the Jacobian's determinant as a factor. Observe the data as they are, obs=x, under "
-        "the distribution that they then have, such as dist.Normal(loc, scale) instead of (x - loc) / scale under dist.Normal(0, 1)."
-    )
+def value_refusal(values: ComputedValues) -> str | None:
+    """Return why values that the model computes have no density of the data, or None if they have one."""
+    if values.random:
+        return (
+            f"site '{min(values.random)}' observes a value that the model draws anew in every run, such as data with noise: there is no "
+            "one density of the data. Draw it outside of the model, as fit(transform=torch.bernoulli) does, and score data that stay as "
+            "they are."
+        )
+    if values.scaled:
+        return (
+            f"site '{min(values.scaled)}' observes a value that the model computes from data and latents, by more than a shift: its "
+            "density is not that of the data, which has the Jacobian's determinant as a factor. Observe the data as they are, obs=x, under "
+            "the distribution that they then have, such as dist.Normal(loc, scale) instead of (x - loc) / scale under dist.Normal(0, 1)."
+        )
+    return None
 
 
 def refusal_of(

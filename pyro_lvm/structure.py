@@ -149,7 +149,7 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
 
     Raises:
         ValueError: If a module is registered under the name of another one, or a program changes its arguments or the values of sites in
-            place; also what the programs raise, in the form of a sentence where the reason is known.
+            place, or seeds torch's generator; also what the programs raise, in the form of a sentence where the reason is known.
     """
     model, guide = programs(pair)
     watch, values = Watch(pair), _Values()
@@ -158,10 +158,11 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
         known = set(pyro.get_param_store().keys())
         try:
             with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(validate), watch, values:
-                if seed is not None:
-                    torch.manual_seed(seed)
+                chosen = int(torch.randint(2**62, ())) if seed is None else seed
+                torch.manual_seed(chosen)
                 guide_trace = poutine.trace(guide).get_trace(*given)
                 model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*given)
+                is_seeded = torch.initial_seed() != chosen
         except (ValueError, RuntimeError) as error:
             explained = _explained(error, pair, given, watch.networks)
             if explained is None:
@@ -170,6 +171,11 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
         finally:
             remember_networks(pair, watch.networks)
         values.check(batch, given)
+        if is_seeded:
+            raise ValueError(
+                "model and guide must not seed torch's generator, as all draws would be the same; they do, as by pyro.set_rng_seed. Pass "
+                "the seed to fit, evaluate and the like."
+            )
         _check_names(watch)
         _warn_of_values_outside(watch.networks, known)
     _declare_sizes(guide_trace, model_trace)

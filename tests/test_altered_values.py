@@ -212,3 +212,18 @@ def test_a_distribution_whose_shapes_are_tuples():
     covariance = torch.tensor([[4.0, 3.0], [3.0, 5.0]], dtype=torch.float64)  # of z, two steps of a random walk, and noise
     expected = dist.MultivariateNormal(covariance.new_zeros(2), covariance).log_prob(x[..., 0])
     torch.testing.assert_close(evaluate(Pair(model, guide), x, num_particles=2000, progress=False).log_px, expected, atol=0.05, rtol=0)
+
+
+def test_data_that_a_model_draws_anew_have_no_likelihood():
+    with pytest.raises(ValueError, match=r"draws anew in every run.*transform="):
+        evaluate(Pair(lambda x: scaled(x, lambda x, z: x + torch.rand_like(x)), posterior), X, progress=False)
+
+
+def test_programs_must_not_seed_the_generator():
+    def guide(x):
+        pyro.set_rng_seed(0)
+        posterior(x)
+
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="must not seed torch's generator"):
+        fit(Pair(normal_model, guide), X, epochs=1, seed=0, progress=False)
