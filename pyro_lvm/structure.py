@@ -158,11 +158,12 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
         known = set(pyro.get_param_store().keys())
         try:
             with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(validate), watch, values:
-                chosen = int(torch.randint(2**62, ())) if seed is None else seed
-                torch.manual_seed(chosen)
+                if seed is not None:
+                    torch.manual_seed(seed)
+                initial_seed = _other_initial_seed()
                 guide_trace = poutine.trace(guide).get_trace(*given)
                 model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*given)
-                is_seeded = torch.initial_seed() != chosen
+                is_seeded = torch.initial_seed() != initial_seed
         except (ValueError, RuntimeError) as error:
             explained = _explained(error, pair, given, watch.networks)
             if explained is None:
@@ -182,6 +183,14 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
     guide_sites, model_sites = ({site["name"]: site for site in density_sites(trace)} for trace in (guide_trace, model_trace))
     penalties = [site for site in sample_sites(model_trace) if is_penalty(site)]
     return Run(guide_sites, model_sites, penalties, guide_trace, watch.networks)
+
+
+def _other_initial_seed() -> int:
+    """Change and return the initial seed that torch's generator reports, but not its draws, so that a program which seeds it shows."""
+    state = torch.get_rng_state()
+    state[:8] = 255 - state[:8]  # the initial seed, which is kept apart from what the draws are made of
+    torch.set_rng_state(state)
+    return torch.initial_seed()
 
 
 class _Values(Messenger):
