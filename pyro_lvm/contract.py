@@ -5,13 +5,15 @@ from typing import Any
 
 from pyro import poutine
 from pyro.distributions import TorchDistribution
+from pyro.poutine.guide import GuideMessenger
+from pyro.poutine.messenger import unwrap
 import torch
 from torch import Tensor
 
 from pyro_lvm.gradients import check_images, note_loose_tensors, row_parameters
-from pyro_lvm.pair import Batch
+from pyro_lvm.pair import Batch, programs
 from pyro_lvm.reading import read_batch
-from pyro_lvm.refusals import refusal_of
+from pyro_lvm.refusals import computed_values, refusal_of, value_refusal
 from pyro_lvm.rows.lazy import plain
 from pyro_lvm.shapes import check_masks, check_shapes, data_plates, following_plates
 from pyro_lvm.sites import (
@@ -150,7 +152,7 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
     sampled = [name for name in latents if name not in enumerated]
     observed = [site for site in run.model.values() if is_data(site)]
     _check_names(sampled, run.guide, latents, observed)
-    _check_penalties(run.guide_trace)
+    _check_guide(pair, run.guide_trace)
     for name in sampled:
         _check_event_dims(name, latents[name]["fn"], run.guide[name]["fn"])
     sites = [*run.model.values(), *(site for site in run.guide.values() if not is_factor(site))]
@@ -161,6 +163,8 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
         check_masks(latents[name], run.guide[name])
     plates = data_plates(pair, batch, run, [*run.penalties, *sites], observed, runs_on_fewer=not belonging)
     places = tuple(_place_of(site, batch) for site in observed)
+    made = [site["name"] for site, place in zip(observed, places, strict=True) if place is None]
+    values = computed_values(pair, batch, made)
     structure = Structure(
         latents=tuple(sampled),
         enumerated=tuple(sorted(enumerated)),
@@ -169,8 +173,11 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
         observed_arguments=places,
         missing=tuple(site["name"] for site in observed if site["value"].numel() and not num_elements(site).any()),
         computed=tuple(
-            float(site["value"].double().nan_to_num().sum()) for site, place in zip(observed, places, strict=True) if place is None
+            float(site["value"].double().nan_to_num().sum())
+            for site in observed
+            if site["name"] in made and site["name"] not in values.moving
         ),
+        shifted=tuple(sorted(values.shifted)),
         global_sites=tuple(dict.fromkeys(site["name"] for site in sites if not plates & plate_names(site))),
         full_size=max((f.full_size or f.size for s in observed for f in frames_of(s) if f.dim == -1 and f.name in plates), default=size),
         measure=_measure(observed),
@@ -181,7 +188,8 @@ def _read(pair: object, batch: Batch) -> tuple[Structure, Run]:
         row_parameters=belonging,
         refusal=refusal_of(
             size, plates, sites, {name: latents[name] for name in sampled}, [latents[name] for name in sorted(enumerated)], run.guide
-        ),
+        )
+        or value_refusal(values),
         networks=run.networks,
         num_elements=sum(int(num_elements(site).sum()) for site in observed),
         is_unit_scaled=all(_is_in_unit_interval(site) for site in observed),
@@ -261,12 +269,17 @@ def _check_event_dims(name: str, prior: TorchDistribution, posterior: TorchDistr
         )
 
 
-def _check_penalties(guide_trace: poutine.Trace) -> None:
-    for site in sample_sites(guide_trace):
+def _check_guide(pair: object, trace: poutine.Trace) -> None:
+    for site in sample_sites(trace):
         if is_penalty(site):
             raise ValueError(
                 f"penalty '{site['name']}' must be declared in the model; got it in the guide, whose terms Pyro subtracts. "
                 "Move it to the model."
+            )
+        if is_data(site) and not isinstance(unwrap(programs(pair)[1]), GuideMessenger):  # whose observed sites Pyro leaves out
+            raise ValueError(
+                f"the guide must not observe data; it does so at '{site['name']}', whose log density Pyro would subtract from the "
+                "objective. Move the site to the model, or use the data without pyro.sample."
             )
 
 

@@ -1,6 +1,6 @@
 """The dtypes that a pair runs with: decided by its parameters, and by running it where they do not decide."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 import inspect
@@ -9,14 +9,14 @@ from typing import Any
 
 import pyro
 from pyro import poutine
-from pyro.infer.autoguide import AutoGuide
+from pyro.infer.autoguide import AutoGuide, AutoMessenger
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from pyro_lvm.arrays import to_dtype
 from pyro_lvm.modules import eval_mode, modules_of
-from pyro_lvm.pair import Batch, programs
+from pyro_lvm.pair import Batch, owner_of, programs
 from pyro_lvm.scopes import belongings, isolated, parameters_known
 
 Transform = Callable[[Tensor], Tensor]
@@ -107,21 +107,42 @@ class Suit:
 def _trial(pair: object) -> Iterator[None]:
     """Run a pair within a ``with`` block without its effects: its store and new automatic guides forget what they made."""
     with isolated(pair), eval_mode(pair), parameters_known():
-        stateful = [pyro.get_param_store(), *(part for program in programs(pair) for part in _new_guides(program))]
-        before = [dict(vars(thing)) for thing in stateful]
-        for thing in stateful:
-            vars(thing).update({name: copy(value) for name, value in vars(thing).items() if isinstance(value, dict | set)})
+        stateful = [pyro.get_param_store(), *new_guides(pair)]
+        before = state_of(stateful)
         try:
             yield
         finally:
-            for thing, attributes in zip(stateful, before, strict=True):
-                vars(thing).clear()
-                vars(thing).update(attributes)
+            restore(before)
 
 
-def _new_guides(program: Callable[..., object]) -> list[nn.Module]:
-    """Return the parts of an automatic guide that has not run yet; its first run fixes its shapes."""
-    return list(program.modules()) if isinstance(program, AutoGuide) and program.prototype_trace is None else []
+State = list[tuple[object, dict[str, Any]]]
+
+
+def state_of(things: Iterable[object]) -> State:
+    """Return the attributes of objects, to :func:`restore` them; the objects go on with copies of those that are dicts or sets."""
+    state = [(thing, dict(vars(thing))) for thing in things]
+    for thing, attributes in state:
+        vars(thing).update({name: copy(value) for name, value in attributes.items() if isinstance(value, dict | set)})
+    return state
+
+
+def restore(state: State) -> None:
+    """Give objects the attributes that they had."""
+    for thing, attributes in state:
+        vars(thing).clear()
+        vars(thing).update(attributes)
+
+
+def new_guides(pair: object) -> list[nn.Module]:
+    """Return the parts of automatic guides that have not run; these take their sizes from the first batch that they see."""
+    owners = dict.fromkeys(owner_of(program) for program in programs(pair))
+    new = [
+        owner
+        for owner in owners
+        if (isinstance(owner, AutoGuide) and getattr(owner, "prototype_trace", None) is None)
+        or (isinstance(owner, AutoMessenger) and not any(True for _ in owner.parameters()))
+    ]
+    return [part for owner in new for part in owner.modules()]
 
 
 def suited(pair: object, batch: Batch) -> Batch:
@@ -144,7 +165,7 @@ def accepted_dtypes(run: Callable[..., object], batch: Batch, choices: Sequence[
     for size in (_FEW, _MANY):
         few = tuple(x[:size] for x in batch)
         for dtypes in combinations:
-            error = _error(run, tuple(x.to(dtype) for x, dtype in zip(few, dtypes, strict=True)))
+            error = _error(run, tuple(x.to(dtype, copy=True) for x, dtype in zip(few, dtypes, strict=True)))
             if error is None:
                 return dtypes
             plausible += [] if _is_about_dtypes(error) else [dtypes]

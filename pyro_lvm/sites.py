@@ -138,8 +138,11 @@ def _expanded(mask: Tensor | bool, num_event: int) -> Tensor:
 
 
 def is_deterministic(site: Site) -> bool:
-    """Return whether a site was declared by ``pyro.deterministic``."""
-    return bool(site["infer"].get("_deterministic"))
+    """Return whether a site was declared by ``pyro.deterministic``, or computed from other sites by a reparameterization of Pyro."""
+    fn = site["fn"]
+    return bool(site["infer"].get("_deterministic")) or (
+        isinstance(fn, dist.MaskedDistribution) and fn._mask is False and is_point_mass(site)
+    )
 
 
 def innermost(fn: TorchDistribution) -> TorchDistribution:
@@ -201,4 +204,4 @@ def _num_elements(fn: Any) -> Tensor:
         return sum_rightmost(_num_elements(fn.base_dist), fn.reinterpreted_batch_ndims)
     if isinstance(fn, dist.ExpandedDistribution):
         return _num_elements(fn.base_dist).expand(fn.batch_shape)
-    return torch.full(fn.batch_shape, fn.event_shape.numel())
+    return torch.full(fn.batch_shape, prod(fn.event_shape))  # not numel(): the shape of some of Pyro's distributions is a tuple

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pyro
 from pyro import poutine
 from pyro.infer import config_enumerate
+from pyro.poutine.messenger import Messenger
 import torch
 from torch import Tensor
 
@@ -32,7 +33,8 @@ class Structure:
         observed: Observed sites.
         observed_arguments: Places of the arguments that these sites observe, each None if the program has computed the value.
         missing: Observed sites that are masked in every row.
-        computed: Sums of the values that the program has computed and observed.
+        computed: Sums of the values that the program has computed and observed, and that depend on no latents.
+        shifted: Observed sites whose values depend on data and latents, such as residuals, so that their draws are none of data.
         global_sites: Sample sites outside the data plate.
         full_size: Number of data that the data plate declares; the batch size B unless the plate subsamples.
         measure: ``"mass"``, ``"density"`` or ``"mixed"``, from the supports of the observed sites.
@@ -54,6 +56,7 @@ class Structure:
     observed_arguments: tuple[int | None, ...]
     missing: tuple[str, ...]
     computed: tuple[float, ...]
+    shifted: tuple[str, ...]
     global_sites: tuple[str, ...]
     full_size: int
     measure: str
@@ -152,32 +155,75 @@ def run_pair(pair: object, batch: Batch, *, validate: bool = True, seed: int | N
         seed: Seed of the draws; by default, torch's generator is used in its current state.
 
     Raises:
-        ValueError: If a module is registered under the name of another one; also what the programs raise, in the form of a sentence
-            where the reason is known.
+        ValueError: If a module is registered under the name of another one, or a program changes its arguments or the values of sites in
+            place, or seeds torch's generator; also what the programs raise, in the form of a sentence where the reason is known.
     """
     model, guide = programs(pair)
-    watch = Watch(pair)
+    watch, values = Watch(pair), _Values()
+    given = tuple(x.clone() for x in batch)  # as a program that changes them is refused before it harms the caller's data
     with isolated(pair):
         known = set(pyro.get_param_store().keys())
         try:
-            with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(validate), watch:
+            with torch.random.fork_rng(), torch.no_grad(), pyro.validation_enabled(validate), watch, values:
                 if seed is not None:
                     torch.manual_seed(seed)
-                guide_trace = poutine.trace(guide).get_trace(*batch)
-                model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*batch)
+                initial_seed = _other_initial_seed()
+                guide_trace = poutine.trace(guide).get_trace(*given)
+                model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*given)
+                is_seeded = torch.initial_seed() != initial_seed
         except (ValueError, RuntimeError) as error:
-            explained = _explained(error, pair, batch, watch.networks)
+            explained = _explained(error, pair, given, watch.networks)
             if explained is None:
                 raise
             raise explained from error
         finally:
             remember_networks(pair, watch.networks)
+        values.check(batch, given)
+        if is_seeded:
+            raise ValueError(
+                "model and guide must not seed torch's generator, as all draws would be the same; they do, as by pyro.set_rng_seed. Pass "
+                "the seed to fit, evaluate and the like."
+            )
         _check_names(watch)
         _warn_of_values_outside(watch.networks, known)
     _declare_sizes(guide_trace, model_trace)
     guide_sites, model_sites = ({site["name"]: site for site in density_sites(trace)} for trace in (guide_trace, model_trace))
     penalties = [site for site in sample_sites(model_trace) if is_penalty(site)]
     return Run(guide_sites, model_sites, penalties, guide_trace, watch.networks)
+
+
+def _other_initial_seed() -> int:
+    """Change and return the initial seed that torch's generator reports, but not its draws, so that a program which seeds it shows."""
+    state = torch.get_rng_state()
+    state[:8] = 255 - state[:8]  # the initial seed, which is kept apart from what the draws are made of
+    torch.set_rng_state(state)
+    return torch.initial_seed()
+
+
+class _Values(Messenger):
+    """Messenger that keeps the values of all sites, to tell whether a program changes them in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def _pyro_post_sample(self, msg: Site) -> None:
+        if isinstance(msg["value"], Tensor):
+            self.kept[f"the value of site '{msg['name']}'"] = msg["value"], msg["value"].clone()
+
+    def check(self, batch: Batch, given: Batch) -> None:
+        """Check that the arguments given are those of the batch, and that all values are as they were.
+
+        Raises:
+            ValueError: If they are not, as densities are those of the values that a program leaves.
+        """
+        arguments = {f"argument {i} of the batch": pair for i, pair in enumerate(zip(given, batch, strict=True))}
+        for what, (now, before) in (arguments | self.kept).items():
+            if not torch.equal(now, before) and not torch.equal(now.nan_to_num(), before.nan_to_num()):
+                raise ValueError(
+                    f"model and guide must not change values in place; they change {what}, so that densities are those of other values. "
+                    "Write x = x / 255 instead of x /= 255 or x.div_(255), and let no network begin with a layer that has inplace=True."
+                )
 
 
 def _declare_sizes(*traces: poutine.Trace) -> None:

@@ -1,9 +1,8 @@
 """Choose a layout of particles on evidence: the fastest one whose log densities equal those of one run for each particle."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from itertools import chain
 from math import prod
 
 from pyro import poutine
@@ -12,16 +11,19 @@ from torch import Tensor
 
 from inference.densities.layout import BROADCAST, LOOPED, TILED, Latents, Layout, run_guide, run_model
 from inference.densities.log_density import guide_density, guide_draws, latents_of, log_density, log_joint, model_density
-from inference.numerics import row_slices, values_kept
-from pyro_lvm.modules import modules_of
+from inference.densities.trials import NUM_ROWS, agree, are_close, displaced, distinct_rows, mixed_latents
+from inference.numerics import row_slices
+from pyro_lvm.checks import warn_caller
 from pyro_lvm.pair import Batch, programs
-from pyro_lvm.scopes import belongings
-from pyro_lvm.sites import Site, density_sites, sites_of
+from pyro_lvm.sites import Site, density_sites
 
-_NUM_ROWS, _NUM_SEEN = 5, 64  # rows to compare on, chosen from this many
 _NUM_STATES = 3  # of enumerated latents to compare at
 _BLOCK = 512  # rows on which a layout is tried at once
-_DISPLACEMENT = 0.1  # of parameters, relative to their mean size
+_MIXES = (
+    "the model's density of a datum must not depend on other rows or on its place among them; it does. Look for means, softmax or "
+    "normalization along the first dimension, for networks that take it for another one (batch_first=True), and for numbers that belong to "
+    "rows, which must be arguments of the pair."
+)
 
 
 def choose_layout(pair: object, batch: Batch, needs_all_rows: bool = False, num_checked: int = 0) -> Layout:
@@ -45,15 +47,11 @@ def choose_layout(pair: object, batch: Batch, needs_all_rows: bool = False, num_
             if len(few[0]) == len(batch[0]):
                 raise
             comparison, needs_all_rows = _Comparison(pair, batch), True
-        if not needs_all_rows and comparison.mixes_rows():
-            raise ValueError(
-                "the model's density of a datum must not depend on other rows or on its place among them; it does. Look for means, softmax "
-                "or normalization along the first dimension, for networks that take it for another one (batch_first=True), and for "
-                "numbers that belong to rows, which must be arguments of the pair."
-            )
+        if not needs_all_rows:
+            comparison.check_rows()
         styles = (replace(layout, enumerates=comparison.enumerates) for layout in (BROADCAST, TILED))
         rows = torch.linspace(0, len(batch[0]) - 1, min(num_checked, len(batch[0]))).long().unique()
-        many = tuple(x[rows.to(x.device)] for x in batch) if len(rows) > _NUM_ROWS and not needs_all_rows else None
+        many = tuple(x[rows.to(x.device)] for x in batch) if len(rows) > NUM_ROWS and not needs_all_rows else None
         style = next(
             (layout for layout in styles if comparison.holds(layout) and _holds_on(pair, many, layout, comparison.looped)),
             comparison.looped,
@@ -86,6 +84,7 @@ def _holds_on(pair: object, batch: Batch | None, layout: Layout, looped: Layout)
         block = tuple(x[rows] for x in batch or ())
         _, latents = guide_draws(guide, block, 2, looped)
         expected = model_density(model, block, latents, 2, looped)
+        _check_halves(model, block, latents, looped, expected)
         try:
             got = model_density(model, block, latents, 2, layout)
         except Exception:  # a program may raise any error at an unexpected shape; it has just run without particles
@@ -98,18 +97,16 @@ def _holds_on(pair: object, batch: Batch | None, layout: Layout, looped: Layout)
     return True
 
 
-def distinct_rows(batch: Batch) -> Batch:
-    """Return a few rows from all over the data, which differ from one another if the data do."""
-    size = len(batch[0])
-    seen = torch.linspace(0, size - 1, min(size, _NUM_SEEN)).long().unique()
-    table = torch.cat([x[seen.to(x.device)].reshape(len(seen), -1).double().cpu() for x in batch], dim=1).nan_to_num()
-    order = list(range(len(seen)))
-    chosen: list[int] = []
-    for row in sorted(order, key=lambda number: number * 7 % len(order)):
-        if len(chosen) < _NUM_ROWS and not any(torch.equal(table[row], table[other]) for other in chosen):
-            chosen.append(row)
-    chosen += [row for row in order if row not in chosen][: min(_NUM_ROWS, size) - len(chosen)]
-    return tuple(x[seen[sorted(chosen)].to(x.device)] for x in batch)
+def _check_halves(model: Callable[..., object], batch: Batch, latents: Latents, looped: Layout, expected: Tensor) -> None:
+    """Check that the model has the same densities on every other row as on all, as only a rare row may change those of others."""
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        some = {name: value[:, half] for name, value in latents.items()}
+        try:
+            got = model_density(model, tuple(x[half] for x in batch), some, 2, looped)
+        except Exception:  # a program may raise any error on rows for which it is not made
+            return
+        if not agree(got, expected[:, half]) and are_close(model_density(model, batch, latents, 2, looped), expected):
+            raise ValueError(_MIXES)
 
 
 class _Comparison:
@@ -124,15 +121,15 @@ class _Comparison:
         self.pair, self.batch = pair, batch
         self.model, self.guide = programs(pair)
         self.num_particles = 2 if len(batch[0]) == 3 else 3  # not the number of rows
-        drawn = latents_of(run_guide(self.guide, batch, self.num_particles, LOOPED), *self._shape(LOOPED))
+        drawn = latents_of(run_guide(self.guide, batch, self.num_particles, LOOPED), self.num_particles, len(batch[0]), LOOPED)
         model_trace = run_guide(self.model, batch, self.num_particles, LOOPED, drawn)
         self.enumerates = any(site["infer"].get("enumerate") and not site["is_observed"] for site in density_sites(model_trace))
         self.looped = replace(LOOPED, enumerates=self.enumerates)
         enumerated = run_model(self.model, batch, drawn, self.num_particles, self.looped)
         self.num_states = _num_states(density_sites(enumerated))
         self._check_enumeration(enumerated, drawn)
-        self.latents = _mixed(drawn, model_trace)
-        with _displaced(pair):
+        self.latents = mixed_latents(drawn, model_trace)
+        with displaced(pair):
             self.expected = self._densities(self.looped)
         self.is_displaced = bool(torch.stack(self.expected).isnan().sum() == 0)
         if not self.is_displaced:
@@ -154,7 +151,7 @@ class _Comparison:
             got = joint
             for dim, place in places.items():
                 got = got.narrow(dim, place if got.shape[dim] > 1 else 0, 1)
-            if not _are_close(got.reshape(-1)[-prod(shape) :].reshape(shape), self._model_density(self.looped, self.batch, drawn | values)):
+            if not are_close(got.reshape(-1)[-prod(shape) :].reshape(shape), self._model_density(self.looped, self.batch, drawn | values)):
                 raise ValueError(
                     f"the model must have the same densities at enumerated values of {tuple(values)}, which have dimensions of their own, "
                     "as at a single value; it has not. Index tables with pyro.ops.indexing.Vindex, and avoid squeeze, view and "
@@ -167,38 +164,84 @@ class _Comparison:
             got = self._at_same_parameters(layout)
         except Exception:  # a program may raise any error at an unexpected shape; it has just run without particles
             return False
-        if all(map(_are_close, got, self.expected)):
+        if all(map(are_close, got, self.expected)):
             return True
         if layout.style == "broadcast":
             return False
         # A program that draws by itself has no densities to compare, and tiling works for any program that takes any number of rows.
-        return not all(map(_are_close, self._at_same_parameters(self.looped), self.expected))
+        return not all(map(are_close, self._at_same_parameters(self.looped), self.expected))
 
-    def mixes_rows(self) -> bool:
-        """Return whether the model's densities of data change if they stand in another order and without some of the others."""
+    def check_rows(self) -> None:
+        """Check that densities of data stay as they are if the data stand in another order and without some of the others.
+
+        Raises:
+            ValueError: If those of the model do not.
+
+        Warns:
+            UserWarning: If those of the guide do not, whose figures are right, but depend on the rows that are scored together.
+        """
         rows = torch.arange(len(self.batch[0])).flip(0)[::2] if len(self.batch[0]) > 2 else torch.arange(len(self.batch[0])).flip(0)
         some = tuple(x[rows.to(x.device)] for x in self.batch)
         latents = {name: value[:, rows.to(value.device)] for name, value in self.latents.items()}
         with self._parameters():
             try:
-                got = self._model_density(self.looped, some, latents)
-            except Exception:  # a program may raise any error on rows for which it is not made
-                return False
-            expected = self._model_density(self.looped, self.batch, self.latents)
-        is_repeatable = _are_close(expected, self.expected[1])  # not that of a program that draws by itself
-        relative, absolute = (1e-9, 1e-6) if expected.dtype == torch.float64 else (1e-3, 1e-2)  # of flows, whose rounding may grow
-        return is_repeatable and not torch.allclose(got, expected[:, rows.to(expected.device)], relative, absolute, equal_nan=True)
+                log_p = self._model_density(self.looped, some, latents)  # before the guide runs on these rows
+            except Exception as error:  # a program may raise any error on rows for which it is not made
+                self._check_own_rows(some, latents, error)
+                return
+            is_same = [are_close(*each) for each in zip(self._densities(self.looped), self.expected, strict=True)]
+            if not all(is_same):
+                self._check_repeatable()
+            try:
+                log_q = self._guide_density(self.looped, some, latents)
+            except Exception:  # for the same reason
+                is_same[0], log_q = False, self.expected[0]
+        expected = [each[:, rows.to(each.device)] for each in self.expected]
+        if is_same[1] and not agree(log_p, expected[1]):
+            raise ValueError(_MIXES)
+        if is_same[0] and not agree(log_q, expected[0]):
+            warn_caller(
+                "the guide's density of a datum depends on the other rows of the batch, as with batch normalization without running "
+                "statistics: figures depend on which rows are scored together. Give every datum a density of its own."
+            )
+
+    def _check_repeatable(self) -> None:
+        """Check that densities which are others in every run are the same with the same noise; the guide's are only warned of."""
+        runs = []
+        for _ in range(2):
+            torch.manual_seed(0)
+            runs.append(self._densities(self.looped))
+        guide, model = (are_close(*each) for each in zip(*runs, strict=True))
+        text = (
+            "have the same density whenever it runs with the same values and noise of torch; it has not. Let it change nothing that it "
+            "uses, such as a counter of steps or a buffer in evaluation mode (see on_epoch of fit), and draw no noise from numpy or random."
+        )
+        if not model:
+            raise ValueError(f"the model must {text}")
+        if not guide:
+            warn_caller(f"figures depend on what has run before: the guide should {text}")
+
+    def _check_own_rows(self, batch: Batch, latents: Latents, error: Exception) -> None:
+        """Check that the model, which has failed on rows other than the guide's last ones, also fails after a run of the guide on them."""
+        try:
+            run_guide(self.guide, batch, self.num_particles, self.looped, latents)
+            self._model_density(self.looped, batch, latents)
+        except Exception:  # for the same reason
+            return
+        raise ValueError(
+            "the model must compute everything from its arguments and the latents; it uses what the guide has left in its last run, such "
+            "as features of x in an attribute. Pass on what it needs as a latent, or as an argument of the pair."
+        ) from error
 
     def is_bound_to_places(self) -> bool:
         """Return whether densities change if all rows stand in the opposite order."""
         flipped = tuple(x.flip(0) for x in self.batch)
         with self._parameters():
-            if not all(map(_are_close, self._densities(self.looped), self.expected)):
+            if not all(map(are_close, self._densities(self.looped), self.expected)):
                 return False  # of a program that draws by itself
             self.batch, self.latents = flipped, {name: value.flip(1) for name, value in self.latents.items()}
             got = self._densities(self.looped)
-        relative, absolute = (1e-9, 1e-6) if got[0].dtype == torch.float64 else (1e-3, 1e-2)
-        return not all(torch.allclose(a.flip(1), b, relative, absolute, equal_nan=True) for a, b in zip(got, self.expected, strict=True))
+        return not all(agree(a.flip(1), b) for a, b in zip(got, self.expected, strict=True))
 
     def _at_same_parameters(self, layout: Layout) -> tuple[Tensor, Tensor]:
         with self._parameters():
@@ -206,18 +249,17 @@ class _Comparison:
 
     def _parameters(self) -> AbstractContextManager[None]:
         """Return the context of the parameters at which the expected densities were found."""
-        return _displaced(self.pair) if self.is_displaced else nullcontext()
+        return displaced(self.pair) if self.is_displaced else nullcontext()
 
     def _densities(self, layout: Layout) -> tuple[Tensor, Tensor]:
-        guide_trace = run_guide(self.guide, self.batch, self.num_particles, layout, self.latents)
-        return guide_density(guide_trace, *self._shape(layout)), self._model_density(layout, self.batch, self.latents)
+        return self._guide_density(layout, self.batch, self.latents), self._model_density(layout, self.batch, self.latents)
+
+    def _guide_density(self, layout: Layout, batch: Batch, latents: Latents) -> Tensor:
+        return guide_density(run_guide(self.guide, batch, self.num_particles, layout, latents), self.num_particles, len(batch[0]), layout)
 
     def _model_density(self, layout: Layout, batch: Batch, latents: Latents) -> Tensor:
         trace = run_model(self.model, batch, latents, self.num_particles, layout)
         return log_density(trace, self.num_particles, len(batch[0]), layout)
-
-    def _shape(self, layout: Layout) -> tuple[int, int, Layout]:
-        return self.num_particles, len(self.batch[0]), layout
 
 
 def _at(site: Site, places: dict[int, int], shape: tuple[int, int]) -> Tensor:
@@ -230,41 +272,3 @@ def _num_states(sites: list[Site]) -> int:
     """Return the number of joint values of the enumerated latents in one run, in which those under ``pyro.markov`` share dimensions."""
     sizes = {site["infer"]["_enumerate_dim"]: len(site["value"]) for site in sites if site["infer"].get("_enumerate_dim") is not None}
     return prod(sizes.values())
-
-
-def _mixed(drawn: Latents, model_trace: poutine.Trace) -> Latents:
-    """Replace half of the draws by draws from the model, unless latents are computed from auxiliary draws."""
-    sites = sites_of(model_trace)
-    if not drawn.keys() <= sites.keys():
-        return drawn
-    return {name: _half_replaced(value, sites[name]["fn"].sample) for name, value in drawn.items()}
-
-
-def _half_replaced(value: Tensor, sample: Callable[[], Tensor]) -> Tensor:
-    try:
-        other = sample()
-    except NotImplementedError:
-        return value
-    chosen = torch.rand(value.shape[:2], device=value.device) < 0.5  # [K, B]
-    return torch.where(chosen[(..., *[None] * (value.dim() - 2))], other.expand(value.shape).to(value.dtype), value)
-
-
-@contextmanager
-def _displaced(pair: object) -> Iterator[None]:
-    """Displace all parameters of a pair slightly within a ``with`` block, always in the same way."""
-    owned = (parameter for module in modules_of(pair) for parameter in module.parameters())
-    networks = belongings(pair).networks
-    tensors = chain(owned, networks.parameters.values(), networks.loose.values())
-    parameters = {id(p): p.detach() for p in tensors if p.is_floating_point()}
-    generator = torch.Generator().manual_seed(0)
-    with values_kept(parameters.values()):
-        for parameter in parameters.values():
-            scale = _DISPLACEMENT * float(parameter.abs().mean()) if parameter.numel() else 0.0
-            parameter += (scale or _DISPLACEMENT) * torch.randn(parameter.shape, generator=generator).to(parameter)
-        yield
-
-
-def _are_close(got: Tensor, expected: Tensor) -> bool:
-    # A wrong slice changes log densities by nats, rounding by a few last digits of the largest density. If in doubt, tiling is correct.
-    relative, absolute = (1e-12, 1e-9) if expected.dtype == torch.float64 else (1e-6, 1e-3)
-    return torch.allclose(got, expected, rtol=relative, atol=absolute, equal_nan=True)

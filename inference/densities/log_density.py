@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inference.densities.layout import Latents, Layout, run_guide, run_model
 from pyro_lvm.pair import Batch
-from pyro_lvm.sites import Site, density_sites, is_factor, masked_log_prob
+from pyro_lvm.sites import Site, density_sites, masked_log_prob
 
 
 def unweighted(site: Site) -> float:
@@ -37,8 +37,8 @@ def latents_of(trace: poutine.Trace, num_particles: int, size: int, layout: Layo
 def guide_density(
     trace: poutine.Trace, num_particles: int, size: int, layout: Layout, weight: Callable[[Site], float | Tensor] = unweighted
 ) -> Tensor:
-    """Return log q ``[K, B]`` from a guide's trace; factors, which only steer training, do not count."""
-    return log_density(trace, num_particles, size, layout, weight, where=lambda site: not is_factor(site))
+    """Return log q ``[K, B]`` from a guide's trace; what it observes, as Pyro's guide messengers do, and factors do not count."""
+    return log_density(trace, num_particles, size, layout, weight, where=lambda site: not site["is_observed"])
 
 
 def log_density(

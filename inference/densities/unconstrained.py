@@ -12,8 +12,8 @@ from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import Transform
 
-from inference.densities.broadcasting import distinct_rows
 from inference.densities.layout import Latents
+from inference.densities.trials import distinct_rows
 from pyro_lvm.pair import Batch
 from pyro_lvm.sites import Site, element_mask, is_discrete, is_point_mass, support_of
 from pyro_lvm.structure import Structure, run_pair

@@ -11,7 +11,7 @@ from torch import Tensor
 from inference.numerics import seeded
 from inference.predictive.conditioning import codes, draw, drawn_data, predict_observed
 from inference.predictive.enumeration import draw_enumerated
-from inference.predictive.rows import check_draws, is_number, read_data, read_rows
+from inference.predictive.rows import check_draws, is_number, read_data, read_rows, warn_of_shifted
 from pyro_lvm.arrays import as_tensor
 from pyro_lvm.contract import read_structure
 from pyro_lvm.dtypes import Suit
@@ -60,6 +60,7 @@ def sample_prior(pair: object, *data: Any, held: Mapping[str, Any] | None = None
             raise ValueError(f"held must contain only sites of the model, {names}; got {tuple(held)}. Pass a dict by site name.")
         drawn = draw(pair, rows, structure, held, means=means)
         check_draws(pair, data, rows, drawn)
+        warn_of_shifted(structure)
         return _one_or_all(drawn_data(drawn, structure, means=means), drawn.replaced or structure.observed)
 
 
@@ -152,6 +153,7 @@ def decode(pair: object, latents: Values, *data: Any, seed: int | None = None, d
         values = _given(pair, _by_site(latents, structure))
         drawn = draw(pair, rows, structure, values, means=not draws)
         check_draws(pair, data, rows, drawn)
+        warn_of_shifted(structure)
         return _one_or_all(drawn_data(drawn, structure, means=not draws), drawn.replaced or structure.observed)
 
 
@@ -180,6 +182,7 @@ def reconstruct(pair: object, *data: Any, seed: int | None = None, draws: bool =
     batch = tuple(map(plain, read_batch(pair, data)))
     with _scope(pair, seed):
         structure = read_structure(pair, *batch)
+        warn_of_shifted(structure)
         values = codes(pair, batch, structure.latents, means=False)
         values |= draw_enumerated(programs(pair)[0], batch, values, structure)
         return _one_or_all(predict_observed(pair, batch, structure, values, means=not draws), structure.observed)

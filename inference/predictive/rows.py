@@ -55,6 +55,16 @@ def is_number(batch: tuple[Any, ...]) -> bool:
     return len(batch) == 1 and isinstance(batch[0], Integral)
 
 
+def warn_of_shifted(structure: Structure) -> None:
+    """Warn of draws of what the model computes from data and latents, which are no data."""
+    if structure.shifted:
+        warn_caller(
+            f"site '{structure.shifted[0]}' observes a value that the model computes from data and latents, such as a residual: its draws "
+            "are of that value, and not of data. Observe the data, as obs=x under dist.Normal(loc, scale) instead of obs=x - loc under "
+            "dist.Normal(0, scale)."
+        )
+
+
 def check_draws(pair: object, batch: tuple[Any, ...], rows: Batch, drawn: Draws) -> None:
     """Check that draws depend on no values that are not theirs: of rows that only stand for a number, or of data that were drawn anew.
 

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 import math
 from numbers import Real
 
-from pyro.infer import ELBO, JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO, ReweightedWakeSleep
+from pyro.infer import (
+    ELBO,
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+    ReweightedWakeSleep,
+    TraceTailAdaptive_ELBO,
+)
 
 from inference.svi.messengers import KLSchedule, values_of
 from inference.tracing.codegen import check_compile
@@ -17,6 +25,7 @@ _UNUSABLE = {
         JitTraceGraph_ELBO,
         JitTraceMeanField_ELBO,
     ): "fit compiles steps by itself: use the ELBO without Jit, and compile=True.",
+    (TraceTailAdaptive_ELBO,): "It computes gradients but no loss; use inference.IWAE, or Pyro's own loop.",
     (ReweightedWakeSleep,): "It has one loss for the model and one for the guide; use inference.IWAE, or Pyro's own loop.",
 }
 

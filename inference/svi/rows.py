@@ -1,12 +1,11 @@
 """The first run of a fit, and fits whose parameters belong to the rows of the training data."""
 
-from pyro.infer.autoguide import AutoGuide
-
 from inference.data.batches import Batches, TensorBatches
 from inference.data.fingerprint import data_id
 from inference.densities.broadcasting import check_places
 from pyro_lvm.contract import check_pair
-from pyro_lvm.pair import Batch, owner_of, programs
+from pyro_lvm.dtypes import State, new_guides, restore, state_of
+from pyro_lvm.pair import Batch
 from pyro_lvm.scopes import belongings, forget_parameter
 from pyro_lvm.structure import Structure
 
@@ -32,7 +31,7 @@ def first_run(pair: object, train: Batches, batch_size: int | None, valid: objec
     batch = next(iter(train), None)
     if batch is None:
         raise ValueError("data must yield at least one batch; got none.")
-    before, new_guide = set(belongings(pair).store.keys()), _is_new(pair)
+    before, new = set(belongings(pair).store.keys()), state_of(new_guides(pair))
     structure, error = _checked(pair, batch)
     if structure is not None and not structure.row_parameters:
         if getattr(train, "shuffle", True):
@@ -40,7 +39,7 @@ def first_run(pair: object, train: Batches, batch_size: int | None, valid: objec
         return train, batch, structure
     rows = train.tensors if isinstance(train, TensorBatches) else batch
     if len(batch[0]) < len(rows[0]):
-        _forget(pair, before, new_guide)
+        _forget(pair, before, new)
         structure, _ = _checked(pair, train.suit.transformed(rows))
     if structure is None or not structure.row_parameters:
         raise error or ValueError(f"{_REASON}, but not if all rows come at once. Pass batch_size={len(rows[0])}.")
@@ -59,10 +58,10 @@ def run_first(pair: object, batch: Batch) -> Structure:
     Raises:
         ValueError: As for :func:`~pyro_lvm.contract.check_pair`.
     """
-    before, new_guide = set(belongings(pair).store.keys()), _is_new(pair)
-    structure, error = (None, None) if new_guide else _checked(pair, tuple(x[:2] for x in batch))
+    before, new = set(belongings(pair).store.keys()), state_of(new_guides(pair))
+    structure, error = (None, None) if new else _checked(pair, tuple(x[:2] for x in batch))
     if structure is None or structure.row_parameters:
-        _forget(pair, before, new_guide)
+        _forget(pair, before, new)
         structure, error = _checked(pair, batch)
     if structure is None:
         raise error or ValueError("the pair cannot be checked.")
@@ -87,17 +86,10 @@ def _refuse_other_rows(train: Batches, size: int, batch_size: int | None, valid:
         raise ValueError(f"{_REASON}, and say nothing of other rows: there can be no validation data. Leave valid out.")
 
 
-def _is_new(pair: object) -> list[AutoGuide]:
-    """Return the AutoGuides of a pair that have not run, and take their sizes from the first batch that they see."""
-    owners = [owner_of(program) for program in programs(pair)]
-    return [guide for guide in owners if isinstance(guide, AutoGuide) and getattr(guide, "prototype_trace", None) is None]
-
-
-def _forget(pair: object, before: set[str], guides: list[AutoGuide]) -> None:
+def _forget(pair: object, before: set[str], new: State) -> None:
     """Forget what a run on too few rows has created."""
     own = belongings(pair)
-    for guide in guides:
-        guide.prototype_trace = None
+    restore(new)
     for name in set(own.store.keys()) - before:
         forget_parameter(own.store, name)
         own.networks.parameters.pop(name, None)

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from inference import IWAE, evaluate, fit, log_weights
-from inference.densities.broadcasting import choose_layout, distinct_rows
+from inference.densities.broadcasting import choose_layout
+from inference.densities.trials import distinct_rows
 from pyro_lvm import Pair, check_pair
 from pyro_lvm.pair import param_scope
 

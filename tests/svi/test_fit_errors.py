@@ -13,6 +13,7 @@ from pyro.infer import (
     RenyiELBO,
     ReweightedWakeSleep,
     Trace_ELBO,
+    TraceTailAdaptive_ELBO,
 )
 import pytest
 import torch
@@ -85,6 +86,7 @@ def test_an_interrupted_fit_leaves_the_best_weights(x):
         ({"elbo": JitTraceGraph_ELBO()}, "JitTraceGraph_ELBO is none.*use the ELBO without Jit"),
         ({"elbo": JitTraceEnum_ELBO()}, "JitTraceEnum_ELBO is none.*use the ELBO without Jit"),
         ({"elbo": JitTraceMeanField_ELBO()}, "JitTraceMeanField_ELBO is none.*use the ELBO without Jit"),
+        ({"elbo": TraceTailAdaptive_ELBO(2)}, "TraceTailAdaptive_ELBO is none.*no loss"),
         ({"elbo": ReweightedWakeSleep(2)}, "ReweightedWakeSleep is none.*use inference.IWAE, or Pyro's own loop"),
     ],
 )

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from inference.densities.broadcasting import distinct_rows
 from inference.densities.layout import Latents
+from inference.densities.trials import distinct_rows
 from inference.densities.unconstrained import ConstrainedError, Coordinates, coordinates
 from inference.numerics import one_thread, row_slices
 from inference.scoring.blocks import two_blocks
