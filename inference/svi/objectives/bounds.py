@@ -15,9 +15,9 @@ class IWAE(ParticleObjective):
     .. math:: \mathcal{L}_K(x) = \mathbb{E}\Big[\log \frac{1}{K} \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k \mid x)}\Big]
         \le \log p(x)
 
-    The plate's scale multiplies the bound of each datum, not its log weights; a messenger that scales latent sites (KL warm-up)
-    scales :math:`\log p(z) - \log q(z \mid x)` inside the weights. Where a mask hides the missing elements of x, this is MIWAE, a bound
-    of log p of those that are observed.
+    The plate's scale, and one that all sites share, multiply the bound of each datum, not its log weights; what scales some sites only
+    does so inside the weights, as the warm-up of the KL scales :math:`\log p(z) - \log q(z \mid x)`. Where a mask hides the missing
+    elements of x, this is MIWAE, a bound of log p of those that are observed.
 
     Args:
         num_particles: Draws per datum, :math:`K`.
