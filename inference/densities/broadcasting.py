@@ -10,13 +10,13 @@ from pyro import poutine
 import torch
 from torch import Tensor
 
-from inference.densities.layout import BROADCAST, LOOPED, TILED, Latents, Layout, run_guide, run_model
-from inference.densities.log_density import guide_density, guide_draws, latents_of, log_density, log_joint, model_density
+from inference.densities.layout import BROADCAST, LOOPED, TILED, Latents, Layout, run_guide, run_model, runs_of
+from inference.densities.log_density import guide_density, latents_of, log_density, log_joint, model_density
 from inference.numerics import row_slices, values_kept
 from pyro_lvm.modules import modules_of
 from pyro_lvm.pair import Batch, programs
 from pyro_lvm.scopes import belongings
-from pyro_lvm.sites import Site, density_sites, sites_of
+from pyro_lvm.sites import Site, density_sites, knows_any_density, sites_of
 
 _NUM_ROWS, _NUM_SEEN = 5, 64  # rows to compare on, chosen from this many
 _NUM_STATES = 3  # of enumerated latents to compare at
@@ -84,7 +84,7 @@ def _holds_on(pair: object, batch: Batch | None, layout: Layout, looped: Layout)
     model, guide = programs(pair)
     for rows in row_slices(len(batch[0]), _BLOCK) if batch else ():
         block = tuple(x[rows] for x in batch or ())
-        _, latents = guide_draws(guide, block, 2, looped)
+        latents = latents_of(run_guide(guide, block, 2, looped), 2, len(block[0]), looped)
         expected = model_density(model, block, latents, 2, looped)
         try:
             got = model_density(model, block, latents, 2, layout)
@@ -124,7 +124,9 @@ class _Comparison:
         self.pair, self.batch = pair, batch
         self.model, self.guide = programs(pair)
         self.num_particles = 2 if len(batch[0]) == 3 else 3  # not the number of rows
-        drawn = latents_of(run_guide(self.guide, batch, self.num_particles, LOOPED), *self._shape(LOOPED))
+        guide_trace = run_guide(self.guide, batch, self.num_particles, LOOPED)
+        self.has_guide_density = all(map(knows_any_density, runs_of(density_sites(guide_trace), LOOPED)[0]))
+        drawn = latents_of(guide_trace, *self._shape(LOOPED))
         model_trace = run_guide(self.model, batch, self.num_particles, LOOPED, drawn)
         self.enumerates = any(site["infer"].get("enumerate") and not site["is_observed"] for site in density_sites(model_trace))
         self.looped = replace(LOOPED, enumerates=self.enumerates)
@@ -162,7 +164,9 @@ class _Comparison:
                 )
 
     def holds(self, layout: Layout) -> bool:
-        """Return whether a layout runs and yields the expected log densities."""
+        """Return whether a layout runs and yields the expected log densities; a guide whose own are unknown is never broadcast."""
+        if layout.style == "broadcast" and not self.has_guide_density:
+            return False
         try:
             got = self._at_same_parameters(layout)
         except Exception:  # a program may raise any error at an unexpected shape; it has just run without particles
@@ -209,8 +213,11 @@ class _Comparison:
         return _displaced(self.pair) if self.is_displaced else nullcontext()
 
     def _densities(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        log_p = self._model_density(layout, self.batch, self.latents)
+        if not self.has_guide_density:
+            return torch.zeros_like(log_p), log_p
         guide_trace = run_guide(self.guide, self.batch, self.num_particles, layout, self.latents)
-        return guide_density(guide_trace, *self._shape(layout)), self._model_density(layout, self.batch, self.latents)
+        return guide_density(guide_trace, *self._shape(layout)), log_p
 
     def _model_density(self, layout: Layout, batch: Batch, latents: Latents) -> Tensor:
         trace = run_model(self.model, batch, latents, self.num_particles, layout)

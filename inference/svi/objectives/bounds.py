@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from inference.svi.objectives.particles import ParticleObjective, Particles
-from pyro_lvm.sites import Site, element_mask, is_discrete
+from pyro_lvm.sites import Site, element_mask, is_discrete, knows_any_density
 
 
 class IWAE(ParticleObjective):
@@ -51,7 +51,7 @@ class STL(ParticleObjective):
         num_particles: Draws per datum, :math:`K`.
 
     Raises:
-        ValueError: As for :class:`IWAE`; also if a latent is discrete.
+        ValueError: As for :class:`IWAE`; also if a latent is discrete, or its density is known at its own draws only.
 
     References:
         Roeder, Wu, Duvenaud (2017), Sticking the Landing: Simple, Lower-Variance Gradient Estimators for Variational Inference.
@@ -69,6 +69,7 @@ class STL(ParticleObjective):
         """Refuse latents without reparameterization, and discrete ones, along which a density has no derivative."""
         super().check_latents(sites)
         _refuse_discrete(self, sites)
+        _refuse_unknown_densities(self, sites)
 
 
 class DReG(ParticleObjective):
@@ -104,6 +105,7 @@ class DReG(ParticleObjective):
         """Refuse latents without reparameterization, discrete ones, and masked ones."""
         super().check_latents(sites)
         _refuse_discrete(self, sites)
+        _refuse_unknown_densities(self, sites)
         _refuse_masked(self, sites)
 
 
@@ -172,6 +174,15 @@ def _refuse_discrete(objective: ParticleObjective, sites: list[Site]) -> None:
             raise ValueError(
                 f"{type(objective).__name__} needs derivatives of log q along the latents; '{site['name']}' is discrete. Use IWAE, or "
                 "VIMCO if it is drawn without rsample."
+            )
+
+
+def _refuse_unknown_densities(objective: ParticleObjective, sites: list[Site]) -> None:
+    for site in sites:
+        if not knows_any_density(site):
+            raise ValueError(
+                f"{type(objective).__name__} needs log q at fixed values; '{site['name']}' is drawn by a map without an inverse, "
+                "as a planar flow is, whose density is known at its own draws only. Use IWAE, or a flow with an inverse."
             )
 
 
