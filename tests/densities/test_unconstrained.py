@@ -12,6 +12,7 @@ from inference.densities.log_density import guide_draws, model_density
 from inference.densities.scope import check_scorable, scoring
 from inference.densities.unconstrained import ConstrainedError, coordinates
 import pyro_lvm as lvm
+from pyro_lvm.distributions.sphere import PowerSpherical
 
 X = torch.linspace(0.1, 2.0, 6, dtype=torch.float64)[:, None]
 
@@ -88,7 +89,7 @@ REFUSED = {
     "is periodic": lambda x: CIRCLE.expand([len(x)]),
     "is discrete and drawn": lambda x: dist.Bernoulli(x.new_full((len(x),), 0.5)),
     "depends on the datum or on other": lambda x: dist.Uniform(x.new_zeros(len(x)), x[:, 0]),
-    "no unconstrained coordinates": lambda x: lvm.distributions.sphere.PowerSpherical(
+    "no unconstrained coordinates": lambda x: PowerSpherical(
         torch.nn.functional.normalize(x.new_ones(len(x), 3), dim=1), x.new_ones(len(x))
     ),
     "is masked": lambda x: dist.Normal(x.new_zeros(len(x)), 1.0).mask(x[:, 0] > 1),

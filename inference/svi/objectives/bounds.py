@@ -81,6 +81,7 @@ class DReG(ParticleObjective):
     Here :math:`\log w_k = \log p(x, z_k) - \log q(z_k \mid x)`, and its derivative is taken at fixed parameters, not at fixed latents
     above: with several levels, z is all latents together. Parameters that prior and guide share, as those of a VampPrior, have both
     gradients. With a weight :math:`\beta` of the KL, :math:`\tilde w_k^2` becomes :math:`(1 - \beta) \tilde w_k + \beta \tilde w_k^2`.
+    Where the guide is much narrower than the posterior, these gradients have more noise than those of :class:`IWAE`.
 
     Args:
         num_particles: Draws per datum, :math:`K`; with one, this is :class:`STL`.
