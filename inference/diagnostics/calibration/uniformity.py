@@ -89,7 +89,7 @@ def detectable_scales(size: int, num_draws: int, level: float, power: float = 0.
     return [float(np.exp(optimize.brentq(lacking, end, np.copysign(1e-9, end)))) for end in ends]
 
 
-def _moments(num_draws: int) -> Callable[[float], tuple[float, float]]:
+def _moments(num_draws: int) -> Callable[[float], np.ndarray]:
     """Return a function of a guide's scale: second and fourth moment of the scores of ranks among draws, where the posterior is normal."""
     cuts = special.ndtri(np.arange(1, num_draws + 1) / (num_draws + 1))  # of the scores of neighboring ranks
     density, share = stats.norm.pdf(cuts), 1 / (num_draws + 1)
@@ -98,7 +98,7 @@ def _moments(num_draws: int) -> Callable[[float], tuple[float, float]]:
     law = stats.binom.pmf(np.arange(num_draws + 1), num_draws, special.ndtr(places)[:, None])  # of ranks, [places, 1 + L]
     second, fourth = (law @ integral * (num_draws + 1) for integral in integrals)
     truths = special.ndtri((np.arange(2000) + 0.5) / 2000)
-    return lambda scale: tuple(float(np.interp(truths / scale, places, values).mean()) for values in (second, fourth))
+    return lambda scale: np.array([np.interp(truths / scale, places, values).mean() for values in (second, fourth)])
 
 
 def _steps(values: np.ndarray) -> np.ndarray:

@@ -73,8 +73,8 @@ class Particles:
         Raises:
             ValueError: If they have several.
         """
-        latents, shape = [site for site in self._sites if not site["is_observed"]], self.log_q.shape
-        weights = {site["name"]: of_data(self._weight(site), *shape, self._layout) for site in latents}
+        latents, (K, B) = [site for site in self._sites if not site["is_observed"]], self.log_q.shape
+        weights = {site["name"]: of_data(self._weight(site), K, B, self._layout) for site in latents}
         first = next(iter(weights.values()), 1.0)
         if get_proxy_mode() is None and any(bool(torch.as_tensor(weight != first).any()) for weight in weights.values()):
             raise ValueError(
@@ -190,7 +190,7 @@ class ParticleObjective(ELBO):
             pair = Pair(model, guide, param_store=pyro.get_param_store())
             structure = check_pair(pair, *batch)
             structure.scorable()
-            with eval_mode(pair):
+            with eval_mode(pair), pyro.validation_enabled(False):  # layouts are compared at latents that the guide may exclude
                 drawn, sampled = _sites_of_one_run(model, guide, batch)
                 self.check_latents([site for site in drawn if not site["is_observed"]])
                 self._site_of_datum = site_of_datum(sampled)
