@@ -2,9 +2,12 @@
 
 ``python benchmarks/signal_to_noise.py`` prints the table of docs/objectives.md. The model is that of Rainforth et al. (2018), Tighter
 Variational Bounds are Not Necessarily Better, https://arxiv.org/abs/1802.04537: z ~ N(mu, I), x | z ~ N(z, I), with a guide
-N((x + mu) / 2 + b, 2/3 I), whose exact posterior has the variance 1/2; here mu = 0 and b = 0.1. The ratio is |mean| / deviation of the
-derivative with respect to an element of b (guide) or mu (model) for one datum, over all elements and many draws.
+N((x + mu) / 2 + b, 2/3 I), whose exact posterior has the variance 1/2; here mu = 0 and b = 0.1. An argument is another variance of the
+guide. The ratio is |mean| / deviation of the derivative with respect to an element of b (guide) or mu (model) for one datum, over all
+elements and many draws.
 """
+
+import sys
 
 import pyro
 import pyro.distributions as dist
@@ -14,6 +17,7 @@ from torch import Tensor
 from inference import IWAE, STL, DReG, ParticleObjective
 
 LATENTS, ROWS, RUNS = 5, 250, 32  # every row has parameters of its own, and one run has as many estimates
+VARIANCE = float(sys.argv[1]) if len(sys.argv) > 1 else 2 / 3
 PARTICLES = (1, 4, 16, 64, 256)
 OBJECTIVES = {"IWAE": IWAE, "DReG": DReG, "STL": STL}
 
@@ -26,7 +30,7 @@ def model(x: Tensor, shift: Tensor, mean: Tensor) -> None:
 
 def guide(x: Tensor, shift: Tensor, mean: Tensor) -> None:
     with pyro.plate("data", len(x)):
-        pyro.sample("z", dist.Normal((x + mean.detach()) / 2 + shift, (2 / 3) ** 0.5).to_event(1))
+        pyro.sample("z", dist.Normal((x + mean.detach()) / 2 + shift, VARIANCE**0.5).to_event(1))
 
 
 def estimates(objective: ParticleObjective) -> tuple[Tensor, Tensor]:

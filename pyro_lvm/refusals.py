@@ -1,6 +1,6 @@
 """Reasons why a pair has no likelihood per datum, although it can be trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import prod
 from typing import NamedTuple
 
@@ -138,6 +138,7 @@ def refusal_of(
         lambda: _plate_refusal(size, plates, sites),
         lambda: _enumeration_refusal(enumerated),
         lambda: _guide_refusal(continuous, guide_sites),
+        lambda: _rounding_refusal(guide_sites.values()),
         lambda: _space_refusal(latents, guide_sites),
         lambda: _improper_refusal(latents),
     )
@@ -208,6 +209,18 @@ def _guide_refusal(continuous: list[str], guide_sites: dict[str, Site]) -> str |
         f"the guide's auxiliary sites {[s['name'] for s in auxiliary]} must have as many elements as the latents that they determine; "
         f"got {_num_elements(auxiliary)} for {_num_elements(point_masses)}. Sample the latents directly."
     )
+
+
+def _rounding_refusal(sites: Iterable[Site]) -> str | None:
+    """Return why a latent has no density at its value: Pyro keeps what it was before rounding as an attribute, of which no copy knows."""
+    for site in sites:
+        if hasattr(site["value"], "_unquantize"):
+            return (
+                f"the draws of latent '{site['name']}' are rounded, and their density is that of the values before, which are no part of "
+                "them. Sample it from dist.RelaxedBernoulli or dist.RelaxedOneHotCategorical, and round it in the model: "
+                "z.round() + z - z.detach()."
+            )
+    return None
 
 
 def _space_refusal(latents: dict[str, Site], guide_sites: dict[str, Site]) -> str | None:

@@ -104,6 +104,15 @@ def masked_log_prob(site: Site) -> Tensor:
     return scale_and_mask(log_prob, mask=None if site["infer"].get("_enumerate_dim") is not None else site["mask"])
 
 
+def knows_any_density(site: Site) -> bool:
+    """Return whether a site's density is known at any value; where a map without an inverse makes draws, it is at these only."""
+    try:
+        site["fn"].log_prob(site["value"].clone())
+    except (KeyError, NotImplementedError):  # of Pyro's transforms and of torch's
+        return False
+    return True
+
+
 def _has_bounds(fn: TorchDistribution) -> bool:
     support = innermost_support(fn)
     return hasattr(support, "lower_bound") or hasattr(support, "upper_bound")

@@ -9,13 +9,13 @@ from pyro import poutine
 import torch
 from torch import Tensor
 
-from inference.densities.layout import BROADCAST, LOOPED, TILED, Latents, Layout, run_guide, run_model
-from inference.densities.log_density import guide_density, guide_draws, latents_of, log_density, log_joint, model_density
+from inference.densities.layout import BROADCAST, LOOPED, TILED, Latents, Layout, run_guide, run_model, runs_of
+from inference.densities.log_density import guide_density, latents_of, log_density, log_joint, model_density
 from inference.densities.trials import NUM_ROWS, agree, are_close, displaced, distinct_rows, mixed_latents
 from inference.numerics import row_slices
 from pyro_lvm.checks import warn_caller
 from pyro_lvm.pair import Batch, programs
-from pyro_lvm.sites import Site, density_sites
+from pyro_lvm.sites import Site, density_sites, knows_any_density
 
 _NUM_STATES = 3  # of enumerated latents to compare at
 _BLOCK = 512  # rows on which a layout is tried at once
@@ -82,7 +82,7 @@ def _holds_on(pair: object, batch: Batch | None, layout: Layout, looped: Layout)
     model, guide = programs(pair)
     for rows in row_slices(len(batch[0]), _BLOCK) if batch else ():
         block = tuple(x[rows] for x in batch or ())
-        _, latents = guide_draws(guide, block, 2, looped)
+        latents = latents_of(run_guide(guide, block, 2, looped), 2, len(block[0]), looped)
         expected = model_density(model, block, latents, 2, looped)
         _check_halves(model, block, latents, looped, expected)
         try:
@@ -121,7 +121,9 @@ class _Comparison:
         self.pair, self.batch = pair, batch
         self.model, self.guide = programs(pair)
         self.num_particles = 2 if len(batch[0]) == 3 else 3  # not the number of rows
-        drawn = latents_of(run_guide(self.guide, batch, self.num_particles, LOOPED), self.num_particles, len(batch[0]), LOOPED)
+        guide_trace = run_guide(self.guide, batch, self.num_particles, LOOPED)
+        self.has_guide_density = all(map(knows_any_density, runs_of(density_sites(guide_trace), LOOPED)[0]))
+        drawn = latents_of(guide_trace, self.num_particles, len(batch[0]), LOOPED)
         model_trace = run_guide(self.model, batch, self.num_particles, LOOPED, drawn)
         self.enumerates = any(site["infer"].get("enumerate") and not site["is_observed"] for site in density_sites(model_trace))
         self.looped = replace(LOOPED, enumerates=self.enumerates)
@@ -159,7 +161,9 @@ class _Comparison:
                 )
 
     def holds(self, layout: Layout) -> bool:
-        """Return whether a layout runs and yields the expected log densities."""
+        """Return whether a layout runs and yields the expected log densities; a guide whose own are unknown is never broadcast."""
+        if layout.style == "broadcast" and not self.has_guide_density:
+            return False
         try:
             got = self._at_same_parameters(layout)
         except Exception:  # a program may raise any error at an unexpected shape; it has just run without particles
@@ -255,6 +259,8 @@ class _Comparison:
         return self._guide_density(layout, self.batch, self.latents), self._model_density(layout, self.batch, self.latents)
 
     def _guide_density(self, layout: Layout, batch: Batch, latents: Latents) -> Tensor:
+        if not self.has_guide_density:
+            return torch.zeros(self.num_particles, len(batch[0]))
         return guide_density(run_guide(self.guide, batch, self.num_particles, layout, latents), self.num_particles, len(batch[0]), layout)
 
     def _model_density(self, layout: Layout, batch: Batch, latents: Latents) -> Tensor:

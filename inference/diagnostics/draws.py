@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from inference.densities.broadcasting import choose_layout
-from inference.densities.layout import LOOPED, Latents, Layout, run_guide, run_model
+from inference.densities.layout import LOOPED, Latents, Layout, run_guide, run_model, runs_of
 from inference.densities.log_density import guide_density, latents_of, log_density
 from inference.densities.scope import check_scorable, scoring
 from inference.numerics import seeded_blocks
 from pyro_lvm.pair import Batch, programs
-from pyro_lvm.sites import Site, sites_of
+from pyro_lvm.sites import Site, density_sites, knows_any_density, sites_of
 from pyro_lvm.structure import Structure
 
 _ROWS = 1024  # particles times data in one run
@@ -42,7 +42,7 @@ def diagnosable(pair: object, batch: Batch) -> Structure:
 
     Raises:
         ValueError: As :func:`~pyro_lvm.contract.check_pair`; also if the pair has no likelihood per datum, no latent in the guide,
-            or a guide that computes its latents from auxiliary draws.
+            or a guide that computes its latents from auxiliary draws, or draws them by a map without an inverse.
     """
     structure = check_scorable(pair, batch)
     if structure.is_exact:
@@ -54,12 +54,19 @@ def diagnosable(pair: object, batch: Batch) -> Structure:
         )
     few = tuple(x[:_FEW] for x in batch)
     with torch.random.fork_rng():
-        drawn = tuple(latents_of(run_guide(programs(pair)[1], few, 1, LOOPED), 1, len(few[0]), LOOPED))
+        trace = run_guide(programs(pair)[1], few, 1, LOOPED)
+    drawn = tuple(latents_of(trace, 1, len(few[0]), LOOPED))
     if set(drawn) != set(structure.latents):
         raise ValueError(
             f"the guide must draw exactly the latents {structure.latents}, so that q(z|x) can be evaluated at any z; got {drawn}. "
             "Sample the latents directly, without auxiliary sites."
         )
+    for site in runs_of(density_sites(trace), LOOPED)[0]:
+        if not knows_any_density(site):
+            raise ValueError(
+                f"q(z|x) must be known at any z; '{site['name']}' is drawn by a map without an inverse, as a planar flow is, "
+                "whose density is known at its own draws only. Use a flow with an inverse."
+            )
     return structure
 
 

@@ -44,10 +44,10 @@ class Eager:
         with PYRO:
             try:
                 trace = run_guide(self.guide, batch, count, self.layout, latents)
+                is_direct = latents_of(trace, count, size, self.layout).keys() == latents.keys()
+                return guide_density(trace, count, size, self.layout).double() if is_direct else None
             except Exception:  # a program may raise any error at values that it has not drawn
                 return None
-            is_direct = latents_of(trace, count, size, self.layout).keys() == latents.keys()
-            return guide_density(trace, count, size, self.layout).double() if is_direct else None
 
     def prior_draws(self, batch: Batch, names: Sequence[str], num_particles: int) -> Latents:
         """Draw latents from the prior, each ``[K, B, *Z]``."""

@@ -175,6 +175,7 @@ def fit(
                 "seed": seed,
                 "data": [len(batch[0]), train.num_data, fitted, None if held_out is None else id_of_batches(held_out)],
                 "elbo": type(elbo).__name__,
+                "the elbo's options": _options_of(elbo),
                 "optimizer": [[type(each).__name__, each.param_groups[0]["lr"]] for each in optimizers],
                 "scheduler": [[type(each).__name__, each.state_dict()] for each in schedulers],
                 "kl_weight": None if callable(kl_weight) else kl_weight,
@@ -218,6 +219,12 @@ def check_declared_size(structure: Structure, elbo: ELBO, size: int, num_data: i
             "or write pyro.plate('data', len(x))."
         )
     return declared
+
+
+def _options_of(elbo: ELBO) -> dict[str, Any]:
+    """Return the numbers that an objective was made with, such as ``num_particles``; Pyro itself sets the nesting of plates later."""
+    own = {name: value for name, value in vars(elbo).items() if isinstance(value, int | float | str)}
+    return {name: value for name, value in own.items() if not name.startswith("_") and name != "max_plate_nesting"}
 
 
 def _check_divisible(structure: Structure, free_bits: float | Mapping[str, float], compile: Literal["auto"] | bool) -> None:

@@ -52,6 +52,7 @@ class KLWeight(Messenger):
 
     def _pyro_sample(self, msg: Site) -> None:
         if not msg["is_observed"] and not is_subsample(msg) and msg["infer"].get("enumerate") != "parallel":
+            msg["infer"] = {"scale_without_kl": msg["scale"]} | msg["infer"]
             msg["scale"] = self.of(msg["name"]) * msg["scale"]
 
 

@@ -60,7 +60,7 @@ def state_of(resumed: Resumed, facts: dict[str, Any]) -> dict[str, Any]:
         ValueError: If the fit is asked for otherwise, or has other data.
     """
     now = _as_written(facts)
-    changed = [name for name in {**resumed.facts, **now} if resumed.facts.get(name) != now.get(name)]
+    changed = [name for name, fact in resumed.facts.items() if fact != now.get(name)]  # an earlier version may have kept fewer
     if changed:
         name = changed[0]
         raise ValueError(

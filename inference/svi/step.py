@@ -202,7 +202,8 @@ class SharedStep(Step):
     def _divided(self, batch: Batch, parameters: list[Tensor], rows: slice, plan: Plan) -> float:
         own, size = tuple(x[rows] for x in batch), len(batch[0])
         before = [self._buffers()[number].clone() for number in plan.moved]
-        with DrawsOfRows(plan.whole, plan.own, rows, size):
+        num_particles = self.elbo.num_particles if getattr(self.elbo, "vectorize_particles", False) else 1
+        with DrawsOfRows(plan.whole, plan.own, rows, size, num_particles):
             loss = super().loss_and_gradients(own, parameters)
         total = parameters[0].new_tensor(loss)
         gradients = [_gradient_of(parameters[number]) for number in plan.trained]

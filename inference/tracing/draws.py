@@ -66,16 +66,18 @@ class DrawsOfRows(TorchDispatchMode):
         own: Those of the function of the rows.
         rows: The rows.
         size: Number of rows of the whole batch.
+        num_particles: Draws for each row, which come before the rows where both are one dimension, as in repeated batches.
 
     Raises:
         ValueError: If draws for some rows cannot be a part of those for all.
     """
 
-    def __init__(self, whole: list[Draw], own: list[Draw], rows: slice, size: int) -> None:
+    def __init__(self, whole: list[Draw], own: list[Draw], rows: slice, size: int, num_particles: int = 1) -> None:
         super().__init__()
         if [draw.name for draw in whole] != [draw.name for draw in own]:
             raise ValueError(f"{REFUSED}: the programs draw otherwise for {size} rows than for some of these. {_REMEDY}")
         self.whole, self.own, self.rows, self.size, self.number = whole, own, rows, size, 0
+        self.num_particles = num_particles
 
     def __torch_dispatch__(self, op: Any, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
         kwargs = kwargs or {}
@@ -93,21 +95,27 @@ class DrawsOfRows(TorchDispatchMode):
 
     def _drawn(self, op: Any, args: tuple, kwargs: dict, whole: tuple[int, ...], own: tuple[int, ...]) -> object:
         dims = [dim for dim, sizes in enumerate(zip(whole, own, strict=True)) if sizes[0] != sizes[1]]
-        count = whole[dims[0]] // self.size  # more than one where rows and what is inside of them are one dimension
-        if len(dims) > 1 or whole[dims[0]] != count * self.size:
+        dim, length, own_size = dims[0], own[dims[0]], self.rows.stop - self.rows.start
+        count = length // own_size  # more than one where rows, particles, and what is inside of rows are one dimension
+        if len(dims) > 1 or (whole[dim], length) != (count * self.size, count * own_size):
             raise ValueError(f"{REFUSED}: a draw of shape {own} is one of shape {whole} for all rows. {_REMEDY}")
-        dim, start, length = dims[0], count * self.rows.start, own[dims[0]]
+        outer = self.num_particles if count % self.num_particles == 0 else 1
 
         def filled(part: Tensor) -> Tensor:
             """Return a tensor of all rows, with others that no number depends on."""
             if part.dim() != len(own) or part.shape[dim] != length:
                 return part
-            shape = [*part.shape[:dim], whole[dim], *part.shape[dim + 1 :]]
-            return torch.slice_scatter(part.new_ones(shape), part, dim, start, start + length)
+            part = part.unflatten(dim, (outer, own_size, -1))
+            shape = [*part.shape[: dim + 1], self.size, *part.shape[dim + 2 :]]
+            longer = torch.slice_scatter(part.new_ones(shape), part, dim + 1, self.rows.start, self.rows.stop)
+            return longer.flatten(dim, dim + 2)
+
+        def of_rows(drawn: Tensor) -> Tensor:
+            return drawn.unflatten(dim, (outer, self.size, -1)).narrow(dim + 1, self.rows.start, own_size).flatten(dim, dim + 2)
 
         longer = tuple(list(whole) if isinstance(arg, list | tuple) and tuple(arg) == own else arg for arg in args)
         longer, kwargs = tree_map_only(Tensor, filled, (longer, kwargs))
-        drawn = tree_map_only(Tensor, lambda values: values.narrow(dim, start, length), op(*longer, **kwargs))
+        drawn = tree_map_only(Tensor, of_rows, op(*longer, **kwargs))
         return args[0].copy_(drawn) if op._schema.is_mutable else drawn
 
 

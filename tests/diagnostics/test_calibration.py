@@ -38,11 +38,15 @@ def test_p_values_of_the_distribution_function_are_exact():
         assert level / 2 < is_outside.mean() < level + 3 * error, "and hardly less often"
 
 
-def test_detectable_scales_are_detected_as_often_as_stated():
-    generator = np.random.default_rng(1)
-    for scale in detectable_scales(300, 0.001):
-        found = scale_p_values(generator.standard_normal((300, 4000)) / scale) <= 0.001
-        assert abs(found.mean() - 0.95) < 3 * (0.95 * 0.05 / 4000) ** 0.5
+@pytest.mark.parametrize("num_draws", [9, 99])
+def test_detectable_scales_are_detected_as_often_as_stated(num_draws):
+    generator, found = np.random.default_rng(1), []
+    for scale in detectable_scales(300, num_draws, 0.001):
+        ranks = generator.binomial(num_draws, stats.norm.cdf(generator.standard_normal((300, 2000)) / scale))
+        scores = normal_scores((ranks + generator.random(ranks.shape)) / (num_draws + 1))
+        found.append((scale_p_values(scores) <= 0.001).mean())
+    assert found == pytest.approx([0.95, 0.95], abs=0.015)  # the sum of squares is not quite a chi-square variable
+    assert detectable_scales(300, 1, 0.001) == []
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -135,6 +135,23 @@ def test_a_point_mass_on_a_continuous_latent_is_refused():
         evaluate(Pair(oracle.model, guide), oracle.sample(3))
 
 
+def test_draws_that_are_rounded_beside_their_density_are_refused():
+    """Their density is that of an attribute of the tensor; without it, that of a rounded number, infinitely far out."""
+    kind = dist.RelaxedBernoulliStraightThrough
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", kind(torch.tensor(0.7), torch.tensor([0.5])).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", kind(torch.tensor(0.7), x.sigmoid()).to_event(1))
+
+    with pytest.raises(ValueError, match=r"'z' are rounded, .* z\.round"):
+        evaluate(Pair(model, guide), torch.randn(5, 1))
+
+
 def test_a_certain_guess_of_a_discrete_latent_is_a_bound():
     def model(x):
         with pyro.plate("data", len(x)):

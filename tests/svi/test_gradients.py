@@ -300,6 +300,23 @@ def test_objectives_run_in_plain_svi(objective):
     pyro.clear_param_store()
 
 
+@pytest.mark.parametrize("objective", [IWAE(3), STL(), DReG(3)], ids=lambda objective: type(objective).__name__)
+def test_a_guide_with_bounds_may_exclude_latents_of_the_prior(objective):
+    """In plain SVI, Pyro checks every value; the guide is asked for densities outside of its bounds only to find out about layouts."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Uniform(torch.tensor(0.0), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Uniform(0.2 * x.sigmoid(), 0.5))
+
+    with pyro.validation_enabled():
+        assert math.isfinite(objective.loss(model, guide, torch.randn(9)))
+
+
 def test_gradients_of_the_model_alone():
     """With a guide that is not trained, the draws carry no gradient."""
     vae, x = parts(), torch.randn(100, 3)

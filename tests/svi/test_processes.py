@@ -10,7 +10,7 @@ from together import together
 import torch
 from torch import nn
 
-from inference import IWAE, fit, processes
+from inference import IWAE, STL, VIMCO, DReG, fit, processes
 from inference.checkpoint import pair_tensors
 from inference.recipes.build import build_model
 from inference.recipes.options import model_options
@@ -76,12 +76,35 @@ def with_draws_of_a_class():
     return Pair(model, guide)
 
 
+def with_repeated_rows():
+    """A pair that takes no plate of particles, as it asks for the shape of its latents."""
+    torch.manual_seed(3)
+    encoder, decoder = nn.Linear(6, 4).double(), nn.Linear(2, 6).double()
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=decoder(z.view(len(x), 2))).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        loc, log_scale = encoder(x).chunk(2, -1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+    return Pair(model, guide)
+
+
 EQUAL = {  # of 103 rows: batches of 40, 40 and 23, or of 51 and 52
     "vamp": (vae, {}),
     "odd": (vae, {"batch_size": 51, "valid": X[:20], "patience": 1}),
     "clipped": (vae, {"clip_norm": 0.5, "warmup_epochs": 3, "alternating": True}),
     "dropout": (lambda: vae(nn.Dropout(0.3)), {"transform": torch.bernoulli, "optimizer": torch.optim.SGD, "learning_rate": 0.1}),
     "iwae": (vae, {"elbo": lambda: IWAE(3)}),
+    "dreg, repeated rows": (with_repeated_rows, {"elbo": lambda: DReG(3), "warmup_epochs": 2}),
+    "stl": (lambda: vae(nn.Dropout(0.3)), {"elbo": lambda: STL(2)}),
+    "vimco": (with_draws_of_a_class, {"elbo": lambda: VIMCO(3)}),
     "particles": (vae, {"elbo": lambda: Trace_ELBO(num_particles=3, vectorize_particles=True)}),
     "flow": (lambda: of_parts(encoder="iaf"), {}),
     "levels": (lambda: of_parts(structure="stacked"), {}),

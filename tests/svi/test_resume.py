@@ -3,6 +3,7 @@
 from fits import TutorialVAE
 import pyro
 import pyro.distributions as dist
+from pyro.infer import Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
 import pytest
 from safetensors.torch import load_file, save_file
@@ -147,6 +148,8 @@ def test_a_fit_is_resumed_as_it_was_begun(tmp_path):
         (name,) = changed
         with pytest.raises(ValueError, match="data" if name == "batch_size" else name.replace("learning_rate", "optimizer")):
             fit(tutorial(), X, resume=tmp_path, **{**options, **changed})
+    with pytest.raises(ValueError, match=r"the elbo's options must be .*'num_particles': 1.* got .*'num_particles': 2"):
+        fit(tutorial(), X, resume=tmp_path, elbo=Trace_ELBO(num_particles=2), **options)
     with pytest.raises(ValueError, match="data must be"):
         fit(tutorial(), 1 - X, resume=tmp_path, **options)
     with pytest.raises(ValueError, match="tensors of the fit"):

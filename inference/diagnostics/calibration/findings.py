@@ -81,13 +81,17 @@ class Calibration(Record):
     def verdict(self) -> str:
         """What is found, in a sentence or two."""
         if self.is_calibrated:
-            narrow, wide = detectable_scales(self.num_data, self.threshold)
-            return (
-                "No departure from the posterior is found. Of a normal posterior, a guide with a scale of "
-                f"{narrow:.2f} or {wide:.2f} times the right one would be found with a probability of 95%."
-            )
+            return f"No departure from the posterior is found. {self._power}"
         sentences = [*_about_elements(self.findings), *_about_densities(self.findings)]
         return " ".join(f"{sentence}." for sentence in sentences)
+
+    @property
+    def _power(self) -> str:
+        scales = detectable_scales(self.num_data, self.num_draws, self.threshold)
+        if not scales:
+            return "No scale of a guide would be found with a probability of 95%: take more data, or more draws."
+        numbers = " or ".join(f"{scale:.2f}" for scale in scales)
+        return f"Of a normal posterior, a guide with a scale of {numbers} times the right one would be found with a probability of 95%."
 
     def to_frame(self) -> pd.DataFrame:
         """One row per quantity.

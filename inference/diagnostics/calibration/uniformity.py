@@ -1,11 +1,13 @@
 """Tests of uniformity with exact p-values: mean and variance of normal scores, and the distribution function where it is least probable."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 NUM_POINTS = 100  # at which the distribution function is compared
+_FARTHEST = 7.0  # logarithm of a scale, beyond which ranks no longer change
 _ROUNDING = 1e-9  # relative, of probabilities that are equal
 
 
@@ -61,12 +63,47 @@ def band(size: int, level: float) -> Band:
     return Band(_points(), *_bounds(size, np.exp(low)))
 
 
-def detectable_scales(size: int, level: float, power: float = 0.95) -> tuple[float, float]:
-    """Return the scales below and above one that the test of variance finds with probability ``power``, of normal guides and posteriors."""
-    law = stats.chi2(size - 1)
-    narrow = (law.ppf(1 - power) / law.isf(level / 2)) ** 0.5
-    wide = (law.isf(1 - power) / law.ppf(level / 2)) ** 0.5
-    return float(narrow), float(wide)
+def detectable_scales(size: int, num_draws: int, level: float, power: float = 0.95) -> list[float]:
+    """Return the scales below and above one that the test of variance finds with probability ``power``, of normal guides and posteriors.
+
+    The sum of squared scores is taken for a multiple of a chi-square variable with the same mean and variance.
+
+    Args:
+        size: Number of data, N.
+        num_draws: Draws from the guide for each, L; few of them pull ranks towards uniform ones.
+        level: The p-value up to which the test counts.
+        power: Probability of a finding.
+
+    Returns:
+        A scale below one and one above, if there are any.
+    """
+    law, moments = stats.chi2(size - 1), _moments(num_draws)
+
+    def lacking(log_scale: float) -> float:
+        variance, fourth = moments(np.exp(log_scale))
+        freedom = 2 / ((fourth / variance**2 - 3) / size + 2 / (size - 1))
+        unit, squares = variance * (size - 1) / freedom, stats.chi2(freedom)
+        return power - (squares.sf(law.isf(level / 2) / unit) if log_scale < 0 else squares.cdf(law.ppf(level / 2) / unit))
+
+    ends = [end for end in (-_FARTHEST, _FARTHEST) if lacking(end) < 0]
+    return [float(np.exp(optimize.brentq(lacking, end, np.copysign(1e-9, end)))) for end in ends]
+
+
+def _moments(num_draws: int) -> Callable[[float], np.ndarray]:
+    """Return a function of a guide's scale: second and fourth moment of the scores of ranks among draws, where the posterior is normal."""
+    cuts = special.ndtri(np.arange(1, num_draws + 1) / (num_draws + 1))  # of the scores of neighboring ranks
+    density, share = stats.norm.pdf(cuts), 1 / (num_draws + 1)
+    integrals = (share - _steps(cuts * density), 3 * share - _steps((cuts**3 + 3 * cuts) * density))  # of y^2 and y^4, by rank
+    places = np.linspace(-8.0, 8.0, 401)  # of the truth, in units of the guide
+    law = stats.binom.pmf(np.arange(num_draws + 1), num_draws, special.ndtr(places)[:, None])  # of ranks, [places, 1 + L]
+    second, fourth = (law @ integral * (num_draws + 1) for integral in integrals)
+    truths = special.ndtri((np.arange(2000) + 0.5) / 2000)
+    return lambda scale: np.array([np.interp(truths / scale, places, values).mean() for values in (second, fourth)])
+
+
+def _steps(values: np.ndarray) -> np.ndarray:
+    """Return the differences of a function that is zero at both ends."""
+    return np.diff(values, prepend=0.0, append=0.0)
 
 
 def normal_scores(positions: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from inference.svi.objectives.particles import ParticleObjective, Particles
-from pyro_lvm.sites import Site, element_mask, is_discrete
+from pyro_lvm.sites import Site, element_mask, is_discrete, knows_any_density
 
 
 class IWAE(ParticleObjective):
@@ -15,9 +15,9 @@ class IWAE(ParticleObjective):
     .. math:: \mathcal{L}_K(x) = \mathbb{E}\Big[\log \frac{1}{K} \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k \mid x)}\Big]
         \le \log p(x)
 
-    The plate's scale multiplies the bound of each datum, not its log weights; a messenger that scales latent sites (KL warm-up)
-    scales :math:`\log p(z) - \log q(z \mid x)` inside the weights. Where a mask hides the missing elements of x, this is MIWAE, a bound
-    of log p of those that are observed.
+    The plate's scale, and one that all sites share, multiply the bound of each datum, not its log weights; what scales some sites only
+    does so inside the weights, as the warm-up of the KL scales :math:`\log p(z) - \log q(z \mid x)`. Where a mask hides the missing
+    elements of x, this is MIWAE, a bound of log p of those that are observed.
 
     Args:
         num_particles: Draws per datum, :math:`K`.
@@ -51,7 +51,7 @@ class STL(ParticleObjective):
         num_particles: Draws per datum, :math:`K`.
 
     Raises:
-        ValueError: As for :class:`IWAE`; also if a latent is discrete.
+        ValueError: As for :class:`IWAE`; also if a latent is discrete, or its density is known at its own draws only.
 
     References:
         Roeder, Wu, Duvenaud (2017), Sticking the Landing: Simple, Lower-Variance Gradient Estimators for Variational Inference.
@@ -69,6 +69,7 @@ class STL(ParticleObjective):
         """Refuse latents without reparameterization, and discrete ones, along which a density has no derivative."""
         super().check_latents(sites)
         _refuse_discrete(self, sites)
+        _refuse_unknown_densities(self, sites)
 
 
 class DReG(ParticleObjective):
@@ -80,6 +81,7 @@ class DReG(ParticleObjective):
     Here :math:`\log w_k = \log p(x, z_k) - \log q(z_k \mid x)`, and its derivative is taken at fixed parameters, not at fixed latents
     above: with several levels, z is all latents together. Parameters that prior and guide share, as those of a VampPrior, have both
     gradients. With a weight :math:`\beta` of the KL, :math:`\tilde w_k^2` becomes :math:`(1 - \beta) \tilde w_k + \beta \tilde w_k^2`.
+    Where the guide is much narrower than the posterior, these gradients have more noise than those of :class:`IWAE`.
 
     Args:
         num_particles: Draws per datum, :math:`K`; with one, this is :class:`STL`.
@@ -104,6 +106,7 @@ class DReG(ParticleObjective):
         """Refuse latents without reparameterization, discrete ones, and masked ones."""
         super().check_latents(sites)
         _refuse_discrete(self, sites)
+        _refuse_unknown_densities(self, sites)
         _refuse_masked(self, sites)
 
 
@@ -172,6 +175,15 @@ def _refuse_discrete(objective: ParticleObjective, sites: list[Site]) -> None:
             raise ValueError(
                 f"{type(objective).__name__} needs derivatives of log q along the latents; '{site['name']}' is discrete. Use IWAE, or "
                 "VIMCO if it is drawn without rsample."
+            )
+
+
+def _refuse_unknown_densities(objective: ParticleObjective, sites: list[Site]) -> None:
+    for site in sites:
+        if not knows_any_density(site):
+            raise ValueError(
+                f"{type(objective).__name__} needs log q at fixed values; '{site['name']}' is drawn by a map without an inverse, "
+                "as a planar flow is, whose density is known at its own draws only. Use IWAE, or a flow with an inverse."
             )
 
 

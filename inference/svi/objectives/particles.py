@@ -17,11 +17,12 @@ from inference.densities.broadcasting import choose_layout
 from inference.densities.layout import LOOPED, Latents, Layout, run_guide, run_model, runs_of
 from inference.densities.log_density import guide_density, latents_of, log_density
 from inference.svi.objectives.paths import path_gradients, weigh_gradients
+from inference.svi.objectives.scaling import of_data, scale_without_kl, site_of_datum
 from pyro_lvm.checks import check_counts
 from pyro_lvm.contract import check_pair
 from pyro_lvm.modules import eval_mode
 from pyro_lvm.pair import Batch, Pair
-from pyro_lvm.sites import Site, density_sites, frames_of, is_data, is_factor, is_penalty, masked_log_prob, sample_sites
+from pyro_lvm.sites import Site, density_sites, frames_of, is_factor, is_penalty, masked_log_prob, sample_sites, sites_of
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,10 @@ class Particles:
         Raises:
             ValueError: If they have several.
         """
-        weights = {site["name"]: self._weight(site) for site in self._sites if not site["is_observed"]}
+        latents, (K, B) = [site for site in self._sites if not site["is_observed"]], self.log_q.shape
+        weights = {site["name"]: of_data(self._weight(site), K, B, self._layout) for site in latents}
         first = next(iter(weights.values()), 1.0)
-        if get_proxy_mode() is None and any(bool(weight != first) for weight in weights.values()):
+        if get_proxy_mode() is None and any(bool(torch.as_tensor(weight != first).any()) for weight in weights.values()):
             raise ValueError(
                 f"the KL of all latents must have one weight, as the gradient depends on it; got {weights}. Use one kl_weight or "
                 "warmup_epochs, or another objective."
@@ -98,15 +100,16 @@ class ParticleObjective(ELBO):
 
     .. math:: \max \sum_b s_b\, \mathrm{combine}(\log p(x_b, z_{1:K}), \log q(z_{1:K} \mid x_b)) - \mathrm{penalties}
 
-    A subclass has one method, :meth:`combine`. The plate's scale s multiplies what it returns for each datum, not the densities; a
-    messenger that scales latent sites (KL warm-up) scales their densities.
+    A subclass has one method, :meth:`combine`. The plate's scale s multiplies what it returns for each datum, not the densities, and so
+    does one that a program gives all of its sites, such as weights of the rows. What scales some sites only, such as a weight of the KL,
+    scales their densities.
 
     Args:
         num_particles: Draws per datum, :math:`K`.
 
     Raises:
-        ValueError: If ``num_particles`` is below 1; or, at the first loss, if the pair has no likelihood per datum or
-            :meth:`check_latents` refuses its guide.
+        ValueError: If ``num_particles`` is below 1; or, at the first loss, if the pair has no likelihood per datum, if
+            :meth:`check_latents` refuses its guide, or if it is unclear which scale is that of the datum.
 
     Example:
         >>> class ELBO(ParticleObjective):
@@ -118,7 +121,7 @@ class ParticleObjective(ELBO):
         check_counts(num_particles=num_particles)
         super().__init__(num_particles=num_particles, vectorize_particles=True)
         self._parts: tuple[object, ...] = ()
-        self._choice, self._is_current = LOOPED, False
+        self._choice, self._is_current, self._site_of_datum = LOOPED, False, ""
 
     @abstractmethod
     def combine(self, particles: Particles) -> Tensor:
@@ -148,20 +151,20 @@ class ParticleObjective(ELBO):
         # These are other tensors than the guide's, so that gradients from densities and those along the guide's own run are told apart.
         latents = {name: value.view_as(value) for name, value in latents_of(guide_trace, count, size, layout).items()}
         model_trace = run_model(model, batch, latents, count, layout)
-        site = next(site for site in density_sites(model_trace) if is_data(site))
-        data_scale = site["scale"]
-        scale = data_scale * (count if layout.style == "tiled" and _subsamples(site) else 1)  # the plate was given K times the data
+        site = sites_of(model_trace)[self._site_of_datum]
+        of_datum = scale_without_kl(site)
+        copies = count if layout.style == "tiled" and _subsamples(site) else 1  # the plate was given K times the data
 
         def weight(site: Site) -> float | Tensor:
-            return site["scale"] / data_scale
+            return site["scale"] / of_datum
 
-        # A tiled plate that subsamples scales each of the K copies by 1 / K too little, as it scales the data.
         penalties = [site for site in sample_sites(model_trace) if is_penalty(site)]
-        costs = [-masked_log_prob(site).sum() * site["scale"] * scale / data_scale / count for site in penalties]
+        costs = [-(site["scale"] * masked_log_prob(site)).sum() * copies / count for site in penalties]
         cost = sum(costs[1:], costs[0]) if costs else None
         log_p = log_density(model_trace, count, size, layout, weight)
         log_q = guide_density(guide_trace, count, size, layout, weight)
         names = tuple(site["name"] for site in penalties)
+        scale = copies * of_data(of_datum, count, size, layout)
         gained = (scale * self.combine(Particles(log_p, log_q, latents, names, cost, guide_trace, layout, weight))).sum()
         return -gained if cost is None else cost - gained
 
@@ -187,8 +190,10 @@ class ParticleObjective(ELBO):
             pair = Pair(model, guide, param_store=pyro.get_param_store())
             structure = check_pair(pair, *batch)
             structure.scorable()
-            with eval_mode(pair):
-                self.check_latents(_latent_sites(guide, batch))
+            with eval_mode(pair), pyro.validation_enabled(False):  # layouts are compared at latents that the guide may exclude
+                drawn, sampled = _sites_of_one_run(model, guide, batch)
+                self.check_latents([site for site in drawn if not site["is_observed"]])
+                self._site_of_datum = site_of_datum(sampled)
                 self._choice = choose_layout(pair, batch, bool(structure.row_parameters))
             self._parts, self._is_current = parts, True
         return self._choice
@@ -199,10 +204,12 @@ def _is_drawn(site: Site) -> bool:
     return not site["is_observed"] and not getattr(site["fn"], "has_rsample", False)
 
 
-def _latent_sites(guide: Callable[..., object], batch: Batch) -> list[Site]:
+def _sites_of_one_run(model: Callable[..., object], guide: Callable[..., object], batch: Batch) -> list[list[Site]]:
+    """Return the sites of the densities of the guide and of the model."""
     with torch.random.fork_rng(), torch.no_grad():
-        trace = run_guide(guide, batch, 1, LOOPED)
-    return [site for site in runs_of(density_sites(trace), LOOPED)[0] if not site["is_observed"]]
+        guide_trace = run_guide(guide, batch, 1, LOOPED)
+        model_trace = run_guide(model, batch, 1, LOOPED, latents_of(guide_trace, 1, len(batch[0]), LOOPED))
+    return [runs_of(density_sites(trace), LOOPED)[0] for trace in (guide_trace, model_trace)]
 
 
 def _parts(program: Callable[..., object]) -> tuple[object, object]:
