@@ -17,6 +17,7 @@ from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.data.published.catalogue import DATASETS
 from inference.data.shards import is_there
+from inference.files.claims import PARTIAL, dead_partials, read_claim
 from inference.files.folders import recover
 from inference.recipes.build import load
 from inference.recipes.options import DataOptions, Recipe, add_recipe
@@ -45,6 +46,13 @@ def load_runs(folders: Mapping[str, Path]) -> dict[str, Run]:
     return {name: _fitted(folders[name], recipe, data[places[name]]) for name, recipe in recipes.items()}
 
 
+def data_files(folder: Path) -> list[str]:
+    """The files of a run's data: as its options name them, and where they were; no command replaces them."""
+    recover(folder)
+    sources: list[str | None] = [read_recipe(folder).data.source, read_summary(folder).get("data_file")]
+    return [source for source in sources if source is not None and source not in DATASETS]
+
+
 def _located(options: DataOptions, folder: Path) -> DataOptions:
     """The options of a run's data, with the path of a file from where the run was made if the current directory has no such file."""
     place = read_summary(folder).get("data_file")
@@ -58,13 +66,22 @@ def _located(options: DataOptions, folder: Path) -> DataOptions:
     return replace(options, source=place)
 
 
-def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
+def check_unchanged_data(folder: Path, source: str, data: Data) -> None:
+    """Refuse data that a finished run was not trained on.
+
+    Raises:
+        ValueError: If they have changed since.
+    """
     trained_on, found = read_summary(folder)["data_id"], training_id(data)
     if found != trained_on:
         raise ValueError(
-            f"the data of {folder} must be those it was trained on, {trained_on}; {recipe.data.source} now "
-            f"yields {found}. Restore the file, or train again."
+            f"the data of {folder} must be those it was trained on, {trained_on}; {source} now yields {found}. Restore the file, or train "
+            "again."
         )
+
+
+def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
+    check_unchanged_data(folder, recipe.data.source, data)
     with reading(folder / CONFIG, _RESTORE) if recipe.pair is None else nullcontext():  # errors of the user's file name its line
         run = build_run(recipe, data, folder=folder)
     load_checkpoint(run.pair, folder / CHECKPOINT)
@@ -97,6 +114,9 @@ def _instead(folder: Path, missing: str) -> str:
     if runs and missing == CONFIG:
         holds = f"{len(runs)} run{'s' * (len(runs) > 1)}, {some([run.name for run in runs])}"
         return f"it holds {holds}. Name one of these: {quote(str(runs[0]))}"
+    begun = folder if PARTIAL.fullmatch(folder.name) else next(reversed(dead_partials(folder)), folder)
+    if (claim := read_claim(begun)) is not None and claim.command == "train":
+        return f"{begun} is unfinished. Go on with it: pyro-lvm train --resume --out {quote(str(folder.with_name(claim.name)))}"
     return f"it has no {missing}. Train one: pyro-lvm train --out {folder}"
 
 

@@ -105,7 +105,9 @@ def test_scores_of_new_rows_are_kept_apart(place: Path, capsys: pytest.CaptureFi
         ("impute {run} --out z.csv", "--data.source must name a file with missing cells"),
         ("encode {run} --data.source {new} --out z.txt", "--out must end in .csv, .parquet, .npy, .npz"),
         ("encode {run} --data.source {new} --out {new} --overwrite", "must be another file than that of the data"),
-        ("encode {run} --data.source {new} --out {old}", "exists. Choose another name, or replace it with --overwrite"),
+        ("encode {run} --data.source {new} --out {gaps}", "exists. Choose another name, or replace it with --overwrite"),
+        ("encode {run} --data.source {new} --out {old} --overwrite", "--out must be another file than that of the data"),
+        ("evaluate {run} --data.source {new} --out {old} --overwrite", "--out must be another file than that of the data"),
         ("encode {run} --data.source {new} --out nowhere/z.csv", "must be in an existing folder"),
         ("encode {run} --data.source {new} --split valid --out z.csv", "--split has no effect with --data.source"),
         ("encode {run} --data.source {new} --means --draws 2 --out z.csv", "--means are no draws"),
@@ -134,7 +136,8 @@ def test_codes_and_levels_have_names_of_their_own(capsys: pytest.CaptureFixture[
     codes, levels = pd.read_csv(tmp_path / "vq.csv"), pd.read_csv(tmp_path / "levels.csv")
     assert list(codes) == [f"z{i}" for i in range(16)] and set(map(str, codes.dtypes)) == {"int64"} and codes.to_numpy().max() < 8
     assert sorted(levels) == ["z1_0", "z1_1", "z2_0", "z2_1"]
-    printed = say(capsys, "evaluate {} --data.source {} --num_particles 20", tmp_path / "vq", tmp_path / "new.npy")
+    with pytest.warns(UserWarning, match="of 20 rows of .*new.npy equal rows that the model was fitted to"):
+        printed = say(capsys, "evaluate {} --data.source {} --num_particles 20", tmp_path / "vq", tmp_path / "new.npy")
     assert "vq~soft" in printed
     printed = say(capsys, "reconstruct {} --data.source {} --out {}", tmp_path / "vq", tmp_path / "new.npy", tmp_path / "again.csv")
     assert "binarized above 8" in printed and list(pd.read_csv(tmp_path / "again.csv"))[-1] == "x63"
