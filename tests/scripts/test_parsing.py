@@ -111,7 +111,10 @@ def test_names_that_no_file_of_a_run_can_hold_are_refused() -> None:
     assert parse("train", "", ["--out", "x", "--data.source", "café.csv"]).data.source == "café.csv"
 
 
-def test_help_says_what_seeds_are_of(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_says_what_seeds_are_of_and_what_may_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         read("evaluate --help")
     assert "Seed of the draws." in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        read("compare --help")
+    assert "without any, priors are trained. (type:" in " ".join(capsys.readouterr().out.split())
