@@ -1,6 +1,7 @@
 """Whether models beat the yardsticks beside them: classical models with exact scores, fitted to the same data."""
 
 from collections.abc import Collection, Iterator, Mapping
+from math import isnan
 from typing import Protocol
 
 from inference.formatting import format_with_error
@@ -43,7 +44,8 @@ def not_beaten(gaps: Mapping[str, Gap], bounds: Collection[str], yardstick: str)
         if gap.is_clear:
             yield f"{name} is {amount} {best}{', if only by its lower bound' if name in bounds else ''}."
         else:
-            yield f"{name} cannot be told apart from {best}: it is {amount}, and the 95% interval of the difference includes zero."
+            why = "one datum has no interval" if isnan(gap.standard_error) else "the 95% interval of the difference includes zero"
+            yield f"{name} cannot be told apart from {best}: it is {amount}, and {why}."
     if gaps and not behind:
         who = "Every model is" if len(gaps) > 1 else f"{next(iter(gaps))} is"
         yield f"{who} above {best}: the 95% interval of the paired difference excludes zero."

@@ -143,7 +143,8 @@ def _collapsed(name: str, site: str, units: Sequence[int], error: float, total: 
     remedy = "--fit.warmup_epochs or --fit.free_bits"
     if len(units) == total:
         collapsed = f"{name} does not use its latent {site}: in all {total} units, {varies}."
-        return f"{collapsed} Keep it from collapsing by {remedy}, or by gradients with less noise (--fit.objective stl, --fit.analytic_kl true)."
+        less_noise = "gradients with less noise (--fit.objective stl, --fit.analytic_kl true)"
+        return f"{collapsed} Keep it from collapsing by {remedy}, or by {less_noise}."
     named = ", ".join(map(str, units[:_MOST_NAMED])) + (", ..." if len(units) > _MOST_NAMED else "")
     verb, count = "is unused" if len(units) == 1 else "are unused", format_count(len(units), error)
     return f"{name}: {count} of {total} units of {site} {verb}, as {varies}: {named}. Use fewer units, or {remedy}."

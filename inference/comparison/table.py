@@ -205,7 +205,8 @@ def _sampled_less(evaluations: Mapping[str, Evaluation]) -> list[str]:
 def _notes(comparison: Comparison, unit: str) -> Iterator[str]:
     bounds, exact = comparison["is_bound"], comparison.index.isin(comparison.attrs["exact"])
     direction = "" if unit == "nats" else "; less is better"
-    yield f"Means over {comparison.attrs['num_data']} data in {unit}{direction}."
+    count = comparison.attrs["num_data"]
+    yield f"Means over {count} data in {unit}{direction}." if count > 1 else f"Of one datum, in {unit}{direction}: no error can be given."
     if unit != "nats" and comparison.attrs["bits_note"]:
         yield f"Bits {comparison.attrs['bits_note']}."
     if exact.any():

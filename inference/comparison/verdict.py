@@ -71,7 +71,9 @@ def _ranking(table: Comparison) -> Iterator[str]:
     if biased := {name: gap for name, gap in differences.items() if gap.exceeds_scatter and not gap.is_clear}:
         yield f"Its lead over {_listed(biased)} exceeds that interval, but not what the biases of the estimates may explain: draw more."
     if alike := {name: gap for name, gap in differences.items() if not gap.exceeds_scatter}:
-        yield f"It cannot be told apart from {_listed(alike)}: the 95% interval of the paired difference includes zero."
+        is_single = any(isnan(gap.standard_error) for gap in alike.values())
+        why = "one datum has no interval" if is_single else "the 95% interval of the paired difference includes zero"
+        yield f"It cannot be told apart from {_listed(alike)}: {why}."
     for name, gap in differences.items():
         if note := heavy_tail(gap):
             yield f"{best} and {name}: {note}"

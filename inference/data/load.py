@@ -169,14 +169,15 @@ def load_data(
     conditions = (condition,) if isinstance(condition, str) else tuple(condition or ())
     choice = Choice(columns, drop, kinds, conditions, is_plain=binarize != "default" or dequantize or shape is not None)
     table = None if isinstance(source, str) and source in DATASETS else table_of(source, choice)
-    if table is None:
-        choice.refuse(source)
     if isinstance(source, str) and source in DATASETS:
+        choice.refuse(source)
         refuse_fractions(f"{source!r} has its own split", valid=valid_fraction, test=test_fraction)
         content = with_labels(read_published(source, seed=seed, folder=folder, download=download), conditions)
     else:
         fractions = {"valid": valid_fraction, "test": test_fraction}
         content = _of_table(table, fractions, seed, conditions) if table is not None else _own(source, fractions, seed, conditions)
+        if table is None:
+            choice.refuse(source)  # only now, as a file may be missing
     row_shape = None if content.alphabet is not None else tuple(content.arrays["train"].shape[1:])
     treatment = _treatment(content, "dequantize" if dequantize else binarize)
     values = {split: _shaped(x, shape, content) for split, x in content.arrays.items()}

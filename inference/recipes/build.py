@@ -185,6 +185,8 @@ def fit_pair(
     """Fit a pair with the given options; see :func:`inference.svi.fitting.fit`."""
     values = asdict(options)
     settings = {one.name: values[one.name] for one in fields(FitOptions) if one.name not in ("objective", "schedule")}
+    if options.batch_size == FitOptions.batch_size:  # the default suits any number of rows
+        settings["batch_size"] = min(options.batch_size, len(data.train))
     valid: Batch | None = data.batch("valid")
     template = template_of(pair)
     structure = run_first(pair, data.batch("train")) if template is None else template.structure

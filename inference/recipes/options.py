@@ -38,7 +38,7 @@ class DataOptions:
         shape: Shape of one datum, such as [1,28,28] for the conv network, or the length of a piece of text; by default, that of the data.
         valid_fraction: Share of rows held out for validation, if the data come without a split.
         test_fraction: Share of rows held out for testing, if the data come without a split.
-        seed: int of the split and of noise that is drawn once.
+        seed: Seed of the split and of noise that is drawn once.
         condition: What is given to the pair besides the data: labels of a published data set, columns of a table, or arrays of a .npz file.
         labelled: Number of training labels to keep, as evenly over the categories as possible; all others are missing, those of validation
             and test data included.
@@ -114,7 +114,7 @@ class FitOptions(_Compared):
     Args:
         objective: Bound to maximize.
         epochs: Passes through the training data.
-        batch_size: Data in a batch.
+        batch_size: Data in a batch; by default 100, or all of them if there are fewer.
         learning_rate: Learning rate of Adam.
         schedule: Course of the learning rate over the epochs.
         kl_weight: Weight of the KL in training, beta; {z1: 0.5} sets it for some sites. Scores are those of the model as it is.
@@ -123,7 +123,7 @@ class FitOptions(_Compared):
         patience: Stop after this many epochs without a better validation loss; null never stops early.
         clip_norm: Largest norm of the gradient of a step.
         alternating: Update guide and generative parameters in turn.
-        seed: int of shuffling and draws.
+        seed: Seed of shuffling and draws.
     """
 
     objective: str = "elbo"
@@ -169,7 +169,7 @@ class EvaluateOptions(_Compared):
     Args:
         split: Split to score.
         num_particles: Draws of z for each datum, K; by default 1000, or 16 chains.
-        seed: int of the draws.
+        seed: Seed of the draws.
         precision: Precision of matrix products: full, or bf16, which takes two thirds of the time on processors with instructions for it.
         proposal: What z is drawn from: the guide, refined for each datum, or auto, which refines where the guide does not suffice.
         method: Importance sampling, or ais for annealed importance sampling, a second opinion whose draws are ends of chains.

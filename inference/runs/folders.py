@@ -18,6 +18,7 @@ from inference.data.fingerprint import training_id
 from inference.data.load import Data
 from inference.data.published.catalogue import DATASETS
 from inference.data.shards import is_there
+from inference.files.claims import PARTIAL, dead_partials, read_claim
 from inference.files.folders import recover
 from inference.recipes.build import load
 from inference.recipes.options import DataOptions, Recipe, add_recipe
@@ -76,6 +77,13 @@ def load_without_data(folder: Path) -> tuple[Run, str]:
         return run, str(error)
 
 
+def data_files(folder: Path) -> list[str]:
+    """The files of a run's data: as its options name them, and where they were; no command replaces them."""
+    recover(folder)
+    sources: list[str | None] = [read_recipe(folder).data.source, read_summary(folder).get("data_file")]
+    return [source for source in sources if source is not None and source not in DATASETS]
+
+
 def _located(options: DataOptions, folder: Path) -> DataOptions:
     """The options of a run's data, whose file is looked for in the current directory, where it lay beside the run, and where it was."""
     summary = read_summary(folder)
@@ -92,17 +100,26 @@ def _located(options: DataOptions, folder: Path) -> DataOptions:
     return replace(options, source=found)
 
 
-def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
-    summary, found = read_summary(folder), training_id(data)
-    if found != summary["data_id"]:
+def check_unchanged_data(folder: Path, source: str, data: Data) -> None:
+    """Refuse data that a finished run was not trained on.
+
+    Raises:
+        ValueError: If they have changed since.
+    """
+    trained_on, found = read_summary(folder)["data_id"], training_id(data)
+    if found != trained_on:
         raise ValueError(
-            f"the data of {folder} must be those it was trained on, {summary['data_id']}; {recipe.data.source} now "
-            f"yields {found}. Restore the file, or train again."
+            f"the data of {folder} must be those it was trained on, {trained_on}; {source} now yields {found}. Restore the file, or train "
+            "again."
         )
+
+
+def _fitted(folder: Path, recipe: Recipe, data: Data) -> Run:
+    check_unchanged_data(folder, recipe.data.source, data)
     with reading(folder / CONFIG, _RESTORE) if recipe.pair is None else nullcontext():  # errors of the user's file name its line
         run = build_run(recipe, data, folder=folder)
     load_weights(run, folder)
-    _check_probe(run, folder, summary.get("probe"))
+    _check_probe(run, folder, read_summary(folder).get("probe"))
     return run
 
 
@@ -135,6 +152,9 @@ def _instead(folder: Path, missing: str) -> str:
     if runs and missing == CONFIG:
         holds = f"{len(runs)} run{'s' * (len(runs) > 1)}, {some([run.name for run in runs])}"
         return f"it holds {holds}. Name one of these: {quote(str(runs[0]))}"
+    begun = folder if PARTIAL.fullmatch(folder.name) else next(reversed(dead_partials(folder)), folder)
+    if (claim := read_claim(begun)) is not None and claim.command == "train":
+        return f"{begun} is unfinished. Go on with it: pyro-lvm train --resume --out {quote(str(folder.with_name(claim.name)))}"
     return f"it has no {missing}. Train one: pyro-lvm train --out {folder}"
 
 

@@ -138,13 +138,13 @@ def is_continued(out: Path, partial: Path) -> bool:
 
 
 def keep_what_holds(earlier: Path, folder: Path) -> None:
-    """Copy what other commands have written into a run that went on, unless it has other weights now; then say what is left behind."""
+    """Copy what other commands have written into a run that went on, unless it has other weights now; then say what is removed."""
     own = {CONFIG, CHECKPOINT, LAST, SUMMARY, HISTORY, MANIFEST, CODE, "history.png", *TRACKERS}
     others = [path for path in earlier.iterdir() if path.name not in own and not path.name.startswith(".")]
     if not others:
         return
     if weights(earlier) != weights(folder):
-        print(f"Of the earlier weights, and left behind: {', '.join(sorted(path.name for path in others))}.")
+        print(f"Of the earlier weights, and removed with them: {', '.join(sorted(path.name for path in others))}.")
         return
     for path in others:
         if path.is_dir():

@@ -127,7 +127,7 @@ def _summary(run: Run, result: FitResult) -> dict[str, object]:
         "data": run.data.description,
         "data_id": training_id(run.data),
         "num_parameters": num_parameters(run.pair),
-        "batch_size": len(run.data.train) if math.isnan(result.best_loss) else run.recipe.fit.batch_size,
+        "batch_size": len(run.data.train) if math.isnan(result.best_loss) else min(run.recipe.fit.batch_size, len(run.data.train)),
         "best_epoch": result.best_epoch,
         "best_valid_loss": result.best_loss,
         "stopped_early": result.stopped_early,

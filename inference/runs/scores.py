@@ -172,8 +172,13 @@ def score_runs(
         ValueError: If the runs are not of the same data.
     """
     found = {name: data_id(getattr(run.data, options.split)) for name, run in runs.items()}
-    if len(set(found.values())) > 1:
-        raise ValueError(f"data_id must be the same everywhere; got {found}. Compare runs of the same data and split.")
+    first, *others = runs
+    for name in others:
+        if found[name] != found[first]:
+            rows = [f"{each} has {runs[each].data.description.rstrip('.')} [{found[each]}]" for each in (first, name)]
+            raise ValueError(
+                f"the {options.split} rows must be the same everywhere; {', '.join(rows)}. Compare runs of the same data and split."
+            )
     models, scores = {}, {}
     for name, run in runs.items():
         kinds = (expost or {}).get(name, ())

@@ -202,14 +202,15 @@ class Evaluation(Lines):
     def bits_per_dim(self) -> float:
         r"""Bits per observed element, :math:`-\sum_n \log_2 \hat p(x_n)` over the number of elements of all data.
 
-        For a density, it depends on the units of x: :attr:`bits_note` says so where x lies in [0, 1].
+        For a density, it depends on the units of x, as :attr:`bits_note` says.
         """
         return -self.mean / (self.num_dims * log(2)) if self.num_dims else nan
 
     @property
     def bits_note(self) -> str:
-        """What must be said beside :attr:`bits_per_dim`: nothing, or that it is of data in [0, 1] and not of gray levels."""
-        return "of densities of x in [0, 1]; add log2(256) for 256 gray levels" if self.is_unit_scaled else ""
+        """What must be said beside :attr:`bits_per_dim`: nothing of masses, and in which units x is of densities."""
+        units = "x in [0, 1]; add log2(L) for L gray levels" if self.is_unit_scaled else "x in its own units"
+        return "" if self.measure == "mass" else f"of densities of {units}"
 
     @property
     def is_unreliable(self) -> Tensor:

@@ -41,7 +41,7 @@ def _evaluate(parser: "ArgumentParser") -> None:
 def _compare(parser: "ArgumentParser") -> None:
     prior: Any = names_of(PRIORS)
     expost: Any = names_of(EXPOST)
-    parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help="Finished run; without any, priors are trained.")
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=str, default=[], help="Finished run; without any, priors are trained.")
     parser.add_argument("--priors", type=tuple[prior, ...], default=COMPARED, help="Priors to train.")
     parser.add_argument("--seeds", type=PositiveInt, default=1, help="Fits with each prior, by seeds 0, 1, ...; each in its own process.")
     add_baselines(parser)

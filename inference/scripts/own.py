@@ -61,9 +61,12 @@ def _named(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 def _named_in(config: Path) -> Iterator[tuple[str, str, str]]:
     """What a YAML file names; the copies that a run keeps beside its own are taken."""
     try:
-        values: Any = yaml.safe_load(config.read_text(encoding="utf-8"))
+        text = config.read_text(encoding="utf-8")
+        tree, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return  # the parser will say so
+    if twice := sorted(set(_named_twice(tree))):
+        raise ValueError(f"{config} must name each option once; {', '.join(twice)} comes twice, of which YAML drops the first. Join them.")
     kept = config.parent / CODE
     if not isinstance(values, dict):
         return
@@ -74,6 +77,15 @@ def _named_in(config: Path) -> Iterator[tuple[str, str, str]]:
         yield _PLUGIN, plugin, str(_kept_or(kept, plugin))
     if isinstance(source := pair.get("source"), str):
         yield _PAIR, source, str(_kept_or(kept, source))
+
+
+def _named_twice(node: yaml.Node | None) -> Iterator[str]:
+    """Names that come twice in one mapping of a YAML file."""
+    if isinstance(node, yaml.MappingNode):
+        names = [key.value for key, _ in node.value]
+        yield from (name for name in names if names.count(name) > 1)
+    for child in node.value if isinstance(node, yaml.CollectionNode) else ():
+        yield from _named_twice(child[1] if isinstance(child, tuple) else child)
 
 
 def _kept_or(kept: Path, source: str) -> Path:

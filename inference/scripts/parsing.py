@@ -25,9 +25,10 @@ def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
 
     Raises:
         ArgumentError: If an option is unknown, missing, or has a value that it cannot have.
-        ValueError: If the device does not exist, or a seed is out of range.
+        ValueError: If the device does not exist, a seed is out of range, or a word is no text.
         ImportError: If an option needs an extra that is not installed.
     """
+    _check_text(words)
     words = as_read(command, words)
     parsed, args = _parsed(command, purpose, words)
     if command == "train" and parsed.resume:
@@ -37,6 +38,13 @@ def parse(command: str, purpose: str, words: Sequence[str]) -> Namespace:
     check_values(parsed)
     args.words = words
     return args
+
+
+def _check_text(words: Sequence[str]) -> None:
+    """Refuse names in another encoding than the locale's, which no YAML file of a run can hold."""
+    for word in words:
+        if not word.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise ValueError(f"options and paths must be text in UTF-8 or the locale's encoding; got {ascii(word)}. Rename the file.")
 
 
 def _parsed(command: str, purpose: str, words: Sequence[str]) -> tuple[Namespace, Namespace]:

@@ -13,7 +13,7 @@ from inference.data.fingerprint import data_id
 from inference.new_rows.reading import NewRows, read_alike
 from inference.new_rows.tables import checked_file
 from inference.recipes.build import seen_by_model
-from inference.runs.folders import load_runs, load_without_data
+from inference.runs.folders import data_files, load_runs, load_without_data
 from inference.runs.run import Run
 from pyro_lvm.pair import Batch
 from pyro_lvm.rows.lazy import plain
@@ -59,19 +59,23 @@ def asked(args: Namespace, *, has_gaps: bool = False) -> Asked:
     source, split = args.data.source, getattr(args, "split", None)
     if source is not None and split is not None:
         raise ValueError(f"--split has no effect with --data.source, whose rows are all taken; got {split}. Leave one of them out.")
-    out = checked_file(args.out, overwrite=args.overwrite, inputs=[] if source is None else [source])
     folder = Path(args.run)
+    out = checked_file(args.out, overwrite=args.overwrite, inputs=[*data_files(folder), *([] if source is None else [source])])
     run = load_runs({"run": folder})["run"] if source is None else load_without_data(folder)[0]
     if source is None:
         batch, new, said = _own(run, split or "test", args.seed), None, f"The {split or 'test'} data of {args.run}."
         columns = run.data.columns
     else:
         new = read_alike(source, run.data, run.pair, has_gaps=has_gaps)
-        batch, columns, said = new.batch, new.columns, " ".join(filter(None, [f"{len(new.x)} rows of {source}.", new.note]))
+        batch, columns, said = new.batch, new.columns, _said(new, source)
     move_(run.pair, args.device)
     x = batch[0]
     names = list(columns) if columns and len(columns) == x[0].numel() else [f"x{i}" for i in range(x[0].numel())]
     return Asked(run, out, tuple(plain(each).to(args.device) for each in batch), new, names, said)
+
+
+def _said(new: NewRows, source: str) -> str:
+    return f"{len(new.x)} row{'s' * (len(new.x) != 1)} of {source}. {new.note}".rstrip()
 
 
 def _own(run: Run, split: str, seed: int) -> tuple[Tensor, ...]:
@@ -83,7 +87,7 @@ def scored_apart(run: Run, folder: Path, source: str) -> tuple[Run, Path]:
     """A run whose test data are new rows, and the folder in that of the run where scores of these rows, by their fingerprint, are kept."""
     new = read_alike(source, run.data, run.pair)
     stem = re.sub(r"[^\w-]", "-", Path(source).stem) or "rows"
-    said = " ".join(filter(None, [f"{len(new.x)} rows of {source}.", new.note]))
+    said = _said(new, source)
     given = {name: run.data.given[name] | {"test": values} for name, values in new.given.items()}
     data = replace(run.data, name=new.name, test=new.x, given=given, description=said)
     place = folder / "new" / f"{stem}-{data_id(*new.batch)[:8]}"

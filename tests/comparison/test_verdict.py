@@ -93,3 +93,17 @@ def test_a_recipe_with_one_fit_has_no_scatter():
     lines = verdict(scores, {"a": ["a0", "a1"], "b": ["b"]})
     assert "Over b (by 1.95" in lines[1] and lines[1].endswith("a recipe with a single fit has no scatter over seeds.")
     assert lines[0].startswith("a comes first")
+
+
+def test_one_datum_has_no_interval():
+    def single(mean):
+        weights = torch.full((50, 1), float(mean)).double() + 0.1 * torch.randn(50, 1, generator=torch.Generator().manual_seed(0)).double()
+        fields = {"num_particles": 50, "seed": 0, "measure": "mass", "data_id": "d", "num_dims": 9, "is_bound": False}
+        return Evaluation(**reduce_log_weights(weights, is_bound=False)._asdict(), **fields, curve_particles=curve_particles(50))
+
+    scores = {"a": single(-1), "b": single(-2), "classes": single(-3)}
+    lines = verdict(scores, yardsticks={"classes": ""})
+    assert lines[1].startswith("It cannot be told apart from b") and lines[1].endswith(": one datum has no interval.")
+    assert not any("includes zero" in line for line in lines)
+    notes = compare(scores, yardsticks={"classes": ""}).notes
+    assert "Of one datum, in nats: no error can be given." in notes and not any("includes zero" in note for note in notes)

@@ -135,7 +135,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(runs: Path, tmp_path: Path, ca
     assert "is or holds a run and would be replaced" in refusal(capsys, "report {} --out {}", inside, other)
     before = sorted(run.iterdir())
     main(f"train --data.seed 5 --out {tmp_path / 'foreign'} {SMALL}".split())
-    assert "data_id must be the same everywhere" in refusal(
+    assert "the test rows must be the same everywhere" in refusal(
         capsys, "report {} {} --baselines false --out {} --evaluate.num_particles 7", run, tmp_path / "foreign", tmp_path / "out"
     )
     assert sorted(run.iterdir()) == before and not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()

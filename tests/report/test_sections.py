@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 
-from inference import diagnose
+from inference import diagnose, evaluate
 from inference.data.load import Data
 from inference.diagnostics.usage import latent_use
 from inference.formatting import format_with_error
@@ -16,6 +16,7 @@ from inference.predictive.draws import encode
 from inference.report import latents
 from inference.report import samples as report_samples
 from inference.report.calibration import calibration_blocks
+from inference.report.plots.reliability import draw_reliability
 from inference.runs.kinds import REPORT
 from pyro_lvm import BernoulliLikelihood, ConvDecoder, HierarchicalVAE, Pair, StandardNormal, conv_ladder
 
@@ -90,3 +91,9 @@ def test_diagnoses_of_what_is_quick_to_diagnose(tmp_path):
     assert "log N" in notes.html() and "data:image/png" in picture.html() and ": b." in rest.html()
     assert "near zero is a good fit, not an unused unit" in picture.html() and "unused" in picture.html()
     assert not any("_" in name for name in rows) and rows["active units"] == "2"
+
+
+def test_reliability_of_one_datum_is_drawn(tmp_path):
+    score = evaluate(LinearGaussian(), torch.ones(1, 5).double(), num_particles=100, proposal="refined", progress=False)
+    draw_reliability({"one": score}, tmp_path / "reliability.png")
+    assert (tmp_path / "reliability.png").stat().st_size > 0

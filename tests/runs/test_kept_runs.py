@@ -58,4 +58,4 @@ def test_a_damaged_run_is_named(both: list[Path], capsys: pytest.CaptureFixture[
 
 def test_different_data_are_not_compared(both: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     say(capsys, f"train --overwrite --data.seed 5 --out {{}} {SMALL}", both[1])
-    assert "data_id must be the same" in refusal(capsys, "compare {} {} --evaluate.num_particles 5", *both)
+    assert "the test rows must be the same everywhere" in refusal(capsys, "compare {} {} --evaluate.num_particles 5", *both)

@@ -99,12 +99,12 @@ def test_bits_of_densities_in_the_unit_interval_say_so(tmp_path):
     x = load_data("digits").test[:20]
     x = (x - x.min()) / (x.max() - x.min())
     scaled, raw = (evaluate(vae, data, num_particles=20, progress=False) for data in (x, 16 * x))
-    note = "of densities of x in [0, 1]; add log2(256) for 256 gray levels"
-    assert scaled.is_unit_scaled and not raw.is_unit_scaled and scaled.bits_note == note and raw.bits_note == ""
+    note, own = "of densities of x in [0, 1]; add log2(L) for L gray levels", "of densities of x in its own units"
+    assert scaled.is_unit_scaled and not raw.is_unit_scaled and scaled.bits_note == note and raw.bits_note == own
     assert _bits(scaled, "dimension").endswith(f" too high, {note}") and " bits per dimension, by about 0.0" in _bits(scaled, "dimension")
-    assert _bits(raw, "dimension").endswith(" too high")
+    assert _bits(raw, "dimension").endswith(f" too high, {own}")
     assert f"Bits {note}." in compare({"a": scaled}, unit="bits/dim").notes
-    assert not any("log2(256)" in text for text in (*compare({"a": scaled}).notes, *compare({"a": raw}, unit="bits/dim").notes))
+    assert not any("log2(L)" in text for text in (*compare({"a": scaled}).notes, *compare({"a": raw}, unit="bits/dim").notes))
     scaled.to_netcdf(tmp_path / "scaled.nc")
     kept = Evaluation.from_netcdf(tmp_path / "scaled.nc")
     assert kept.is_unit_scaled is True and kept.num_dims == 64

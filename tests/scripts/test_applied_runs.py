@@ -1,6 +1,7 @@
 """Finished runs applied to new rows: codes, reconstructions, imputations and scores, in the order of the rows."""
 
 from pathlib import Path
+import re
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,9 @@ def test_scores_of_new_rows_are_kept_apart(place: Path, capsys: pytest.CaptureFi
         ("impute {run} --out z.csv", "--data.source must name a file with missing cells"),
         ("encode {run} --data.source {new} --out z.txt", "--out must end in .csv, .parquet, .npy, .npz"),
         ("encode {run} --data.source {new} --out {new} --overwrite", "must be another file than that of the data"),
-        ("encode {run} --data.source {new} --out {old}", "exists. Choose another name, or replace it with --overwrite"),
+        ("encode {run} --data.source {new} --out {gaps}", "exists. Choose another name, or replace it with --overwrite"),
+        ("encode {run} --data.source {new} --out {old} --overwrite", "--out must be another file than that of the data"),
+        ("evaluate {run} --data.source {new} --out {old} --overwrite", "--out must be another file than that of the data"),
         ("encode {run} --data.source {new} --out nowhere/z.csv", "must be in an existing folder"),
         ("encode {run} --data.source {new} --split valid --out z.csv", "--split has no effect with --data.source"),
         ("encode {run} --data.source {new} --means --draws 2 --out z.csv", "--means are no draws"),
@@ -135,7 +138,7 @@ def test_codes_and_levels_have_names_of_their_own(capsys: pytest.CaptureFixture[
     assert list(codes) == [f"z{i}" for i in range(16)] and set(map(str, codes.dtypes)) == {"int64"} and codes.to_numpy().max() < 8
     assert sorted(levels) == ["z1_0", "z1_1", "z2_0", "z2_1"]
     printed = say(capsys, "evaluate {} --data.source {} --num_particles 20", tmp_path / "vq", tmp_path / "new.npy")
-    assert "vq~soft" in printed
+    assert "vq~soft" in printed and re.search("[0-9]+ of these 20 rows are among those", printed)
     printed = say(capsys, "reconstruct {} --data.source {} --out {}", tmp_path / "vq", tmp_path / "new.npy", tmp_path / "again.csv")
     assert "binarized above 8" in printed and list(pd.read_csv(tmp_path / "again.csv"))[-1] == "x63"
 

@@ -83,7 +83,9 @@ def test_codes_samples_and_reconstructions_of_rows_with_gaps(place: Path, capsys
         written = pd.read_csv(path)
         assert list(written) == ["income", "visits", "stars", "colour", "member"]
         assert set(written["colour"]) <= {"red", "green", "blue"} and set(written["stars"]) <= {1, 2, 3, 4}
-    assert "log p(x) =" in say(capsys, "evaluate {} --num_particles 10 --data.source {}", run, place / "people.csv")
+    assert "104 of these 130 rows are among those" in say(
+        capsys, "evaluate {} --num_particles 10 --data.source {}", run, place / "people.csv"
+    )
 
 
 def test_new_rows_with_other_values_are_refused_by_name(place: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -125,3 +127,15 @@ def test_a_folder_of_runs_names_them(place: Path, capsys: pytest.CaptureFixture[
     for command in ("evaluate {}", "encode {} --out codes.csv", "compare {}"):
         message = refusal(capsys, command, place / "runs")
         assert f"must hold a finished run; it holds 3 runs, mixture, standard, vamp. Name one of these: {place}/runs/mixture" in message
+
+
+def test_a_small_table_needs_no_option_and_its_run_no_other_rows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    frame, (file, run) = table().drop(columns="id")[:60], (tmp_path / "few.csv", tmp_path / "run")
+    frame.to_csv(file, index=False)
+    say(capsys, f"train --data.source {{}} --out {{}} {TINY}", file, run)
+    assert load_run(run).summary["batch_size"] == 48  # fewer than the default of 100
+    frame[:0].to_csv(tmp_path / "none.csv", index=False)
+    assert "none.csv must have rows" in refusal(capsys, "evaluate {} --data.source {}", run, tmp_path / "none.csv")
+    frame.assign(income=1.5 * frame["income"]).to_csv(file, index=False)
+    assert "must be those it was trained on" in refusal(capsys, "train --resume --out {} --fit.epochs 2", run)
+    assert not (tmp_path / "run.partial").exists() and (run / "summary.yaml").is_file()

@@ -1,6 +1,7 @@
 """What the words of a command line mean, and what they are refused with."""
 
 from argparse import ArgumentError
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,3 +94,27 @@ def test_seeds_out_of_range_are_refused_by_name(seed: int) -> None:
     ):
         with pytest.raises(ValueError, match=rf"{line.split()[-1]} must be a whole number from 0 to 2\*\*63 - 1; got {seed}"):
             read(f"{line} {seed}")
+
+
+def test_options_that_come_twice_in_a_file_are_refused(tmp_path: Path) -> None:
+    config = tmp_path / "my.yaml"
+    config.write_text("fit: {learning_rate: 0.1}\nmodel: {prior: vamp}\nfit: {epochs: 2}\n")
+    with pytest.raises(ValueError, match="must name each option once; fit comes twice, of which YAML drops the first"):
+        read(f"train --out x --config {config}")
+    config.write_text("fit: {learning_rate: 0.1, epochs: 2}\n")
+    assert read(f"train --out x --config {config}").fit.learning_rate == 0.1
+
+
+def test_names_that_no_file_of_a_run_can_hold_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be text in UTF-8.*got 'caf\\udce9.csv'. Rename the file"):
+        parse("train", "", ["--out", "x", "--data.source", "caf\udce9.csv"])
+    assert parse("train", "", ["--out", "x", "--data.source", "café.csv"]).data.source == "café.csv"
+
+
+def test_help_says_what_seeds_are_of_and_what_may_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read("evaluate --help")
+    assert "Seed of the draws." in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        read("compare --help")
+    assert "without any, priors are trained. (type:" in " ".join(capsys.readouterr().out.split())

@@ -59,7 +59,10 @@ def test_an_interrupted_training_goes_on(tmp_path, stopping, capsys):
     with pytest.raises(SystemExit):
         run_cli(f"train --out {tmp_path}/run --fit.epochs 5 {TINY}")
     assert not (tmp_path / "run").exists() and (tmp_path / "run.partial").is_dir()
-    capsys.readouterr()
+    for name in ("run", "run.partial"):
+        with pytest.raises(SystemExit):
+            run_cli(f"evaluate {tmp_path}/{name}")
+        assert f"run.partial is unfinished. Go on with it: pyro-lvm train --resume --out {tmp_path}/run\n" in capsys.readouterr().err
     run_cli(f"train --out {tmp_path}/run --resume")  # with its own options
     assert "epoch 4:" in capsys.readouterr().out.splitlines()[1]
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["run", "whole"]
@@ -134,7 +137,7 @@ def test_what_was_made_of_the_weights_is_kept_as_long_as_they_are(tmp_path, caps
     run_cli(f"train --out {tmp_path}/other --fit.epochs 1 {TINY}")
     run_cli(f"evaluate {tmp_path}/other --num_particles 5")
     run_cli(f"train --out {tmp_path}/other --fit.epochs 3 --resume")
-    assert "left behind: test-K5-seed0-auto.csv, test-K5-seed0-auto.nc" in capsys.readouterr().out
+    assert "removed with them: test-K5-seed0-auto.csv, test-K5-seed0-auto.nc" in capsys.readouterr().out
     assert not (tmp_path / "other" / "test-K5-seed0-auto.nc").exists()
 
 

@@ -101,8 +101,6 @@ def table_of(source: Any, choice: Choice) -> Table | None:
     rest = frame.drop(columns=conditions)
     if rest.shape[1] == 0:
         raise ValueError(f"condition must leave at least one column of {name} as data; got all of them. Leave some out.")
-    if len(rest) == 0:
-        raise ValueError(f"{name} must have rows; got names of columns only. Give some rows.")
     left_out = tuple(column for column in whole.columns if column not in rest.columns)
     words = {condition: _text(frame[condition], name) for condition in conditions if not is_numeric(frame[condition])}
     given = {condition: given_values(frame[condition], words.get(condition), name) for condition in conditions}
@@ -120,14 +118,21 @@ def table_of(source: Any, choice: Choice) -> Table | None:
 
 
 def frame_of(source: Any, name: str = "the table") -> tuple[str, pd.DataFrame] | None:
-    """The name of the file, or the one given, and the cells of a table with named columns; None if a source is none."""
+    """The name of the file, or the one given, and the cells of a table with named columns; None if a source is none.
+
+    Raises:
+        ValueError: If a table has no row.
+    """
     table = named_table(source)
     if table is not None:
-        return name, checked_names(table, name)
-    if not isinstance(source, str | Path):
+        frame = checked_names(table, name)
+    elif isinstance(source, str | Path) and (path := Path(source).expanduser()).is_file() and is_named(path):
+        name, frame = path.name, read_frame(path)
+    else:
         return None
-    path = Path(source).expanduser()
-    return (path.name, read_frame(path)) if path.is_file() and is_named(path) else None
+    if len(frame) == 0:
+        raise ValueError(f"{name} must have rows; got names of columns only. Give some rows.")
+    return name, frame
 
 
 def plain_numbers(frame: pd.DataFrame, source: str) -> np.ndarray:

@@ -29,7 +29,7 @@ def _importance(
 
     Args:
         num_particles: Draws of z for each datum, K; by default 1000, or 16 chains.
-        seed: int of the draws.
+        seed: Seed of the draws.
         precision: Precision of matrix products: full, or bf16, which takes two thirds of the time on processors with instructions for it.
         proposal: What z is drawn from: the guide, refined for each datum, or auto, which refines where the guide does not suffice.
     """

@@ -46,7 +46,7 @@ def _draw_histograms(axes: Axes, values: Mapping[str, np.ndarray], *, logarithmi
         axes.set(xticks=[], yticks=[])
         return
     low, high = pooled.min(), pooled.max()
-    edges = np.geomspace(max(low, 1), max(high, 2), _NUM_BINS) if logarithmic else np.linspace(low, high + 1e-9, _NUM_BINS)
+    edges = np.geomspace(max(low, 1), max(high, 2, 1.01 * low), _NUM_BINS) if logarithmic else np.linspace(low, high + 1e-9, _NUM_BINS)
     if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")

@@ -11,7 +11,7 @@ from inference.formatting import format_error, format_with_error
 from inference.new_rows.tables import checked_file, write_table
 from inference.processes import first_then_others, is_first
 from inference.recipes.options import EvaluateOptions, evaluate_options
-from inference.runs.folders import load_runs
+from inference.runs.folders import data_files, load_runs
 from inference.runs.scores import bound_run, score_run
 from inference.scoring.annealed.bounds import BidirectionalBounds
 from inference.scoring.evaluation import Evaluation
@@ -52,7 +52,11 @@ def _checked(args: Namespace, options: EvaluateOptions) -> Path | None:
         raise ValueError(f"--split has no effect with --data.source, whose rows are all scored; got {options.split}. Leave one out.")
     if args.out is not None and len(args.runs) > 1:
         raise ValueError(f"--out is a file for the scores of one run; got {len(args.runs)} runs. Leave it out: they are kept in RUN/new.")
-    return None if args.out is None else checked_file(args.out, overwrite=args.overwrite, inputs=[args.data.source])
+    return (
+        None
+        if args.out is None
+        else checked_file(args.out, overwrite=args.overwrite, inputs=[*data_files(Path(args.runs[0])), args.data.source])
+    )
 
 
 def _shortfall(bounds: BidirectionalBounds, score: Evaluation) -> str:

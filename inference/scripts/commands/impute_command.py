@@ -66,8 +66,9 @@ def _quality(x: torch.Tensor, found: Imputation) -> pd.DataFrame:
 
 def _said(rows: Asked, x: torch.Tensor, found: Imputation, args: Namespace, count: int) -> str:
     poor = (found.is_poor.cpu() & x.isnan().reshape(len(x), -1).any(1).cpu()).nonzero().flatten().tolist()
+    missing = int(x.isnan().sum())
     lines = [
-        f"{int(x.isnan().sum())} missing cells drawn {count} time{'s' * (count > 1)} from p(x_mis | x_obs), seed {args.seed}; "
+        f"{missing} missing cell{'s' * (missing > 1)} drawn {count} time{'s' * (count > 1)} from p(x_mis | x_obs), seed {args.seed}; "
         f"effective draws of z: median {float(found.ess.median()):.0f} of {args.num_particles}, least {float(found.ess.min()):.0f}."
     ]
     if args.center:
@@ -75,8 +76,8 @@ def _said(rows: Asked, x: torch.Tensor, found: Imputation, args: Namespace, coun
     if poor:
         named = ", ".join(map(str, poor[:_LISTED])) + (", ..." if len(poor) > _LISTED else "")
         lines.append(
-            f"Not to be trusted: {len(poor)} rows ({named}, counted from 0), whose draws of z are too few or miss a part of p(z | x_obs). "
-            "Raise --num_particles."
+            f"Not to be trusted: {len(poor)} row{'s' * (len(poor) > 1)} ({named}, counted from 0), whose draws of z are too few or miss a "
+            "part of p(z | x_obs). Raise --num_particles."
         )
     if rows.run.data.treatment.name is not None:
         lines.append(f"All cells are as the model sees them: {rows.run.data.treatment.said}.")

@@ -11,7 +11,7 @@ from inference.processes import first_then_others, from_first, is_first
 from inference.recipes.build import fit_pair, load
 from inference.recipes.combinations import checked_recipes
 from inference.recipes.options import Recipe, recipe_of
-from inference.runs.folders import parse_recipe, read_summary
+from inference.runs.folders import check_unchanged_data, parse_recipe, read_summary
 from inference.runs.kinds import RUN
 from inference.runs.resuming import LAST, begun, check_same, copy_state, is_continued, is_done, keep_what_holds
 from inference.runs.run import CHECKPOINT, build_run, fit_run
@@ -48,7 +48,10 @@ def main(args: Namespace) -> None:
         )
         print(f"{args.out} is finished; it goes on with {more}.")
         return
-    run = build_run(recipe, first_then_others(lambda: load(recipe.data)), folder=plan.earlier)
+    data = first_then_others(lambda: load(recipe.data))
+    if plan.finished is not None:
+        check_unchanged_data(plan.finished, recipe.data.source, data)
+    run = build_run(recipe, data, folder=plan.earlier)
     print(run.data.description, flush=True)
     if not is_first():
         resumed: Path | None = from_first(lambda: None)  # the first process knows it

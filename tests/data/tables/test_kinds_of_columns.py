@@ -139,3 +139,8 @@ def test_plain_numbers_of_a_named_table_are_left_as_they_are(tmp_path):
     frame.assign(p0="x").to_csv(tmp_path / "pixels.csv", index=False)
     with pytest.raises(ValueError, match=r"must hold numbers; got columns p0\."):
         load_data(tmp_path / "pixels.csv", binarize="half")
+
+
+def test_a_file_that_is_missing_is_named_whatever_is_asked_of_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="source must be an existing file; got .*none.csv"):
+        load_data(tmp_path / "none.csv", drop=["a"])
