@@ -260,7 +260,7 @@ class _Comparison:
 
     def _guide_density(self, layout: Layout, batch: Batch, latents: Latents) -> Tensor:
         if not self.has_guide_density:
-            return torch.zeros(self.num_particles, len(batch[0]))
+            return torch.zeros(self.num_particles, len(batch[0]), device=batch[0].device)
         return guide_density(run_guide(self.guide, batch, self.num_particles, layout, latents), self.num_particles, len(batch[0]), layout)
 
     def _model_density(self, layout: Layout, batch: Batch, latents: Latents) -> Tensor:

@@ -115,7 +115,10 @@ class _ChargeFreeBits(Messenger):
         free = of_site(self.nats, msg["name"], 0.0)
         if msg["is_observed"] or msg["name"] not in self.posteriors or free == 0:
             return
-        kl = self.posteriors[msg["name"]] - msg["fn"].log_prob(msg["value"])  # [B]
+        log_q, log_p = self.posteriors[msg["name"]], msg["fn"].log_prob(msg["value"])  # [B]
+        if log_q.shape[-1:] != log_p.shape[-1:]:
+            return  # a trial of the model on other rows than the guide's last ones
+        kl = log_q - log_p
         unpaid = (free - kl.mean()).clamp(min=0)
         penalty(f"{msg['name']}_free_bits", self.kl.of(msg["name"]) * unpaid.expand(kl.shape))
 

@@ -155,7 +155,8 @@ def test_latents_that_are_not_normal(name):
         threshold = float(diagnosis.notes["active_units"].split("Var_x(E_q[z_d|x]) > ")[1])
         assert threshold == pytest.approx(0.01 * float(x.var(0).mean()), rel=0.2) and threshold < 0.002
 
-    idle = diagnose(Pair(model, lambda x: guide(x[:1].expand(len(x), -1))), x, quantile=0.05, num_draws=100, **QUIET)
+    first = x[:1]
+    idle = diagnose(Pair(model, lambda x: guide(first.expand(len(x), -1))), x, quantile=0.05, num_draws=100, **QUIET)
     assert idle.active_units == 0
 
 

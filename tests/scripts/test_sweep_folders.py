@@ -63,7 +63,7 @@ def test_files_of_others_with_the_name_of_a_sweep_are_passed_over(tmp_path, caps
 
 def test_a_sweep_given_again_with_other_values_forgets_no_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweeps, "run_jobs", in_this_process)
-    words = f"sweep --fit.epochs 1 {TINY} --evaluate.num_particles 5 --out {tmp_path}/s --over model.prior"
+    words = f"sweep --fit.epochs 1 {TINY} --evaluate.num_particles 5 --baselines false --out {tmp_path}/s --over model.prior"
     say(capsys, f"{words} standard --over seed 0 1")
     said = say(capsys, f"{words} mixture --over seed 1")
     assert "left out of this comparison, as not asked for: standard-seed0, standard-seed1." in said
