@@ -92,9 +92,8 @@ def test_text_is_sampled_as_text_and_scored_in_bits_a_character(tmp_path: Path, 
     say(capsys, "sample {} --num_draws 3", folder)
     texts = (folder / "samples" / "samples.txt").read_text().strip().split("\n\n")
     assert [len(text) for text in texts] == [16] * 3 and set("".join(texts)) <= set("the cat sat on the mat. ")
-    say(capsys, "report {} --baselines false --out {} --evaluate.num_particles 10 --calibration", folder, tmp_path / "out")
+    say(capsys, "report {} --baselines false --out {} --evaluate.num_particles 10", folder, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "text cannot be calibrated: the guide must be a distribution" in page
     assert page.count("<td>") > 10 and "decoded to draws" in page and "The quality of text is not measured" in page
 
 

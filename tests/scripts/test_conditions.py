@@ -45,7 +45,7 @@ def test_runs_are_scored_and_compared_beside_others(runs: list[Path], capsys: py
 
 
 def test_runs_are_reported_sampled_and_diagnosed(runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    say(capsys, "report {} {} {} --evaluate.num_particles 20 --out {}", *runs, tmp_path / "page")
+    say(capsys, "report {} {} {} --baselines false --evaluate.num_particles 20 --out {}", *runs, tmp_path / "page")
     page = (tmp_path / "page" / "report.html").read_text()
     assert "normal, by what is given" in page and "prior depends on a condition" in page
     say(capsys, "sample {} --num_draws 6 --given 3 --out {}", runs[1], tmp_path / "samples")
