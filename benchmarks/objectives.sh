@@ -10,12 +10,12 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 out="${OUT:-runs/objectives}"
 budget=(--model.hidden '[200,200]' --model.activation tanh --model.init glorot --model.latent_dim 50
         --fit.epochs "${EPOCHS:-200}" --fit.batch_size 20
-        --fit.learning_rate "${LEARNING_RATE:-1e-3}" --fit.schedule cosine --fit.patience null
-        --evaluate.num_particles "${PARTICLES:-5000}" --evaluate.proposal "${PROPOSAL:-guide}" --processes "${PROCESSES:-2}")
+        --fit.learning_rate "${LEARNING_RATE:-1e-3}" --fit.schedule cosine --fit.patience null --processes "${PROCESSES:-2}")
+score=(--evaluate.num_particles "${PARTICLES:-5000}" --evaluate.proposal "${PROPOSAL:-guide}" --baselines false)
 for source in ${SOURCES:-mnist-static mnist}; do
-  pyro-lvm sweep "${budget[@]}" --data.source "$source" --fit.objective iwae \
+  pyro-lvm sweep "${budget[@]}" "${score[@]}" --data.source "$source" --fit.objective iwae \
     --over fit.num_particles 1 5 50 --over seed 0 1 2 --out "$out/$source-iwae"
-  pyro-lvm sweep "${budget[@]}" --data.source "$source" --fit.objective dreg \
+  pyro-lvm sweep "${budget[@]}" "${score[@]}" --data.source "$source" --fit.objective dreg \
     --over fit.num_particles 50 --over seed 0 1 2 --out "$out/$source-dreg"
-  pyro-lvm report "$out/$source-iwae" "$out/$source-dreg" --overwrite --out "$out/$source-report"
+  pyro-lvm compare "$out/$source-iwae" "$out/$source-dreg" "${score[@]}"
 done
